@@ -1,0 +1,2 @@
+//! Asterisk: REST, events, versions and quirks.
+pub mod ari;

@@ -1,0 +1,3 @@
+//! The call: its states, legs, ids, events, and its way through the parts.
+
+pub mod event;

@@ -1,0 +1,13 @@
+//! Sidetone: a real-time media server beside Asterisk. See ARCHITECTURE.md for the packet's way through these modules.
+
+pub mod api;
+pub mod asterisk;
+pub mod calls;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod media;
+pub mod net;
+pub mod recording;
+pub mod speech;
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! Sockets: where media comes in. The only `unsafe` of the house.

@@ -1,0 +1,3 @@
+//! Logs and metrics: one typed place for every name.
+
+pub mod metric;
