@@ -1,1 +1,76 @@
-//! To come.
+//! The command line: one file a command.
+
+mod config;
+mod watch;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, ENV_PREFIX, Settings, Sources};
+
+/// Exit codes: 0 good, 1 failed, 2 usage (clap's own), 64 bad configuration (`EX_USAGE` of sysexits.h).
+const EXIT_CONFIG: u8 = 64;
+
+/// A real-time media server beside Asterisk: hears, records and transcribes every call.
+#[derive(Debug, Parser)]
+#[command(name = "sidetone", version, about, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct SettingsArgs {
+    /// Settings file; without it, config/sidetone.toml or /etc/sidetone/sidetone.toml if there is one.
+    #[arg(long, short, global = true, value_name = "FILE", env = "SIDETONE_CONFIG")]
+    config: Option<PathBuf>,
+    /// One setting, over file and environment; may be repeated.
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl SettingsArgs {
+    fn load(&self) -> Result<Settings, ConfigError> {
+        let environment = std::env::vars().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        Sources { file: self.config.clone(), environment, flags: self.set.clone() }.load()
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the settings: all of them with their help, or those in force.
+    Config(config::ConfigArgs),
+    /// Follow calls and their transcripts in the terminal, live.
+    Watch(watch::WatchArgs),
+}
+
+/// Parse the command line, run the command, say how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sidetone: {error:#}");
+            let bad_config = error.chain().any(|e| e.is::<ConfigError>());
+            ExitCode::from(if bad_config { EXIT_CONFIG } else { 1 })
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    match &cli.command {
+        Command::Config(args) => config::run(args, &cli.settings),
+        Command::Watch(args) => watch::run(args, &cli.settings),
+    }
+}
+
+/// The runtime for control work (media and speech have threads of their own).
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // Only the first call installs; whoever installed one before us did just the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().worker_threads(2).build()?)
+}

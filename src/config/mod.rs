@@ -1,4 +1,11 @@
 //! Settings: one file, the environment and flags, typed and validated before anything binds.
 
+mod example;
+mod load;
 pub mod settings;
+mod validate;
+
+pub use example::example;
+pub use load::{ConfigError, DEFAULT_FILES, ENV_PREFIX, Sources};
 pub use settings::Settings;
+pub use validate::is_tenant;

@@ -1,9 +1,57 @@
-//! Every setting, typed, with its default. Nothing else in the house reads a file, a flag or the environment.
+//! Every setting, once: its type, default and help. The structs, `config/sidetone.toml`, `sidetone config example` and
+//! the check for unknown keys all come from this table. Nothing else in the house reads a file, a flag or the
+//! environment for its settings.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+/// A section of the settings, for help and the example file.
+#[derive(Debug)]
+pub struct SectionDoc {
+    /// Table name in the file.
+    pub name: &'static str,
+    /// Help, a line each.
+    pub doc: &'static [&'static str],
+    /// Its settings, in order.
+    pub fields: &'static [FieldDoc],
+}
+
+/// One setting, for help and the example file.
+#[derive(Debug)]
+pub struct FieldDoc {
+    /// Key in the file.
+    pub name: &'static str,
+    /// Help, a line each.
+    pub doc: &'static [&'static str],
+}
+
+macro_rules! sections {
+    ($($(#[doc = $section_doc:literal])* $Section:ident $name:literal {
+        $($(#[doc = $doc:literal])* $field:ident: $type:ty = $default:expr;)*
+    })*) => {
+        $($(#[doc = $section_doc])*
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $Section {
+            $($(#[doc = $doc])* pub $field: $type,)*
+        }
+
+        impl Default for $Section {
+            fn default() -> Self {
+                Self { $($field: $default,)* }
+            }
+        })*
+
+        /// Every section with its settings and their help.
+        pub const SECTIONS: &[SectionDoc] = &[$(SectionDoc {
+            name: $name,
+            doc: &[$($section_doc),*],
+            fields: &[$(FieldDoc { name: stringify!($field), doc: &[$($doc),*] }),*],
+        }),*];
+    };
+}
 
 /// All settings. Each section is a table of `config/sidetone.toml`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,204 +75,107 @@ pub struct Settings {
     pub log: Log,
 }
 
-/// This process among its peers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Node {
-    /// Name of this node: part of every id it gives to Asterisk. Letters and digits, at most 32.
-    pub name: String,
-    /// Where recordings, transcripts and the state of running calls are kept.
-    pub data: PathBuf,
-}
-
-/// The Asterisk REST Interface.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Ari {
-    /// `http://host:port`, as in Asterisk's http.conf, with its `prefix` if it has one.
-    pub url: String,
-    /// User in ari.conf.
-    pub user: String,
-    /// Its password. Better: `password_file`.
-    pub password: String,
-    /// File that holds the password.
-    pub password_file: Option<PathBuf>,
-    /// Name of the Stasis application, as in `Stasis(sidetone,tap)`. One running Sidetone a name.
-    pub app: String,
-    /// Start even though another client holds the application: it is cut off.
-    pub takeover: bool,
-    /// Longest wait for one REST reply, milliseconds.
-    pub request_timeout_ms: u64,
-    /// A WebSocket ping is sent this often, milliseconds; two unanswered ones end the connection.
-    pub ping_interval_ms: u64,
-    /// First and longest pause between attempts to connect, milliseconds.
-    pub backoff_min_ms: u64,
-    /// See `backoff_min_ms`.
-    pub backoff_max_ms: u64,
-}
-
-/// Where media comes in.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Rtp {
-    /// Address and first UDP port to receive on; shard n takes port + 2n.
-    pub bind: SocketAddr,
-    /// The address told to Asterisk, where it differs from the one bound (another host, a container, NAT).
-    pub advertise: Option<IpAddr>,
-    /// Receive threads, 1 to 16, each with a socket of its own.
-    pub shards: usize,
-    /// Format of the media: `ulaw`, `alaw`, `slin`, `slin16`; `auto` takes the channel's own law, `slin16` if it is wideband.
-    pub format: String,
-    /// Socket receive buffer asked of the kernel, bytes.
-    pub receive_buffer: usize,
-    /// Ring of a leg, seconds of audio.
-    pub ring_seconds: u32,
-    /// Late packets mend the recording for this long, milliseconds.
-    pub repair_ms: u64,
-    /// Live readers (speech, subscribers) stay this far behind the head, milliseconds, so that reordering is over.
-    pub live_lag_ms: u64,
-    /// A leg without packets for this long is stalled, milliseconds.
-    pub stall_ms: u64,
-}
-
-/// Calls: what is done with them by default, and how many.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Calls {
-    /// Tenant of calls whose Stasis arguments name none.
-    pub tenant: String,
-    /// Record calls whose arguments do not say.
-    pub record: bool,
-    /// Transcribe calls whose arguments do not say.
-    pub transcribe: bool,
-    /// Calls handled at once; more go on unrecorded, counted and reported.
-    pub max: usize,
-    /// Longest time from StasisStart until media is wired, milliseconds; then the call goes on without us.
-    pub setup_timeout_ms: u64,
-}
-
-/// Files.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Recording {
-    /// Writer threads.
-    pub writers: usize,
-    /// The header of an open recording is brought up to date, and the disk told to keep it, this often, milliseconds.
-    pub checkpoint_ms: u64,
-    /// Refuse to start a recording with less free disk than this, MiB.
-    pub min_free_mib: u64,
-}
-
-/// Speech to text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Speech {
-    /// `auto`, the name of a pulled model, or the path of a ggml file; `off` for no transcription.
-    pub model: String,
-    /// Language code, or `auto`.
-    pub language: String,
-    /// Decoder threads; 0 = as many as cores.
-    pub workers: usize,
-    /// Longest time between partials while someone speaks, milliseconds.
-    pub partial_ms: u64,
-    /// Silence that ends an utterance, milliseconds.
-    pub hangover_ms: u64,
-    /// Longest utterance, milliseconds; cut at its quietest place then.
-    pub max_utterance_ms: u64,
-}
-
-/// HTTP and WebSocket.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Address and port. With no key configured, other than loopback is refused.
-    pub bind: SocketAddr,
-    /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`.
-    pub keys: Vec<String>,
-}
-
-/// What is written about it all.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `sidetone::net=debug,info`.
-    pub level: String,
-    /// `text` or `json`.
-    pub format: String,
-}
-
-impl Default for Node {
-    fn default() -> Self {
-        Self { name: "node1".into(), data: "data".into() }
+sections! {
+    /// This process among its peers.
+    Node "node" {
+        /// Name of this node: part of every id it gives to Asterisk. Letters and digits, at most 32.
+        name: String = "node1".into();
+        /// Where recordings, transcripts and the state of running calls are kept.
+        data: PathBuf = PathBuf::from("data");
     }
-}
-
-impl Default for Ari {
-    fn default() -> Self {
-        Self {
-            url: "http://127.0.0.1:8088".into(),
-            user: "sidetone".into(),
-            password: String::new(),
-            password_file: None,
-            app: "sidetone".into(),
-            takeover: false,
-            request_timeout_ms: 5_000,
-            ping_interval_ms: 5_000,
-            backoff_min_ms: 250,
-            backoff_max_ms: 10_000,
-        }
+    /// The Asterisk REST Interface.
+    Ari "ari" {
+        /// `http://host:port`, as in Asterisk's http.conf, with its `prefix` if it has one.
+        url: String = "http://127.0.0.1:8088".into();
+        /// User in ari.conf.
+        user: String = "sidetone".into();
+        /// Its password. Better: `password_file`.
+        password: String = String::new();
+        /// File that holds the password.
+        password_file: Option<PathBuf> = None;
+        /// Name of the Stasis application, as in `Stasis(sidetone,tap)`. One running Sidetone a name.
+        app: String = "sidetone".into();
+        /// Start even though another client holds the application: it is cut off.
+        takeover: bool = false;
+        /// Longest wait for one REST reply, milliseconds.
+        request_timeout_ms: u64 = 5_000;
+        /// A WebSocket ping is sent this often, milliseconds; two unanswered ones end the connection.
+        ping_interval_ms: u64 = 5_000;
+        /// First pause between attempts to connect, milliseconds; it doubles, with jitter.
+        backoff_min_ms: u64 = 250;
+        /// Longest pause between attempts to connect, milliseconds.
+        backoff_max_ms: u64 = 10_000;
     }
-}
-
-impl Default for Rtp {
-    fn default() -> Self {
-        Self {
-            bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 14_000),
-            advertise: None,
-            shards: 1,
-            format: "auto".into(),
-            receive_buffer: 8 << 20,
-            ring_seconds: 10,
-            repair_ms: 2_000,
-            live_lag_ms: 60,
-            stall_ms: 2_000,
-        }
+    /// Where media comes in.
+    Rtp "rtp" {
+        /// Address and first UDP port to receive on; shard n takes port + 2n.
+        bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 14_000);
+        /// The address told to Asterisk, where it differs from the one bound (another host, a container, NAT).
+        advertise: Option<IpAddr> = None;
+        /// Receive threads, 1 to 16, each with a socket of its own.
+        shards: usize = 1;
+        /// Format in which Asterisk sends us the media: `ulaw`, `alaw`, `slin` (8 kHz, 16 bit), `slin16` (wideband).
+        format: String = "ulaw".into();
+        /// Socket receive buffer asked of the kernel, bytes.
+        receive_buffer: usize = 8 << 20;
+        /// Ring of a leg, seconds of audio.
+        ring_seconds: u32 = 10;
+        /// Late packets mend the recording for this long, milliseconds.
+        repair_ms: u64 = 2_000;
+        /// Live readers (speech, subscribers) stay this far behind the head, milliseconds, so that reordering is over.
+        live_lag_ms: u64 = 60;
+        /// A leg without packets for this long is stalled, milliseconds.
+        stall_ms: u64 = 2_000;
     }
-}
-
-impl Default for Calls {
-    fn default() -> Self {
-        Self { tenant: "default".into(), record: true, transcribe: true, max: 1_000, setup_timeout_ms: 5_000 }
+    /// Calls: what is done with them by default, and how many.
+    Calls "calls" {
+        /// Tenant of calls whose Stasis arguments name none.
+        tenant: String = "default".into();
+        /// Record calls whose arguments do not say.
+        record: bool = true;
+        /// Transcribe calls whose arguments do not say.
+        transcribe: bool = true;
+        /// Calls handled at once; more go on unrecorded, counted and reported.
+        max: usize = 1_000;
+        /// Longest time from StasisStart until media is wired, milliseconds; then the call goes on without us.
+        setup_timeout_ms: u64 = 5_000;
     }
-}
-
-impl Default for Recording {
-    fn default() -> Self {
-        Self { writers: 2, checkpoint_ms: 1_000, min_free_mib: 64 }
+    /// Files.
+    Recording "recording" {
+        /// Writer threads.
+        writers: usize = 2;
+        /// The header of an open recording is brought up to date, and the disk told to keep it, this often, milliseconds.
+        checkpoint_ms: u64 = 1_000;
+        /// Refuse to start a recording with less free disk than this, MiB.
+        min_free_mib: u64 = 64;
     }
-}
-
-impl Default for Speech {
-    fn default() -> Self {
-        Self {
-            model: "auto".into(),
-            language: "en".into(),
-            workers: 0,
-            partial_ms: 500,
-            hangover_ms: 400,
-            max_utterance_ms: 12_000,
-        }
+    /// Speech to text.
+    Speech "speech" {
+        /// `auto`, the name of a pulled model, or the path of a ggml file; `off` for no transcription.
+        model: String = "auto".into();
+        /// Language code, or `auto`.
+        language: String = "en".into();
+        /// Decoder threads; 0 = as many as cores.
+        workers: usize = 0;
+        /// Longest time between partials while someone speaks, milliseconds.
+        partial_ms: u64 = 500;
+        /// Silence that ends an utterance, milliseconds.
+        hangover_ms: u64 = 400;
+        /// Longest utterance, milliseconds; cut at its quietest place then.
+        max_utterance_ms: u64 = 12_000;
     }
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self { bind: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_090), keys: Vec::new() }
+    /// HTTP and WebSocket.
+    Http "http" {
+        /// Address and port. With no key configured, other than loopback is refused.
+        bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_090);
+        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`.
+        keys: Vec<String> = Vec::new();
     }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { level: "info".into(), format: "text".into() }
+    /// What is written about it all.
+    Log "log" {
+        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `sidetone::net=debug,info`.
+        level: String = "info".into();
+        /// `text` or `json`.
+        format: String = "text".into();
     }
 }

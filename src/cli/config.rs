@@ -1,0 +1,36 @@
+//! `sidetone config`: what can be set, and what is set.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::SettingsArgs;
+
+#[derive(Debug, Args)]
+pub(super) struct ConfigArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Every setting with its help and default, as a file to start from.
+    Example,
+    /// The settings in force, secrets left out.
+    Show,
+}
+
+pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
+    match args.what {
+        What::Example => print!("{}", crate::config::example()),
+        What::Show => {
+            let mut settings = settings.load()?;
+            if !settings.ari.password.is_empty() {
+                settings.ari.password = "(set)".into();
+            }
+            settings.http.keys.iter_mut().for_each(|key| *key = "(set)".into());
+            print!("{}", toml::to_string_pretty(&settings)?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,252 @@
+//! From file, environment and flags to [`Settings`]: later ones win, and every complaint names the key and the remedy.
+
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::settings::{SECTIONS, Settings};
+
+/// Environment variables with this prefix are settings: `SIDETONE__ARI__PASSWORD` is `ari.password`.
+pub const ENV_PREFIX: &str = "SIDETONE__";
+
+/// Where settings are looked for when no file is named, in this order.
+pub const DEFAULT_FILES: [&str; 2] = ["config/sidetone.toml", "/etc/sidetone/sidetone.toml"];
+
+/// Why there are no settings. Each says what to change.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file is not there or not readable.
+    #[error("cannot read the settings file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or a value has the wrong type.
+    #[error("{origin}: {message}")]
+    Malformed {
+        /// File, variable or flag.
+        origin: String,
+        /// What is wrong, with its place.
+        message: String,
+    },
+    /// No such setting.
+    #[error("{origin}: there is no setting `{key}`{}", nearest_hint(.nearest))]
+    UnknownKey {
+        /// File, variable or flag.
+        origin: String,
+        /// As written.
+        key: String,
+        /// The right name, if one is near.
+        nearest: Option<String>,
+    },
+    /// Values that cannot work, all of them at once.
+    #[error("{}", .0.join("\n"))]
+    Invalid(Vec<String>),
+}
+
+fn nearest_hint(nearest: &Option<String>) -> String {
+    nearest.as_ref().map_or_else(
+        || "; `sidetone config example` lists them all".to_owned(),
+        |name| format!("; did you mean `{name}`?"),
+    )
+}
+
+/// Where settings come from.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// The file named on the command line; without one, the first of [`DEFAULT_FILES`] that exists, or none.
+    pub file: Option<PathBuf>,
+    /// `KEY=VALUE` of the environment.
+    pub environment: Vec<(String, String)>,
+    /// `section.key=value` of the command line.
+    pub flags: Vec<String>,
+}
+
+impl Sources {
+    /// Read everything, resolve secrets kept in files, and validate.
+    ///
+    /// # Errors
+    /// [`ConfigError`], which names the origin, the key and the remedy.
+    pub fn load(&self) -> Result<Settings, ConfigError> {
+        let mut merged = Table::new();
+        if let Some(path) = self.file.clone().or_else(first_default_file) {
+            let text = std::fs::read_to_string(&path)
+                .map_err(|source| ConfigError::Unreadable { path: path.clone(), source })?;
+            merge(&mut merged, parse_file(&path.display().to_string(), &text)?);
+        }
+        for (name, raw) in &self.environment {
+            let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
+            let key = rest.to_ascii_lowercase().replace("__", ".");
+            merge(&mut merged, parse_assignment(&format!("environment variable {name}"), &key, raw)?);
+        }
+        for flag in &self.flags {
+            let origin = format!("--set {flag}");
+            let (key, raw) = flag.split_once('=').ok_or_else(|| ConfigError::Malformed {
+                origin: origin.clone(),
+                message: "write it as section.key=value".into(),
+            })?;
+            merge(&mut merged, parse_assignment(&origin, key.trim(), raw.trim())?);
+        }
+        let mut settings: Settings = Value::Table(merged)
+            .try_into()
+            .map_err(|e: toml::de::Error| malformed("settings", e.message()))?;
+        read_secrets(&mut settings)?;
+        super::validate::validate(&settings).map_err(ConfigError::Invalid)?;
+        Ok(settings)
+    }
+}
+
+fn first_default_file() -> Option<PathBuf> {
+    DEFAULT_FILES.iter().map(PathBuf::from).find(|p| p.is_file())
+}
+
+fn malformed(origin: &str, message: &str) -> ConfigError {
+    ConfigError::Malformed { origin: origin.to_owned(), message: message.trim().to_owned() }
+}
+
+fn parse_file(origin: &str, text: &str) -> Result<Table, ConfigError> {
+    let table: Table = text.parse().map_err(|e: toml::de::Error| malformed(origin, &e.to_string()))?;
+    for (section, value) in &table {
+        match value {
+            Value::Table(keys) => {
+                for key in keys.keys() {
+                    check_known(origin, &format!("{section}.{key}"))?;
+                }
+            }
+            _ => check_known(origin, section)?,
+        }
+    }
+    // Typed once on its own, for the sake of messages that show the line.
+    toml::from_str::<Settings>(text).map_err(|e| malformed(origin, &e.to_string()))?;
+    Ok(table)
+}
+
+fn parse_assignment(origin: &str, key: &str, raw: &str) -> Result<Table, ConfigError> {
+    check_known(origin, key)?;
+    let (section, field) = key.split_once('.').unwrap_or((key, ""));
+    let single = |value: Value| {
+        let inner = Table::from_iter([(field.to_owned(), value)]);
+        Table::from_iter([(section.to_owned(), Value::Table(inner))])
+    };
+    // Text needs no quotes here: what does not work as a TOML value is taken as a string.
+    let typed = raw.parse::<Value>().ok().map(single);
+    let text = single(Value::String(raw.to_owned()));
+    let fits = |t: &Table| Value::Table(t.clone()).try_into::<Settings>().map(|_: Settings| ());
+    if let Some(table) = typed.filter(|t| fits(t).is_ok()) {
+        return Ok(table);
+    }
+    fits(&text).map_err(|e| malformed(origin, &format!("`{key}`: {}", e.message())))?;
+    Ok(text)
+}
+
+fn known_keys() -> impl Iterator<Item = String> {
+    SECTIONS.iter().flat_map(|s| s.fields.iter().map(move |f| format!("{}.{}", s.name, f.name)))
+}
+
+fn check_known(origin: &str, key: &str) -> Result<(), ConfigError> {
+    if known_keys().any(|k| k == key) {
+        return Ok(());
+    }
+    let wanted = key.rsplit('.').next().unwrap_or(key);
+    let nearest = known_keys()
+        .map(|k| {
+            let whole = strsim::jaro_winkler(key, &k);
+            let last = strsim::jaro_winkler(wanted, k.rsplit('.').next().unwrap_or(&k));
+            (whole.max(last * 0.98), k)
+        })
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(score, _)| *score > 0.8)
+        .map(|(_, k)| k);
+    Err(ConfigError::UnknownKey { origin: origin.to_owned(), key: key.to_owned(), nearest })
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+fn read_secrets(settings: &mut Settings) -> Result<(), ConfigError> {
+    if let Some(path) = settings.ari.password_file.clone() {
+        settings.ari.password = read_secret(&path)?;
+    }
+    Ok(())
+}
+
+fn read_secret(path: &Path) -> Result<String, ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_text(text: &str) -> Result<Settings, ConfigError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        Sources { file: Some(file.path().to_owned()), ..Sources::default() }.load()
+    }
+
+    #[test]
+    fn later_sources_win_over_earlier_ones() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "[rtp]\nshards = 2\nrepair_ms = 1500\n[ari]\nuser = \"file\"\n").unwrap();
+        let settings = Sources {
+            file: Some(file.path().to_owned()),
+            environment: vec![
+                ("SIDETONE__ARI__USER".into(), "env".into()),
+                ("SIDETONE__RTP__SHARDS".into(), "3".into()),
+            ],
+            flags: vec!["rtp.shards=4".into(), "ari.password=12345".into()],
+        }
+        .load()
+        .unwrap();
+        assert_eq!(settings.rtp.shards, 4);
+        assert_eq!(settings.rtp.repair_ms, 1_500);
+        assert_eq!(settings.ari.user, "env");
+        assert_eq!(settings.ari.password, "12345", "a number is a good password");
+    }
+
+    #[test]
+    fn unknown_key_names_the_nearest() {
+        let error = from_text("[rtp]\nshard = 2\n").unwrap_err().to_string();
+        assert!(error.contains("no setting `rtp.shard`; did you mean `rtp.shards`?"), "{error}");
+        let error = from_text("[speech]\nshards = 2\n").unwrap_err().to_string();
+        assert!(error.contains("did you mean `rtp.shards`?"), "{error}");
+        let error =
+            Sources { flags: vec!["foo=1".into()], ..Sources::default() }.load().unwrap_err().to_string();
+        assert!(error.contains("`sidetone config example`"), "{error}");
+    }
+
+    #[test]
+    fn wrong_types_show_the_line_or_the_variable() {
+        let error = from_text("[rtp]\nshards = \"many\"\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("shards"), "{error}");
+        let sources = Sources {
+            environment: vec![("SIDETONE__RTP__SHARDS".into(), "many".into())],
+            ..Sources::default()
+        };
+        let error = sources.load().unwrap_err().to_string();
+        assert!(error.contains("SIDETONE__RTP__SHARDS") && error.contains("rtp.shards"), "{error}");
+    }
+
+    #[test]
+    fn secrets_come_from_files_without_the_line_end() {
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "pass word\n").unwrap();
+        let settings = from_text(&format!("[ari]\npassword_file = {:?}\n", secret.path())).unwrap();
+        assert_eq!(settings.ari.password, "pass word");
+        let error = from_text("[ari]\npassword_file = \"/nowhere/secret\"\n").unwrap_err().to_string();
+        assert!(error.contains("/nowhere/secret"), "{error}");
+    }
+}

@@ -1,0 +1,115 @@
+//! Values that cannot work are found before anything binds, all in one go.
+
+use super::settings::Settings;
+
+/// Formats in which Asterisk can be asked to send, by Asterisk's names.
+const FORMATS: [&str; 4] = ["ulaw", "alaw", "slin", "slin16"];
+
+/// Check every value.
+///
+/// # Errors
+/// One line a complaint: the key, what is wrong, what to write instead.
+pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
+    let mut wrong = Vec::new();
+    let mut check = |good: bool, complaint: String| {
+        if !good {
+            wrong.push(complaint);
+        }
+    };
+    check(
+        (1..=32).contains(&s.node.name.len()) && s.node.name.chars().all(|c| c.is_ascii_alphanumeric()),
+        format!("node.name is `{}`: use 1 to 32 letters and digits", s.node.name),
+    );
+    check(
+        s.ari.url.starts_with("http://") || s.ari.url.starts_with("https://"),
+        format!("ari.url is `{}`: write it as http://host:port", s.ari.url),
+    );
+    check(
+        !s.ari.app.is_empty() && s.ari.app.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
+        format!("ari.app is `{}`: use letters, digits, `-`, `_` and `.`", s.ari.app),
+    );
+    check(
+        s.ari.request_timeout_ms > 0,
+        "ari.request_timeout_ms is 0: give replies some time, 5000 say".into(),
+    );
+    check(s.ari.ping_interval_ms > 0, "ari.ping_interval_ms is 0: 5000 is a good value".into());
+    check(
+        0 < s.ari.backoff_min_ms && s.ari.backoff_min_ms <= s.ari.backoff_max_ms,
+        "ari.backoff_min_ms must be above 0 and at most ari.backoff_max_ms".into(),
+    );
+    check((1..=16).contains(&s.rtp.shards), format!("rtp.shards is {}: use 1 to 16", s.rtp.shards));
+    check(
+        s.rtp.bind.port() != 0 && usize::from(s.rtp.bind.port()) + 2 * s.rtp.shards <= 65_536,
+        format!("rtp.bind is `{}`: its port must be fixed, with room for 2 ports a shard", s.rtp.bind),
+    );
+    check(
+        s.rtp.advertise.is_some() || !s.rtp.bind.ip().is_unspecified(),
+        format!("rtp.bind is `{}`: set rtp.advertise to the address that Asterisk shall send to", s.rtp.bind),
+    );
+    check(
+        FORMATS.contains(&s.rtp.format.as_str()),
+        format!("rtp.format is `{}`: use one of {}", s.rtp.format, FORMATS.join(", ")),
+    );
+    check(
+        u64::from(s.rtp.ring_seconds) * 1_000 >= s.rtp.repair_ms + 2_000 && s.rtp.ring_seconds <= 120,
+        format!(
+            "rtp.ring_seconds is {}: it must exceed rtp.repair_ms by 2 s at least, and be at most 120",
+            s.rtp.ring_seconds
+        ),
+    );
+    check(
+        s.rtp.live_lag_ms <= s.rtp.repair_ms,
+        "rtp.live_lag_ms is longer than rtp.repair_ms: live readers come first".into(),
+    );
+    check(
+        is_tenant(&s.calls.tenant),
+        format!("calls.tenant is `{}`: use letters, digits, `-` and `_`", s.calls.tenant),
+    );
+    check(
+        s.calls.setup_timeout_ms >= 100,
+        "calls.setup_timeout_ms is under 100: 5000 is a good value".into(),
+    );
+    check((1..=64).contains(&s.recording.writers), "recording.writers: use 1 to 64".into());
+    check(
+        (100..=60_000).contains(&s.recording.checkpoint_ms),
+        "recording.checkpoint_ms: use 100 to 60000".into(),
+    );
+    check((100..=10_000).contains(&s.speech.partial_ms), "speech.partial_ms: use 100 to 10000".into());
+    check((100..=5_000).contains(&s.speech.hangover_ms), "speech.hangover_ms: use 100 to 5000".into());
+    check(
+        (2_000..=28_000).contains(&s.speech.max_utterance_ms),
+        "speech.max_utterance_ms: use 2000 to 28000 (Whisper's window is 30 s)".into(),
+    );
+    check(
+        !s.http.keys.is_empty() || s.http.bind.ip().is_loopback(),
+        format!("http.bind is `{}` without a key: set http.keys, or bind to 127.0.0.1", s.http.bind),
+    );
+    check(["text", "json"].contains(&s.log.format.as_str()), "log.format: use text or json".into());
+    if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+}
+
+/// Tenant names are path components and label values: letters, digits, `-` and `_`, at most 64.
+pub fn is_tenant(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(validate(&Settings::default()), Ok(()));
+    }
+
+    #[test]
+    fn all_complaints_come_at_once_and_name_key_and_remedy() {
+        let mut s = Settings::default();
+        s.node.name = "a b".into();
+        s.rtp.shards = 0;
+        s.http.bind = "0.0.0.0:8090".parse().unwrap();
+        let wrong = validate(&s).unwrap_err();
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
+        assert!(wrong[2].contains("http.keys"));
+    }
+}
