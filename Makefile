@@ -1,0 +1,26 @@
+# Two commands: `make demo` and `make test`. Each sets up what it needs and is cheap to run again.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+.PHONY: help setup demo test lint unit lab models-check bench fuzz clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+setup: ## install what building and testing need (Debian, Ubuntu)
+	@scripts/setup
+
+demo: ## build, then show the main job on a real call (DEMO_ONCE=1 ends by itself)
+	@scripts/demo
+
+test: ## set up, then everything: format, lints, unit, real calls
+	@scripts/test
+
+bench: ## criterion benches and the speech bench
+	@scripts/setup
+	cargo bench
+
+clean: ## stop the lab and remove all that was built
+	@scripts/lab stop-all || true
+	rm -rf build target
