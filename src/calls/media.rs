@@ -1,0 +1,204 @@
+//! The media of one call: two legs on one clock, the recording and the listeners that read them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::media::clock::CallClock;
+use crate::media::leg::Leg;
+use crate::media::receiver::{LegConfig, LegReceiver};
+use crate::media::report::{LegStats, Segment};
+use crate::media::ring::Ring;
+use crate::media::time::MediaInstant;
+use crate::net::plane::{LegHandle, LegSink, Seat};
+use crate::recording::{Finished, RecordingError, RecordingHandle, RecordingSpec};
+use crate::speech::{LegAudio, LegListener, TranscriptEvent};
+
+use super::services::Services;
+
+/// Where a leg's receiver is.
+enum Reception {
+    /// Nobody knows yet where its packets come from.
+    Waiting(Box<LegReceiver>),
+    /// On its shard.
+    Attached(LegHandle),
+    /// Being changed over, or finished.
+    Gone,
+}
+
+struct LegMedia {
+    seat: Option<Seat>,
+    port: u16,
+    reception: Reception,
+    ring: Arc<Ring>,
+}
+
+/// The media of one call.
+pub(super) struct CallMedia {
+    clock: Arc<CallClock>,
+    legs: [LegMedia; 2],
+    recording: Option<JoinHandle<Result<RecordingHandle, RecordingError>>>,
+    listeners: Vec<LegListener>,
+}
+
+/// What is left when the media of a call is over.
+pub(super) struct MediaResult {
+    pub(super) stats: [LegStats; 2],
+    /// `None`: there was to be no recording.
+    pub(super) recording: Option<Result<Finished, RecordingError>>,
+}
+
+/// What a leg takes up after a restart.
+#[derive(Clone, Default)]
+pub(super) struct Resumption {
+    pub(super) segment: Option<Segment>,
+    pub(super) port: Option<u16>,
+    pub(super) next_utterance: u64,
+}
+
+/// A leg's port is not among those bound now: its RTP cannot reach us.
+#[derive(Debug, thiserror::Error)]
+#[error("the {} leg's RTP goes to port {port}, which is not bound any more (rtp.bind, rtp.shards)", .leg.name())]
+pub(super) struct PortGone {
+    leg: Leg,
+    port: u16,
+}
+
+impl CallMedia {
+    /// Seats and receivers for both legs, on `clock`.
+    pub(super) fn prepare(
+        services: &Services,
+        clock: Arc<CallClock>,
+        resume: &[Resumption; 2],
+    ) -> Result<Self, PortGone> {
+        let leg = |leg: Leg| {
+            let resume = &resume[leg.index()];
+            let seat = match resume.port {
+                Some(port) => services.plane.seat_on(port).ok_or(PortGone { leg, port })?,
+                None => services.plane.seat(),
+            };
+            let mut config = LegConfig::new(services.codec, clock.clone());
+            config.ring_slots = services.ring_slots();
+            config.repair_window = Duration::from_millis(services.settings.rtp.repair_ms);
+            config.stall_after = Duration::from_millis(services.settings.rtp.stall_ms);
+            config.resume = resume.segment.clone();
+            let (receiver, ring) = LegReceiver::new(config);
+            let port = seat.port();
+            Ok(LegMedia { seat: Some(seat), port, reception: Reception::Waiting(Box::new(receiver)), ring })
+        };
+        let legs = [leg(Leg::Caller)?, leg(Leg::Callee)?];
+        Ok(Self { clock, legs, recording: None, listeners: Vec::new() })
+    }
+
+    pub(super) fn clock(&self) -> &Arc<CallClock> {
+        &self.clock
+    }
+
+    /// The ports the legs are received on, caller first.
+    pub(super) fn ports(&self) -> [u16; 2] {
+        [self.legs[0].port, self.legs[1].port]
+    }
+
+    /// Begin the recording, off this task: a slow disk delays nothing, the rings hold what comes meanwhile.
+    pub(super) fn record(
+        &mut self,
+        services: &Arc<Services>,
+        call_id: &str,
+        path: PathBuf,
+        resume: bool,
+        on_failure: impl Fn(RecordingError) + Send + Sync + 'static,
+    ) {
+        let spec = RecordingSpec {
+            call_id: call_id.to_owned(),
+            path,
+            clock: self.clock.clone(),
+            legs: [Some(self.legs[0].ring.clone()), Some(self.legs[1].ring.clone())],
+            resume,
+            on_failure: Arc::new(on_failure),
+        };
+        let services = services.clone();
+        self.recording = Some(tokio::task::spawn_blocking(move || services.recorder.begin(spec)));
+    }
+
+    /// Have both legs transcribed.
+    pub(super) fn transcribe(
+        &mut self,
+        services: &Services,
+        call_id: &str,
+        language: &str,
+        resume: &[Resumption; 2],
+        sink: &Arc<dyn Fn(TranscriptEvent) + Send + Sync>,
+    ) {
+        let Some(engine) = &services.speech else { return };
+        for leg in Leg::BOTH {
+            let audio = LegAudio {
+                call_id: call_id.to_owned(),
+                leg,
+                ring: self.legs[leg.index()].ring.clone(),
+                clock: self.clock.clone(),
+                language: language.to_owned(),
+                live_lag: Duration::from_millis(services.settings.rtp.live_lag_ms),
+                first_utterance: resume[leg.index()].next_utterance.max(1),
+            };
+            self.listeners.push(engine.listen(audio, sink.clone()));
+        }
+    }
+
+    /// Receive `leg` from `source`, for the first time.
+    pub(super) fn attach(&mut self, leg: Leg, source: SocketAddr, sink: LegSink) -> Result<(), String> {
+        let media = &mut self.legs[leg.index()];
+        match (std::mem::replace(&mut media.reception, Reception::Gone), media.seat.take()) {
+            (Reception::Waiting(receiver), Some(seat)) => {
+                let handle = seat.attach(source, *receiver, sink).map_err(|e| e.to_string())?;
+                media.reception = Reception::Attached(handle);
+                Ok(())
+            }
+            (reception, seat) => {
+                media.reception = reception;
+                media.seat = seat;
+                Err("the leg is received already".into())
+            }
+        }
+    }
+
+    /// Receive `leg` from `source` from now on.
+    pub(super) async fn move_to(&mut self, leg: Leg, source: SocketAddr) -> Result<(), String> {
+        match &mut self.legs[leg.index()].reception {
+            Reception::Attached(handle) => handle.move_to(source).await.map_err(|e| e.to_string()),
+            _ => Err("the leg is not received".into()),
+        }
+    }
+
+    /// The media is over at `end`: legs, then listeners and recording, to their last sample.
+    pub(super) async fn finish(self, end: MediaInstant) -> MediaResult {
+        let Self { legs: [caller, callee], recording, listeners, clock } = self;
+        let (first, second) = tokio::join!(finish_leg(caller, end), finish_leg(callee, end));
+        // A call without media still has a time at which it begins.
+        clock.decide_origin(clock.sample_at(end).max(0));
+        let speech = async {
+            for listener in listeners {
+                listener.finish().await;
+            }
+        };
+        let recorded = async {
+            Some(match recording?.await {
+                Ok(Ok(handle)) => handle.finish().await,
+                Ok(Err(error)) => Err(error),
+                Err(panic) => Err(RecordingError::from(panic)),
+            })
+        };
+        let ((), recording) = tokio::join!(speech, recorded);
+        MediaResult { stats: [first, second], recording }
+    }
+}
+
+async fn finish_leg(leg: LegMedia, end: MediaInstant) -> LegStats {
+    match leg.reception {
+        Reception::Attached(handle) => handle.finish(end).await,
+        Reception::Waiting(receiver) => receiver.finish(end),
+        Reception::Gone => LegStats::default(),
+    }
+}

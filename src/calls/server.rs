@@ -1,0 +1,395 @@
+//! All calls of this node: takes new ones in, hands each what Asterisk says of it, takes up what an earlier process left.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::asterisk::ari::channels::HangupReason;
+use crate::asterisk::ari::error::AriError;
+use crate::asterisk::ari::event::AriEvent;
+use crate::asterisk::ari::guard::PROBE_PREFIX;
+use crate::asterisk::ari::model::Channel;
+use crate::asterisk::ari::socket::{AriNotice, EventStream};
+use crate::clock;
+use crate::media::clock::CallClock;
+use crate::telemetry::metric;
+
+use super::adoption::{self, Orphan, Plan, SessionRecord, Stranded};
+use super::hub::EventKind;
+use super::ids::{CallId, ObjectId, ObjectKind};
+use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input, Snapshot};
+use super::media::{CallMedia, Resumption};
+use super::mode::{CallOptions, Mode};
+use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party};
+use super::recover;
+use super::services::Services;
+use super::session::{Message, Session, Start};
+use super::table::CallTable;
+use super::translate;
+
+/// How the connection to Asterisk stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// Not yet, or no longer; the reason.
+    Down(String),
+    /// Events come.
+    Up,
+}
+
+/// Why [`CallServer::run`] returned.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Stopped,
+    /// Another client took the application: we hear of no calls any more.
+    Replaced,
+}
+
+/// What can be asked of a running call from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Hang up the channel.
+    Hangup,
+    /// Write silence to the recording from now on.
+    PauseRecording,
+    /// Record again.
+    ResumeRecording,
+}
+
+/// All calls of this node.
+pub struct CallServer {
+    services: Arc<Services>,
+    table: Arc<CallTable>,
+    tasks: TaskTracker,
+    connection: watch::Sender<Connection>,
+}
+
+/// Pause between two attempts to list what Asterisk has.
+const LIST_AGAIN: Duration = Duration::from_millis(500);
+/// Calls get this long to write their records when the process ends.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+
+impl CallServer {
+    /// A server without calls.
+    pub fn new(services: Arc<Services>) -> Self {
+        let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
+        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection }
+    }
+
+    /// How the connection to Asterisk stands, now and as it changes.
+    pub fn connection(&self) -> watch::Receiver<Connection> {
+        self.connection.subscribe()
+    }
+
+    /// Calls that run.
+    pub fn running(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Ask something of a running call. False if it does not run.
+    pub fn wish(&self, call: &CallId, wish: Wish) -> bool {
+        let message = match wish {
+            Wish::Hangup => Message::Machine(Input::Command(Command::Hangup)),
+            Wish::PauseRecording => Message::Pause(true),
+            Wish::ResumeRecording => Message::Pause(false),
+        };
+        self.table.send(call, message)
+    }
+
+    /// Serve until `stop` resolves or the application is taken from us. Running calls are left in Asterisk, for the next
+    /// process to go on with.
+    pub async fn run(&self, mut events: EventStream, stop: impl Future<Output = ()>) -> End {
+        tokio::pin!(stop);
+        let end = loop {
+            tokio::select! {
+                () = &mut stop => break End::Stopped,
+                notice = events.next() => match notice {
+                    Some(AriNotice::Replaced) | None => break End::Replaced,
+                    Some(notice) => self.notice(notice).await,
+                },
+            }
+        };
+        events.close().await;
+        self.table.broadcast(|| Message::Leave);
+        self.tasks.close();
+        if tokio::time::timeout(LEAVE_WITHIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!(calls = self.table.len(), "some calls did not stop in time; their records are on disk");
+        }
+        end
+    }
+
+    async fn notice(&self, notice: AriNotice) {
+        match notice {
+            AriNotice::Connected { first } => {
+                tracing::info!(first, "connected to Asterisk");
+                self.services.hub.publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
+                self.reconcile(first).await;
+                self.connection.send_replace(Connection::Up);
+            }
+            AriNotice::Disconnected { reason } => {
+                tracing::warn!(%reason, "no connection to Asterisk");
+                let body = serde_json::json!({ "reason": reason.to_string() });
+                self.services.hub.publish_node(EventKind::AriDisconnected, body);
+                self.connection.send_replace(Connection::Down(reason.to_string()));
+                self.table.broadcast(|| Message::Machine(Input::Disconnected));
+            }
+            AriNotice::Event(event) => self.event(&event),
+            AriNotice::Replaced => {}
+        }
+    }
+
+    fn event(&self, raw: &AriEvent) {
+        if let AriEvent::StasisStart { channel, args, replace_channel } = raw
+            && self.table.owner(&channel.id).is_none()
+            && replace_channel.as_ref().is_none_or(|c| self.table.owner(&c.id).is_none())
+        {
+            self.arrived(channel, args);
+            return;
+        }
+        let Some((event, subjects)) = translate::event(raw) else { return };
+        let owners: BTreeSet<_> = subjects.iter().filter_map(|id| self.table.owner(id)).collect();
+        for call in owners {
+            self.table.send(&call, Message::Machine(Input::Event(event.clone())));
+        }
+    }
+
+    /// A channel that is nobody's yet entered our application.
+    fn arrived(&self, channel: &Channel, args: &[String]) {
+        if channel.id.starts_with(PROBE_PREFIX) {
+            return;
+        }
+        if self.services.node.owns(&channel.id) {
+            let reason = "it entered the application, but its call is over".to_owned();
+            self.remove_orphans(vec![Orphan { id: channel.id.clone(), kind: ObjectKind::Channel, reason }]);
+            return;
+        }
+        if ObjectId::parse(&channel.id).is_some() {
+            // Another node's, by a name of the application shared against advice.
+            tracing::warn!(channel = channel.id, "a leg of another node's entered our application: ari.app must be its own");
+            return;
+        }
+        self.begin(translate::view(channel), info(channel), args);
+    }
+
+    fn begin(&self, view: ChannelView, channel: ChannelInfo, args: &[String]) {
+        let call = CallId::from_uuid(uuid::Uuid::now_v7());
+        let now = clock::now();
+        let started_at_nanos = clock::realtime_nanos();
+        let parsed = CallOptions::parse(args);
+        let refused = match &parsed {
+            Err(error) => Some(format!("Stasis({},{}): {error}", self.services.settings.ari.app, args.join(","))),
+            Ok(_) if self.table.len() >= self.services.settings.calls.max => {
+                Some(format!("calls.max is reached: {} calls run", self.services.settings.calls.max))
+            }
+            Ok(_) => None,
+        };
+        let options = parsed.unwrap_or_else(|_| CallOptions::new(Mode::Tap));
+        let tenant = options.tenant.clone().unwrap_or_else(|| self.services.settings.calls.tenant.clone());
+        let clock = Arc::new(CallClock::new(now, self.services.codec.sample_rate(), 2));
+        let resume = [Resumption::default(), Resumption::default()];
+        let media = match refused {
+            Some(_) => None,
+            // Without a port to take up there is none to be missing.
+            None => CallMedia::prepare(&self.services, clock, &resume).ok(),
+        };
+        let cfg = self.config(&call, options.mode, media.as_ref());
+        let Ok(files) = CallFiles::new(self.services.directory.data(), &tenant, timestamp(started_at_nanos), call.as_str())
+        else {
+            tracing::error!(%call, tenant, "not a name that files can have");
+            return;
+        };
+        let mut record = CallRecord::new(call.as_str(), &tenant, call_mode(options.mode), timestamp(started_at_nanos));
+        record.label = options.label.clone();
+        record.channel = channel;
+        let machine = match refused {
+            Some(reason) => {
+                tracing::warn!(%call, channel = view.name, reason, "call not taken");
+                CallMachine::rejected(cfg, view.clone(), reason, now)
+            }
+            None => CallMachine::new(cfg, view.clone(), now),
+        };
+        let start = Start { machine, media, resume, options, tenant, files, started_at_nanos, adopted: false };
+        self.spawn(view.id, record, start);
+    }
+
+    fn config(&self, call: &CallId, mode: Mode, media: Option<&CallMedia>) -> CallConfig {
+        let ports = media.map(CallMedia::ports).unwrap_or_default();
+        CallConfig {
+            call: call.clone(),
+            node: self.services.node.clone(),
+            mode,
+            format: self.services.codec.name().to_owned(),
+            external_host: ports.map(|port| self.services.advertised(port)),
+            timing: self.services.timing(),
+        }
+    }
+
+    fn spawn(&self, channel: String, record: CallRecord, start: Start) {
+        let (tx, inbox) = unbounded_channel();
+        self.table.insert(start.machine.call().clone(), channel, tx.clone());
+        let (services, table) = (self.services.clone(), self.table.clone());
+        self.tasks.spawn(async move {
+            let session = Session::new(services, table, start, record, tx, inbox);
+            session.run().await;
+        });
+    }
+
+    /// Compare what Asterisk has with what we know, and make them agree.
+    async fn reconcile(&self, first: bool) {
+        let snapshot = loop {
+            match translate::snapshot(&self.services.ari).await {
+                Ok(snapshot) => break snapshot,
+                Err(error @ AriError::Unauthorised { .. }) => {
+                    tracing::error!(%error, "cannot list Asterisk's channels");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot list Asterisk's channels yet");
+                    tokio::time::sleep(LIST_AGAIN).await;
+                }
+            }
+        };
+        let records = if first { self.services.sessions.load() } else { Vec::new() };
+        let (running, channels) = self.table.running();
+        self.table.broadcast(|| Message::Machine(Input::Reconnected(snapshot.clone())));
+        let Plan { adopt, end, stranded, orphans } =
+            adoption::plan(&snapshot, &self.services.node, &running, &channels, &records);
+        tracing::info!(
+            adopt = adopt.len(), ended = end.len(), stranded = stranded.len(), orphans = orphans.len(),
+            "compared with Asterisk"
+        );
+        let by_call = |call: &CallId| records.iter().find(|r| r.call == *call);
+        for record in adopt.iter().filter_map(by_call) {
+            self.adopt(record, &snapshot);
+        }
+        if first {
+            let ended = end.iter().filter_map(|e| Some((by_call(&e.call)?.clone(), e.reason.clone()))).collect();
+            let kept = adopt.iter().filter_map(by_call).filter_map(|r| r.recording.clone()).collect();
+            let services = self.services.clone();
+            self.tasks.spawn_blocking(move || recover::after_crash(&services, ended, &kept));
+        }
+        for Stranded { channel, args } in stranded {
+            match args {
+                Some(args) => self.begin(channel.clone(), info_of(&channel), &args),
+                None => self.let_go(channel.id),
+            }
+        }
+        self.remove_orphans(orphans);
+    }
+
+    fn adopt(&self, record: &SessionRecord, snapshot: &Snapshot) {
+        let call = &record.call;
+        let start = clock::instant_of_realtime(record.started_at.max(0) as u64);
+        let clock = Arc::new(match record.origin {
+            Some(origin) => CallClock::resumed(start, record.sample_rate, origin),
+            None => CallClock::new(start, record.sample_rate, 2),
+        });
+        let resume = [0, 1].map(|i| Resumption {
+            segment: record.legs[i].segment.clone(),
+            port: Some(record.legs[i].local_port),
+            next_utterance: record.legs[i].next_utterance,
+        });
+        let media = CallMedia::prepare(&self.services, clock, &resume)
+            .inspect_err(|error| tracing::error!(%call, %error, "the call cannot be taken up"))
+            .ok();
+        let now = clock::now();
+        let cfg = self.config(call, record.options.mode, media.as_ref());
+        let machine = CallMachine::adopted(cfg, &record.asterisk, snapshot, now);
+        let started_at = timestamp(record.started_at.max(0) as u64);
+        let Ok(files) = CallFiles::new(self.services.directory.data(), &record.tenant, started_at, call.as_str()) else {
+            return;
+        };
+        let fresh = || {
+            let mode = call_mode(record.options.mode);
+            let mut fresh = CallRecord::new(call.as_str(), &record.tenant, mode, started_at);
+            fresh.channel = info_of(&record.asterisk.channel);
+            fresh
+        };
+        let known = self.services.directory.get(call.as_str()).map_or_else(fresh, |r| (*r).clone());
+        tracing::info!(%call, channel = record.asterisk.channel.name, "going on with a call of before");
+        let start = Start {
+            machine,
+            media,
+            resume,
+            options: record.options.clone(),
+            tenant: record.tenant.clone(),
+            files,
+            started_at_nanos: record.started_at.max(0) as u64,
+            adopted: true,
+        };
+        self.spawn(record.asterisk.channel.id.clone(), known, start);
+    }
+
+    fn let_go(&self, channel: String) {
+        let ari = self.services.ari.clone();
+        self.tasks.spawn(async move {
+            tracing::warn!(channel, "a channel waited in our application for nobody: it goes on");
+            if let Err(error) = ari.continue_in_dialplan(&channel).await {
+                tracing::warn!(channel, %error, "it could not");
+            }
+        });
+    }
+
+    /// One at a time: Asterisk has crashed over parallel removals.
+    fn remove_orphans(&self, orphans: Vec<Orphan>) {
+        if orphans.is_empty() {
+            return;
+        }
+        let ari = self.services.ari.clone();
+        self.tasks.spawn(async move {
+            for Orphan { id, kind, reason } in orphans {
+                let removed = match kind {
+                    ObjectKind::Channel => ari.hangup(&id, HangupReason::Normal).await,
+                    ObjectKind::Bridge => ari.delete_bridge(&id).await,
+                };
+                match removed {
+                    Ok(()) => {
+                        tracing::info!(id, reason, "orphan removed");
+                        metric::ORPHANS_REMOVED.add(1);
+                    }
+                    Err(error) => tracing::warn!(id, reason, %error, "orphan could not be removed"),
+                }
+            }
+        });
+    }
+}
+
+fn timestamp(realtime_nanos: u64) -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(i128::from(realtime_nanos)).unwrap_or_default()
+}
+
+fn call_mode(mode: Mode) -> CallMode {
+    match mode {
+        Mode::Answer => CallMode::Answer,
+        Mode::Tap => CallMode::Tap,
+    }
+}
+
+fn info(channel: &Channel) -> ChannelInfo {
+    let party = |id: &crate::asterisk::ari::model::CallerId| Party {
+        name: id.name.clone(),
+        number: id.number.clone(),
+    };
+    ChannelInfo {
+        id: channel.id.clone(),
+        name: channel.name.clone(),
+        caller: party(&channel.caller),
+        connected: party(&channel.connected),
+        context: channel.dialplan.context.clone(),
+        exten: channel.dialplan.exten.clone(),
+    }
+}
+
+fn info_of(view: &ChannelView) -> ChannelInfo {
+    ChannelInfo {
+        id: view.id.clone(),
+        name: view.name.clone(),
+        caller: Party { name: view.caller_name.clone(), number: view.caller_number.clone() },
+        exten: view.dialled.clone(),
+        ..ChannelInfo::default()
+    }
+}

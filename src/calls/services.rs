@@ -1,0 +1,66 @@
+//! What every call needs of the house.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::asterisk::ari::client::AriClient;
+use crate::config::Settings;
+use crate::media::codec::Codec;
+use crate::net::plane::RtpPlane;
+use crate::recording::Recorder;
+use crate::speech::SpeechEngine;
+
+use super::directory::CallDirectory;
+use super::hub::EventHub;
+use super::ids::NodeName;
+use super::machine::Timing;
+use super::sessions::SessionStore;
+
+/// The parts that calls are wired from; shared by all of them.
+pub struct Services {
+    /// All settings.
+    pub settings: Settings,
+    /// This node, as its ids spell it.
+    pub node: NodeName,
+    /// Format of the media.
+    pub codec: Codec,
+    /// Requests to Asterisk.
+    pub ari: AriClient,
+    /// Where media comes in.
+    pub plane: RtpPlane,
+    /// Where recordings are written.
+    pub recorder: Recorder,
+    /// Speech to text, unless it is off.
+    pub speech: Option<SpeechEngine>,
+    /// Events.
+    pub hub: Arc<EventHub>,
+    /// Calls, live and past.
+    pub directory: Arc<CallDirectory>,
+    /// Records of running calls.
+    pub sessions: SessionStore,
+}
+
+impl Services {
+    /// The address to tell Asterisk for media that comes in on `port`.
+    pub fn advertised(&self, port: u16) -> SocketAddr {
+        let ip: IpAddr = self.settings.rtp.advertise.unwrap_or(self.settings.rtp.bind.ip());
+        SocketAddr::new(ip, port)
+    }
+
+    /// How long a call's steps may take.
+    pub fn timing(&self) -> Timing {
+        let request = Duration::from_millis(self.settings.ari.request_timeout_ms);
+        Timing {
+            setup: Duration::from_millis(self.settings.calls.setup_timeout_ms),
+            request: request + Duration::from_secs(1),
+            ..Timing::default()
+        }
+    }
+
+    /// Slots of a leg's ring.
+    pub fn ring_slots(&self) -> usize {
+        // 100 slots of 10 ms a second.
+        self.settings.rtp.ring_seconds as usize * 100
+    }
+}

@@ -1,0 +1,501 @@
+//! One call's task: feeds its machine, carries out what it says, and keeps its media, its events and its record.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use crate::clock;
+use crate::media::leg::Leg;
+use crate::media::report::{LegEvent, Segment};
+use crate::media::time::MediaInstant;
+use crate::net::plane::LegSink;
+use crate::speech::{TranscriptEvent, TranscriptKind};
+use crate::telemetry::metric;
+
+use super::adoption::{LegRecord, SESSION_VERSION, SessionRecord};
+use super::finish::{self, Ending};
+use super::hub::EventKind;
+use super::ids::CallId;
+use super::machine::{Action, CallEvent, CallMachine, Input, MediaEnd, Outcome, Phase};
+use super::media::{CallMedia, Resumption};
+use super::mode::CallOptions;
+use super::record::{CallFiles, CallRecord, CallState, FileStatus};
+use super::services::Services;
+use super::table::CallTable;
+use super::translate;
+
+/// What reaches a call's task.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// For the machine.
+    Machine(Input),
+    /// Something happened on a leg.
+    Leg(Leg, LegEvent),
+    /// Someone spoke.
+    Transcript(TranscriptEvent),
+    /// The recording broke.
+    RecordingFailed(String),
+    /// Mark silence in the recording, or stop doing so.
+    Pause(bool),
+    /// The process ends: write the record and leave the call in Asterisk to the next one.
+    Leave,
+}
+
+/// What a session is made with.
+pub(super) struct Start {
+    pub(super) machine: CallMachine,
+    pub(super) media: Option<CallMedia>,
+    pub(super) resume: [Resumption; 2],
+    pub(super) options: CallOptions,
+    pub(super) tenant: String,
+    pub(super) files: CallFiles,
+    pub(super) started_at_nanos: u64,
+    /// Not the first process to have this call.
+    pub(super) adopted: bool,
+}
+
+pub(super) struct Session {
+    services: Arc<Services>,
+    table: Arc<CallTable>,
+    machine: CallMachine,
+    call: CallId,
+    /// Until it is in the directory.
+    record: Option<CallRecord>,
+    adopted: bool,
+    resume: [Resumption; 2],
+    media: Option<CallMedia>,
+    ports: [u16; 2],
+    options: CallOptions,
+    tenant: String,
+    files: CallFiles,
+    started_at_nanos: u64,
+    begun: MediaInstant,
+    segments: [Option<Segment>; 2],
+    next_utterance: [u64; 2],
+    wired: [bool; 2],
+    outcome: Option<Outcome>,
+    ended: Option<Map<String, Value>>,
+    finishing: Option<tokio::task::JoinHandle<()>>,
+    recording_broken: Option<String>,
+    tx: UnboundedSender<Message>,
+    inbox: UnboundedReceiver<Message>,
+    paused: bool,
+    /// When to write the record again: the origin is decided a little after the first packet.
+    save_at: Option<MediaInstant>,
+}
+
+/// The origin is decided 250 ms after the first anchor at the latest.
+const SAVE_AFTER_ANCHOR: Duration = Duration::from_millis(300);
+
+impl Session {
+    pub(super) fn new(
+        services: Arc<Services>,
+        table: Arc<CallTable>,
+        start: Start,
+        record: CallRecord,
+        tx: UnboundedSender<Message>,
+        inbox: UnboundedReceiver<Message>,
+    ) -> Self {
+        let call = start.machine.call().clone();
+        Self {
+            call,
+            record: Some(record),
+            adopted: start.adopted,
+            resume: start.resume.clone(),
+            ports: start.media.as_ref().map(CallMedia::ports).unwrap_or_default(),
+            media: start.media,
+            machine: start.machine,
+            segments: start.resume.clone().map(|r| r.segment),
+            next_utterance: start.resume.map(|r| r.next_utterance.max(1)),
+            options: start.options,
+            tenant: start.tenant,
+            files: start.files,
+            started_at_nanos: start.started_at_nanos,
+            begun: clock::now(),
+            wired: [false; 2],
+            outcome: None,
+            ended: None,
+            finishing: None,
+            recording_broken: None,
+            paused: false,
+            save_at: None,
+            services,
+            table,
+            tx,
+            inbox,
+        }
+    }
+
+    /// Until the call is over in Asterisk and its files are complete.
+    pub(super) async fn run(mut self) {
+        metric::CALLS_ACTIVE.add(1.0);
+        if self.adopted {
+            // Its packets are on their way: every millisecond without a route is audio held back, or lost.
+            self.attach_adopted();
+        }
+        tokio::task::block_in_place(|| self.open_events());
+        self.open_media();
+        self.save();
+        self.drain().await;
+        while !self.is_over() {
+            let now = clock::now();
+            let due = [self.machine.next_deadline(), self.save_at].into_iter().flatten().min();
+            let wait = due.map(|at| at.saturating_since(now));
+            tokio::select! {
+                message = self.inbox.recv() => match message {
+                    Some(Message::Leave) | None => break,
+                    Some(message) => self.take(message),
+                },
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => self.time_passed(),
+                done = async { self.finishing.as_mut().expect("polled only if it is there").await },
+                    if self.finishing.is_some() => self.finished(done),
+            }
+            self.drain().await;
+        }
+        metric::CALLS_ACTIVE.add(-1.0);
+        self.table.forget(&self.call);
+    }
+
+    /// The stream of events and the record that others see.
+    fn open_events(&mut self) {
+        let call = self.call.as_str();
+        if let Err(error) = self.files.create_folder() {
+            tracing::error!(call, folder = %self.files.folder().display(), %error, "cannot make the call's folder");
+        }
+        if let Err(error) = self.services.hub.open_call(&self.tenant, call, Some(self.files.events())) {
+            tracing::error!(call, %error, "the call's events are not kept on disk");
+        }
+        let Some(mut record) = self.record.take() else { return };
+        record.language = self.transcribe().then(|| self.language().to_owned());
+        if self.recording_path().is_some() {
+            record.recording.status = FileStatus::Open;
+        }
+        if let Err(error) = self.services.directory.insert(record) {
+            tracing::error!(call, %error, "the call cannot be listed");
+        }
+    }
+
+    /// The recording and the listeners.
+    fn open_media(&mut self) {
+        let (record, transcribe, language) =
+            (self.recording_path(), self.transcribe(), self.language().to_owned());
+        let Some(media) = &mut self.media else { return };
+        let call = self.call.as_str();
+        if let Some(path) = record {
+            let tx = self.tx.clone();
+            let failed = move |error: crate::recording::RecordingError| {
+                let _ = tx.send(Message::RecordingFailed(error.to_string()));
+            };
+            media.record(&self.services, call, path, self.adopted, failed);
+        }
+        if transcribe {
+            let tx = self.tx.clone();
+            let sink: Arc<dyn Fn(TranscriptEvent) + Send + Sync> = Arc::new(move |event| {
+                let _ = tx.send(Message::Transcript(event));
+            });
+            media.transcribe(&self.services, call, &language, &self.resume, &sink);
+        }
+    }
+
+    fn transcribe(&self) -> bool {
+        let wanted = self.options.transcribe.unwrap_or(self.services.settings.calls.transcribe);
+        wanted && self.services.speech.is_some() && self.media.is_some()
+    }
+
+    fn language(&self) -> &str {
+        self.options.language.as_deref().unwrap_or(&self.services.settings.speech.language)
+    }
+
+    fn is_over(&self) -> bool {
+        self.machine.phase() == Phase::Finished
+            && self.outcome.is_some()
+            && self.finishing.is_none()
+            && self.ended.is_none()
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Machine(input) => self.machine.handle(clock::now(), input),
+            Message::Leg(leg, event) => self.leg_event(leg, event),
+            Message::Transcript(event) => self.spoken(&event),
+            Message::RecordingFailed(error) => self.recording_failed(error),
+            Message::Pause(on) => self.paused = on,
+            Message::Leave => {}
+        }
+    }
+
+    fn time_passed(&mut self) {
+        let now = clock::now();
+        if self.save_at.is_some_and(|at| at <= now) {
+            self.save_at = None;
+            self.save();
+        }
+        if self.machine.next_deadline().is_some_and(|at| at <= now) {
+            self.machine.handle_timeout(now);
+        }
+    }
+
+    async fn drain(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Claim { channel } => self.table.claim(channel, &self.call),
+                Action::Request { op, request } => {
+                    let (ari, tx) = (self.services.ari.clone(), self.tx.clone());
+                    tokio::spawn(async move {
+                        let reply = translate::carry_out(&ari, &request).await;
+                        tracing::debug!(?request, ?reply, "ARI");
+                        // The task may be over: then nobody needs the reply.
+                        let _ = tx.send(Message::Machine(Input::Reply { op, reply }));
+                    });
+                }
+                Action::AttachMedia { leg, source } => {
+                    let sink = self.sink(leg);
+                    let done = match &mut self.media {
+                        Some(media) => media.attach(leg, source, sink),
+                        None => Err("the call's media is over".into()),
+                    };
+                    self.confirm(leg, done);
+                }
+                Action::MoveMedia { leg, source } => {
+                    let done = match &mut self.media {
+                        Some(media) => media.move_to(leg, source).await,
+                        None => Err("the call's media is over".into()),
+                    };
+                    self.confirm(leg, done);
+                }
+                Action::StopMedia { end } => self.stop_media(end),
+                Action::Emit(event) => self.emit(event),
+                Action::Save => {
+                    self.save();
+                }
+                Action::Finished { outcome, left_behind } => {
+                    if !left_behind.is_empty() {
+                        tracing::warn!(call = %self.call, ?left_behind, "left to the sweep after the next connect");
+                    }
+                    self.outcome = Some(outcome);
+                    // A call that never had media attached gets no StopMedia.
+                    self.stop_media(MediaEnd::At(clock::now()));
+                }
+            }
+        }
+    }
+
+    fn confirm(&mut self, leg: Leg, done: Result<(), String>) {
+        let input = match done {
+            Ok(()) => Input::MediaAttached { leg },
+            Err(reason) => Input::MediaRefused { leg, reason },
+        };
+        self.machine.handle(clock::now(), input);
+    }
+
+    fn sink(&self, leg: Leg) -> LegSink {
+        let tx = self.tx.clone();
+        Arc::new(move |event| {
+            let _ = tx.send(Message::Leg(leg, event));
+        })
+    }
+
+    /// The legs of an adopted call never stopped: receive them before anything else.
+    fn attach_adopted(&mut self) {
+        for (leg, source) in Leg::BOTH.into_iter().zip(self.machine.wired_sources()) {
+            let sink = self.sink(leg);
+            if let (Some(source), Some(media)) = (source, &mut self.media)
+                && let Err(reason) = media.attach(leg, source, sink)
+            {
+                tracing::error!(call = %self.call, leg = leg.name(), %source, reason, "cannot take the leg up");
+            }
+        }
+    }
+
+    fn emit(&mut self, event: CallEvent) {
+        let kind = event.kind();
+        let body = event.body();
+        tracing::info!(call = %self.call, kind, body = %Value::Object(body.clone()), "call");
+        match &event {
+            CallEvent::Answered => {
+                self.update(|record| record.answered_at = Some(clock::timestamp()));
+            }
+            CallEvent::LegStarted { leg } => {
+                self.wired[leg.index()] = true;
+                if self.wired == [true; 2] {
+                    metric::CALL_SETUP.record(clock::since(self.begun).as_secs_f64());
+                    self.update(|record| record.state = CallState::Live);
+                }
+            }
+            CallEvent::Ended { .. } => {
+                // Held back until the files are complete, so that it is the last event of its call.
+                let now = clock::timestamp();
+                self.update(|record| {
+                    record.state = CallState::Ending;
+                    record.ended_at = Some(now);
+                });
+                self.ended = Some(body);
+                self.conclude();
+                return;
+            }
+            CallEvent::LegFailed { leg, reason } => {
+                let text = format!("{} leg: {reason}", leg.name());
+                self.update(|record| record.error = Some(text));
+            }
+            _ => {}
+        }
+        self.publish(EventKind::from_name(kind), Value::Object(body));
+    }
+
+    fn leg_event(&mut self, leg: Leg, event: LegEvent) {
+        match event {
+            LegEvent::Anchored { segment } | LegEvent::Resegmented { segment } => {
+                tracing::debug!(call = %self.call, leg = leg.name(), ?segment, "segment");
+                self.segments[leg.index()] = Some(segment);
+                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
+            }
+            LegEvent::Stalled => {
+                tracing::warn!(call = %self.call, leg = leg.name(), "no packets for the stall time");
+                metric::LEG_STALLS.add(1);
+                self.publish(EventKind::LegStalled, json!({ "leg": leg }));
+            }
+            LegEvent::Resumed { silent_ms } => {
+                self.publish(EventKind::LegResumed, json!({ "leg": leg, "silent_ms": silent_ms }));
+            }
+            LegEvent::Gap { start, samples, kind } => {
+                let Some(media) = &self.media else { return };
+                let clock = media.clock();
+                let origin = clock.decided_origin().unwrap_or_default();
+                let body = json!({
+                    "leg": leg, "kind": kind,
+                    "start": clock.seconds_from(origin, start),
+                    "duration": clock.rate().duration_of(samples).as_secs_f64(),
+                });
+                self.publish(EventKind::LegGap, body);
+            }
+            LegEvent::Dtmf { digit, duration_ms } => {
+                self.publish(EventKind::Dtmf, json!({ "leg": leg, "digit": digit, "duration_ms": duration_ms }));
+            }
+        }
+    }
+
+    fn spoken(&mut self, event: &TranscriptEvent) {
+        let kind = match event.kind {
+            TranscriptKind::Partial => EventKind::TranscriptPartial,
+            TranscriptKind::Final => {
+                self.next_utterance[event.leg.index()] = event.utterance + 1;
+                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
+                EventKind::TranscriptFinal
+            }
+        };
+        self.publish(kind, json!(event));
+    }
+
+    fn recording_failed(&mut self, error: String) {
+        if self.recording_broken.is_some() {
+            return;
+        }
+        self.publish(EventKind::RecordingFailed, json!({ "error": error }));
+        let text = error.clone();
+        self.update(|record| {
+            record.recording.status = FileStatus::Failed;
+            record.error = Some(text);
+        });
+        self.recording_broken = Some(error);
+    }
+
+    fn stop_media(&mut self, end: MediaEnd) {
+        let Some(media) = self.media.take() else {
+            self.conclude();
+            return;
+        };
+        let end = match end {
+            MediaEnd::At(at) => at,
+            // Before any packet: each leg ends where its packets do.
+            MediaEnd::LastPacket => MediaInstant::from_nanos(0),
+        };
+        let ending = Ending {
+            services: self.services.clone(),
+            call: self.call.clone(),
+            tenant: self.tenant.clone(),
+            files: self.files.clone(),
+            started_at_nanos: self.started_at_nanos,
+            tx: self.tx.clone(),
+        };
+        self.finishing = Some(tokio::spawn(finish::media(ending, media, end)));
+    }
+
+    fn finished(&mut self, done: Result<(), tokio::task::JoinError>) {
+        self.finishing = None;
+        if let Err(error) = done {
+            tracing::error!(call = %self.call, %error, "finishing the call's files broke off");
+        }
+        self.conclude();
+    }
+
+    /// When the call is over, its media finished and everything said: the last event.
+    fn conclude(&mut self) {
+        if self.media.is_some() || self.finishing.is_some() {
+            return;
+        }
+        // What finishing sent before it ended comes first.
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take(message);
+        }
+        if self.ended.is_none() && self.outcome != Some(Outcome::Rejected) {
+            return;
+        }
+        let body = self.ended.take();
+        let outcome = self.outcome.unwrap_or(Outcome::Completed).name();
+        let outcome = body.as_ref().and_then(|b| b.get("outcome")).and_then(Value::as_str).unwrap_or(outcome).to_owned();
+        tokio::task::block_in_place(|| finish::write_transcript(&self.services, &self.call, &self.tenant, &self.files));
+        metric::CALLS.add_labelled("outcome", &outcome, 1);
+        self.update(|record| {
+            record.state = CallState::Ended;
+            record.outcome = Some(outcome);
+        });
+        if let Some(body) = body {
+            self.publish(EventKind::CallEnded, Value::Object(body));
+        }
+        self.services.hub.close_call(self.call.as_str());
+        self.services.sessions.remove(self.call.clone());
+    }
+
+    fn publish(&self, kind: EventKind, body: Value) {
+        self.services.hub.publish(self.call.as_str(), kind, body);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut CallRecord)) {
+        self.services.directory.update(self.call.as_str(), change);
+    }
+
+    /// Write the session record. False if there is nothing to take up: no media.
+    fn save(&self) -> bool {
+        let Some(media) = &self.media else { return false };
+        let leg = |leg: Leg| LegRecord {
+            external_host: self.services.advertised(self.ports[leg.index()]),
+            local_port: self.ports[leg.index()],
+            segment: self.segments[leg.index()].clone(),
+            next_utterance: self.next_utterance[leg.index()],
+        };
+        self.services.sessions.save(SessionRecord {
+            v: SESSION_VERSION,
+            call: self.call.clone(),
+            node: self.services.node.clone(),
+            tenant: self.tenant.clone(),
+            options: self.options.clone(),
+            started_at: self.started_at_nanos as i64,
+            sample_rate: media.clock().rate(),
+            format: self.services.codec.name().to_owned(),
+            asterisk: self.machine.asterisk_side(),
+            legs: [leg(Leg::Caller), leg(Leg::Callee)],
+            origin: media.clock().origin(clock::now()),
+            recording: self.recording_path(),
+            next_seq: 0,
+        });
+        true
+    }
+
+    fn recording_path(&self) -> Option<PathBuf> {
+        let wanted = self.options.record.unwrap_or(self.services.settings.calls.record);
+        (wanted && self.media.is_some()).then(|| self.files.recording())
+    }
+}

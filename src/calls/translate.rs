@@ -1,0 +1,157 @@
+//! Between Asterisk's REST interface and the machine: requests out, replies and events in.
+
+use crate::asterisk::ari::channels::{ExternalMedia, HangupReason, Spy};
+use crate::asterisk::ari::client::AriClient;
+use crate::asterisk::ari::error::AriError;
+use crate::asterisk::ari::event::AriEvent as Raw;
+use crate::asterisk::ari::model;
+use crate::asterisk::ari::resources::BridgeKind;
+use crate::media::leg::Leg;
+
+use super::ids::ObjectKind;
+use super::machine::{AriEvent, ChannelState, ChannelView, Reply, Request, Snapshot};
+
+/// Send `request` and tell what became of it. Never fails: an error is a reply as well.
+pub async fn carry_out(ari: &AriClient, request: &Request) -> Reply {
+    let done = match request {
+        Request::Subscribe { channel } => ari.subscribe(&format!("channel:{channel}")).await.map(drop),
+        Request::Answer { channel } => ari.answer(channel).await,
+        Request::Continue { channel } => ari.continue_in_dialplan(channel).await,
+        Request::Hangup { channel } => ari.hangup(channel, HangupReason::Normal).await,
+        Request::Probe { channel } => {
+            return ari.channel(channel).await.map_or_else(unanswered, |c| Reply::Channel(view(&c)));
+        }
+        Request::CreateBridge { id } => {
+            let id = id.to_string();
+            ari.create_bridge(&id, &id, BridgeKind::Mixing).await.map(drop)
+        }
+        Request::Snoop { id, target, leg } => {
+            let spy = match leg {
+                Leg::Caller => Spy::In,
+                Leg::Callee => Spy::Out,
+            };
+            let id = id.to_string();
+            ari.snoop(target, &id, spy, &id).await.map(drop)
+        }
+        Request::ExternalMedia { id, external_host, format } => {
+            let id = id.to_string();
+            let leg = ExternalMedia { channel_id: &id, external_host: *external_host, format, data: &id };
+            return match ari.external_media(&leg).await {
+                Ok(reply) => Reply::Media { source: reply.local },
+                Err(error) => unanswered(error),
+            };
+        }
+        Request::AddChannel { bridge, channel } => ari.add_channel(&bridge.to_string(), channel).await,
+        Request::Delete { id } => match id.role.kind() {
+            ObjectKind::Channel => ari.hangup(&id.to_string(), HangupReason::Normal).await,
+            ObjectKind::Bridge => ari.delete_bridge(&id.to_string()).await,
+        },
+    };
+    done.map_or_else(unanswered, |()| Reply::Done)
+}
+
+/// The reply that an error amounts to: was it not done, or does nobody know?
+fn unanswered(error: AriError) -> Reply {
+    let reason = error.to_string();
+    match error {
+        AriError::NotFound { .. } => Reply::NotFound,
+        AriError::Conflict { .. } => Reply::Refused { status: 409, reason },
+        AriError::NotInStasis { .. } => Reply::Refused { status: 422, reason },
+        AriError::Unauthorised { .. } => Reply::Refused { status: 401, reason },
+        AriError::Refused { status, .. } if status < 500 => Reply::Refused { status, reason },
+        _ => Reply::Unknown { reason },
+    }
+}
+
+/// The channel as the machine sees it.
+pub fn view(channel: &model::Channel) -> ChannelView {
+    let state = match channel.state {
+        model::ChannelState::Up => ChannelState::Up,
+        model::ChannelState::Ring | model::ChannelState::Ringing => ChannelState::Ringing,
+        _ => ChannelState::Down,
+    };
+    ChannelView {
+        id: channel.id.clone(),
+        name: channel.name.clone(),
+        state,
+        caller_number: channel.caller.number.clone(),
+        caller_name: channel.caller.name.clone(),
+        dialled: channel.dialplan.exten.clone(),
+    }
+}
+
+/// The event as the machine sees it, and the ids that it is about; `None` if no machine has a use for it.
+pub fn event(raw: &Raw) -> Option<(AriEvent, Vec<String>)> {
+    let cause = |cause: i32| u32::try_from(cause).ok().filter(|&c| c != 0);
+    let event = match raw {
+        Raw::StasisStart { channel, replace_channel, .. } => AriEvent::StasisStart {
+            channel: view(channel),
+            replaces: replace_channel.as_ref().map(|c| c.id.clone()),
+        },
+        Raw::StasisEnd { channel } => AriEvent::StasisEnd { channel: channel.id.clone() },
+        Raw::ChannelStateChange { channel } => {
+            AriEvent::StateChanged { channel: channel.id.clone(), state: view(channel).state }
+        }
+        Raw::ChannelHangupRequest { channel, cause: c, .. } => {
+            AriEvent::HangupRequested { channel: channel.id.clone(), cause: c.and_then(cause) }
+        }
+        Raw::ChannelDestroyed { channel, cause: c, cause_txt } => AriEvent::Destroyed {
+            channel: channel.id.clone(),
+            cause: cause(*c),
+            cause_text: cause_txt.clone(),
+        },
+        Raw::ChannelDtmfReceived { channel, digit, duration_ms } => AriEvent::Dtmf {
+            channel: channel.id.clone(),
+            digit: digit.chars().next()?,
+            duration_ms: *duration_ms,
+        },
+        Raw::ChannelEnteredBridge { bridge, channel: Some(channel) } => {
+            AriEvent::EnteredBridge { channel: channel.id.clone(), bridge: bridge.id.clone() }
+        }
+        Raw::ChannelLeftBridge { bridge, channel } => {
+            AriEvent::LeftBridge { channel: channel.id.clone(), bridge: bridge.id.clone() }
+        }
+        Raw::BridgeDestroyed { bridge } => AriEvent::BridgeDestroyed { bridge: bridge.id.clone() },
+        _ => return None,
+    };
+    let subjects = match &event {
+        AriEvent::StasisStart { channel, replaces } => {
+            std::iter::once(channel.id.clone()).chain(replaces.clone()).collect()
+        }
+        AriEvent::StasisEnd { channel }
+        | AriEvent::StateChanged { channel, .. }
+        | AriEvent::HangupRequested { channel, .. }
+        | AriEvent::Destroyed { channel, .. }
+        | AriEvent::Dtmf { channel, .. } => vec![channel.clone()],
+        AriEvent::EnteredBridge { channel, bridge } | AriEvent::LeftBridge { channel, bridge } => {
+            vec![channel.clone(), bridge.clone()]
+        }
+        AriEvent::BridgeDestroyed { bridge } => vec![bridge.clone()],
+    };
+    Some((event, subjects))
+}
+
+/// List what there is, in the order that makes the listing safe: application, channels, bridges.
+///
+/// # Errors
+/// The first request that failed.
+pub async fn snapshot(ari: &AriClient) -> Result<Snapshot, AriError> {
+    let app = ari.config().app.clone();
+    let in_app = ari.application(&app).await?.map(|a| a.channel_ids).unwrap_or_default();
+    let channels = ari.channels().await?;
+    let bridges = ari.bridges().await?;
+    let stasis_args = channels
+        .iter()
+        .filter(|c| c.dialplan.app_name == "Stasis")
+        .filter_map(|c| {
+            let mut data = c.dialplan.app_data.split(',').map(str::to_owned);
+            (data.next()? == app).then(|| (c.id.clone(), data.collect()))
+        })
+        .collect();
+    Ok(Snapshot {
+        channels: channels.iter().map(|c| (c.id.clone(), view(c))).collect(),
+        in_app: in_app.into_iter().collect(),
+        stasis_args,
+        bridges: bridges.into_iter().map(|b| (b.id, b.channels.into_iter().collect())).collect(),
+    })
+}

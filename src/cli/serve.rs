@@ -1,0 +1,215 @@
+//! `sidetone serve`: puts the parts together and runs them.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::SettingsArgs;
+use crate::api;
+use crate::asterisk::ari::client::{AriClient, AriConfig};
+use crate::asterisk::ari::error::AriError;
+use crate::asterisk::ari::socket::{self, SocketConfig};
+use crate::asterisk::ari::guard;
+use crate::calls::directory::CallDirectory;
+use crate::calls::hub::{EventHub, HubConfig};
+use crate::calls::server::{CallServer, Connection, End};
+use crate::calls::services::Services;
+use crate::calls::sessions::SessionStore;
+use crate::config::Settings;
+use crate::media::codec::Codec;
+use crate::net::plane::{PlaneConfig, RtpPlane};
+use crate::recording::{Recorder, RecorderConfig};
+use crate::speech::{ModelChoice, ModelFile, SpeechConfig, SpeechEngine};
+use crate::telemetry::metric;
+
+/// Calls of the past that are kept in mind; older ones are read from disk when asked for.
+const RECENT_CALLS: usize = 10_000;
+
+pub(super) fn run(settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
+    let settings = settings.load()?;
+    crate::telemetry::log::init(&settings.log)?;
+    super::runtime()?.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+    let metrics = metric::install();
+    let readiness = api::Readiness::default();
+    let listener = TcpListener::bind(settings.http.bind).await.with_context(|| {
+        format!("cannot listen on http.bind = {}: is another program on that port? Choose another one", settings.http.bind)
+    })?;
+    let services = Arc::new(start_parts(settings, &readiness)?);
+    let server = Arc::new(CallServer::new(services.clone()));
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone())?;
+
+    let state = api::AppState::new(&services, server.clone(), readiness.clone(), metrics);
+    let http = tokio::spawn(api::serve(listener, state, stop.clone().cancelled_owned()));
+    tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
+    tell_connection(&server, &readiness);
+
+    let end = run_calls(&services, &server, &stop).await;
+    stop.cancel();
+    // Whatever the rings still hold belongs into the files before the legs' writers go.
+    let recorder = services.clone();
+    tokio::task::spawn_blocking(move || recorder.recorder.suspend()).await?;
+    http.await??;
+    match end? {
+        End::Stopped => {
+            tracing::info!(left = server.running(), "stopped; running calls wait for the next start");
+            Ok(ExitCode::SUCCESS)
+        }
+        End::Replaced => anyhow::bail!(
+            "another client took the Stasis application `{}`: no call would be heard any more. Give each Sidetone an \
+             application of its own (ari.app), then start again",
+            services.settings.ari.app
+        ),
+    }
+}
+
+async fn run_calls(services: &Arc<Services>, server: &CallServer, stop: &CancellationToken) -> anyhow::Result<End> {
+    tokio::select! {
+        free = wait_until_free(services) => free?,
+        () = stop.cancelled() => return Ok(End::Stopped),
+    }
+    let ari = &services.settings.ari;
+    let events = socket::connect(
+        &services.ari,
+        SocketConfig {
+            ping_interval: Duration::from_millis(ari.ping_interval_ms),
+            backoff_min: Duration::from_millis(ari.backoff_min_ms),
+            backoff_max: Duration::from_millis(ari.backoff_max_ms),
+            ..SocketConfig::default()
+        },
+    );
+    Ok(server.run(events, stop.clone().cancelled_owned()).await)
+}
+
+/// An Asterisk that is not there yet is waited for; an application that is somebody else's, or a wrong password, is fatal.
+async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
+    let ari = &services.settings.ari;
+    let mut pause = Duration::from_millis(ari.backoff_min_ms);
+    loop {
+        let asked = match ari.takeover {
+            true => services.ari.asterisk_info().await.map(drop),
+            false => guard::ensure_app_is_free(&services.ari).await,
+        };
+        match asked {
+            Ok(()) => return Ok(()),
+            Err(error @ (AriError::AppTaken { .. } | AriError::Unauthorised { .. } | AriError::BadUrl { .. })) => {
+                return Err(error.into());
+            }
+            Err(error) => tracing::warn!(%error, "waiting for Asterisk"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(ari.backoff_max_ms));
+    }
+}
+
+fn start_parts(settings: Settings, readiness: &api::Readiness) -> anyhow::Result<Services> {
+    let data = settings.node.data.clone();
+    std::fs::create_dir_all(&data)
+        .with_context(|| format!("cannot make node.data = {}: choose a folder this user may write to", data.display()))?;
+    let plane = RtpPlane::start(PlaneConfig {
+        bind: settings.rtp.bind,
+        shards: settings.rtp.shards,
+        receive_buffer: settings.rtp.receive_buffer,
+    })?;
+    readiness.ok("media", &format!("RTP on {}", settings.rtp.bind));
+    let recorder = Recorder::start(RecorderConfig {
+        writers: settings.recording.writers,
+        checkpoint: Duration::from_millis(settings.recording.checkpoint_ms),
+        repair_window: Duration::from_millis(settings.rtp.repair_ms),
+        min_free_mib: settings.recording.min_free_mib,
+    })?;
+    let speech = start_speech(&settings, &data, readiness)?;
+    let directory = Arc::new(
+        CallDirectory::open(&data, RECENT_CALLS).with_context(|| format!("cannot use {}", data.display()))?,
+    );
+    let hub = Arc::new(EventHub::new(HubConfig::default(), Some(directory.clone()))?);
+    let ari = AriClient::new(ari_config(&settings))?;
+    let codec = Codec::from_name(&settings.rtp.format).context("rtp.format")?;
+    let node = settings.node.name.parse().context("node.name")?;
+    let sessions = SessionStore::open(&data).with_context(|| format!("cannot use {}", data.display()))?;
+    Ok(Services { node, codec, ari, plane, recorder, speech, hub, directory, sessions, settings })
+}
+
+/// How to reach Asterisk, from the settings.
+pub(super) fn ari_config(settings: &Settings) -> AriConfig {
+    AriConfig {
+        url: settings.ari.url.clone(),
+        user: settings.ari.user.clone(),
+        password: settings.ari.password.clone(),
+        app: settings.ari.app.clone(),
+        request_timeout: Duration::from_millis(settings.ari.request_timeout_ms),
+        media_address: None,
+    }
+}
+
+fn start_speech(
+    settings: &Settings,
+    data: &Path,
+    readiness: &api::Readiness,
+) -> anyhow::Result<Option<SpeechEngine>> {
+    let Some(model) = ModelChoice::parse(&settings.speech.model).resolve(data)? else {
+        readiness.ok("speech", "off (speech.model)");
+        return Ok(None);
+    };
+    tell_model(&model, readiness);
+    let engine = SpeechEngine::start(speech_config(settings), model.load()?)?;
+    Ok(Some(engine))
+}
+
+fn tell_model(model: &ModelFile, readiness: &api::Readiness) {
+    match model.warning() {
+        Some(warning) => {
+            tracing::warn!(model = model.name, "{warning}");
+            readiness.degraded("speech", &format!("{}: {warning}", model.name));
+        }
+        None => readiness.ok("speech", &model.name),
+    }
+}
+
+/// How to recognise, from the settings.
+pub(super) fn speech_config(settings: &Settings) -> SpeechConfig {
+    SpeechConfig {
+        workers: settings.speech.workers,
+        partial_step: Duration::from_millis(settings.speech.partial_ms),
+        hangover: Duration::from_millis(settings.speech.hangover_ms),
+        max_utterance: Duration::from_millis(settings.speech.max_utterance_ms),
+        ..SpeechConfig::default()
+    }
+}
+
+fn tell_connection(server: &CallServer, readiness: &api::Readiness) {
+    let (mut connection, readiness) = (server.connection(), readiness.clone());
+    tokio::spawn(async move {
+        loop {
+            match &*connection.borrow_and_update() {
+                Connection::Up => readiness.ok("asterisk", "connected"),
+                Connection::Down(reason) => readiness.failed("asterisk", reason),
+            }
+            if connection.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(())
+}
