@@ -1,0 +1,4 @@
+//! What several integration tests share.
+#![allow(dead_code)] // each test binary compiles all of it and uses a part
+
+pub mod lab;
