@@ -64,12 +64,15 @@ pub enum HangupReason {
 pub struct Originate<'a> {
     /// Whom to call: `PJSIP/alice`, `Local/100@default/n`.
     pub endpoint: &'a str,
-    /// Id of the new channel, ours. A `Local` channel's other half gets it with `;2` behind it.
+    /// Id of the new channel, ours. A `Local` channel's other half gets the same with `;2` behind it.
     pub channel_id: &'a str,
     /// Where it goes once answered.
     pub then: Then<'a>,
     /// `"name" <number>`; empty for none.
     pub caller_id: &'a str,
+    /// Formats it offers, such as `slin` or `ulaw,alaw`; empty for the endpoint's own. A `Local` channel without any takes
+    /// slin192, and its audio comes out resampled and at half its level.
+    pub formats: &'a str,
     /// Longest ringing.
     pub timeout: Duration,
     /// Channel variables.
@@ -240,9 +243,8 @@ impl AriClient {
                 query.extend([("context", context), ("extension", exten), ("priority", "1")]);
             }
         }
-        if !call.caller_id.is_empty() {
-            query.push(("callerId", call.caller_id));
-        }
+        let optional = [("callerId", call.caller_id), ("formats", call.formats)];
+        query.extend(optional.into_iter().filter(|(_, value)| !value.is_empty()));
         let body = serde_json::json!({ "variables": call.variables });
         self.json(Method::POST, &["channels"], &query, Some(&body)).await
     }
