@@ -1,2 +1,3 @@
 //! Asterisk: REST, events, versions and quirks.
 pub mod ari;
+pub mod version;
