@@ -1,1 +1,30 @@
-//! To come.
+//! Speech to text of both parties of a call while they speak.
+//!
+//! The way of a leg's audio: ring → [`resample`] to 16 kHz → [`vad`] → [`segment`] into utterances → [`session`] decides
+//! what to have recognised when → [`scheduler`] orders the work of all legs → a worker's [`recogniser`] → [`agreement`]
+//! turns successive hypotheses into words that stand → [`event`]. Everything but [`engine`] (threads, clock, rings) is
+//! sans-IO and runs under simulated time. [`batch`] takes whole files through the same parts; [`transcript`] is what a
+//! call leaves behind.
+
+pub mod agreement;
+pub mod batch;
+pub mod engine;
+pub mod event;
+pub mod ggml;
+pub mod model;
+pub mod recogniser;
+pub mod resample;
+pub mod scheduler;
+pub mod segment;
+pub mod session;
+pub mod transcript;
+pub mod vad;
+#[cfg(feature = "whisper")]
+mod whisper;
+
+pub use engine::{FinishReport, LegAudio, LegListener, SpeechConfig, SpeechEngine, SpeechError};
+pub use event::{TranscriptEvent, TranscriptKind, Word};
+pub use model::{ModelChoice, ModelError, ModelFile};
+
+/// The rate of the PCM that recognisers take, samples a second.
+pub const RATE: u32 = 16_000;

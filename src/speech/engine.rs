@@ -1,0 +1,316 @@
+//! The threads: one that listens to all legs, and workers that recognise.
+
+mod listener;
+mod worker;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use parking_lot::{Condvar, Mutex};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use super::event::TranscriptEvent;
+use super::recogniser::{Hypothesis, RecogniseError, Request, SpeechModel};
+use super::scheduler::{Scheduler, Task, TaskId};
+use super::segment::SegmentConfig;
+use crate::clock;
+use crate::media::clock::CallClock;
+use crate::media::leg::Leg;
+use crate::media::ring::Ring;
+
+/// How the engine works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpeechConfig {
+    /// Recognising threads; 0 for as many as processor cores.
+    pub workers: usize,
+    /// Time between partials while someone speaks.
+    pub partial_step: Duration,
+    /// Silence that ends an utterance.
+    pub hangover: Duration,
+    /// Longest utterance; cut at its quietest place then. Models that are good at shorter ones only shorten it.
+    pub max_utterance: Duration,
+    /// How long [`LegListener::finish`] waits for the last finals.
+    pub finish_timeout: Duration,
+}
+
+impl Default for SpeechConfig {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            partial_step: Duration::from_millis(500),
+            hangover: Duration::from_millis(400),
+            max_utterance: Duration::from_secs(12),
+            finish_timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// Why the engine did not start.
+#[derive(Debug, Error)]
+pub enum SpeechError {
+    /// A setting is out of range.
+    #[error("speech.{setting} is {value_ms} ms: it has to be from {least_ms} to {most_ms} ms")]
+    Setting {
+        /// Its name.
+        setting: &'static str,
+        /// Its value.
+        value_ms: u128,
+        /// The least allowed.
+        least_ms: u64,
+        /// The most allowed.
+        most_ms: u64,
+    },
+    /// No recogniser could be made.
+    #[error(transparent)]
+    Recogniser(#[from] RecogniseError),
+    /// A thread could not be started.
+    #[error("cannot start thread {name}: {reason}")]
+    Thread {
+        /// Its name.
+        name: String,
+        /// What the system says.
+        reason: std::io::Error,
+    },
+}
+
+/// Where a leg's audio is and how its words are to be numbered.
+#[derive(Clone)]
+pub struct LegAudio {
+    /// The call, for logs.
+    pub call_id: String,
+    /// Who speaks.
+    pub leg: Leg,
+    /// The leg's audio.
+    pub ring: Arc<Ring>,
+    /// The call's clock: words are timed from its origin.
+    pub clock: Arc<CallClock>,
+    /// Language code, or `auto`: then the first longer utterance decides.
+    pub language: String,
+    /// Stay this far behind the ring's head, so that reordering is over.
+    pub live_lag: Duration,
+    /// Number of the first utterance: 1, or where a call that goes on after a restart had got to.
+    pub first_utterance: u64,
+}
+
+/// What the transcription of a leg came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FinishReport {
+    /// Finals given out.
+    pub finals: u64,
+    /// Partials given out.
+    pub partials: u64,
+    /// Utterances whose last recognition failed; their finals hold what stood before.
+    pub failed: u64,
+    /// Utterances without a final: time was up.
+    pub unfinished: u64,
+    /// Slots of 10 ms that the engine was too late for; they count as silence.
+    pub missed_slots: u64,
+    /// Whether the whole leg was heard; if not, time was up before.
+    pub complete: bool,
+}
+
+/// Takes a leg's events, in order, on the engine's listening thread: it has to be quick.
+pub type EventSink = Arc<dyn Fn(TranscriptEvent) + Send + Sync>;
+
+/// The running engine. Dropping it ends its threads; legs that are still being heard end unfinished.
+pub struct SpeechEngine {
+    shared: Arc<Shared>,
+    commands: Sender<Command>,
+    threads: Vec<JoinHandle<()>>,
+    segments: SegmentConfig,
+    workers: usize,
+}
+
+impl fmt::Debug for SpeechEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SpeechEngine")
+            .field("model", &self.shared.model.name())
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What listener, workers and jobs have in common.
+struct Shared {
+    model: Arc<dyn SpeechModel>,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+}
+
+struct Queue {
+    scheduler: Scheduler<Work>,
+    closing: bool,
+}
+
+/// Owners of tasks, legs and jobs alike, are numbered through the process.
+pub(super) fn next_owner() -> u64 {
+    static OWNERS: AtomicU64 = AtomicU64::new(1);
+    OWNERS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// What a worker gets.
+pub(super) struct Work {
+    pub(super) audio: Arc<[f32]>,
+    pub(super) request: Request,
+    pub(super) reply: Sender<Command>,
+}
+
+/// What became of a task.
+pub(super) struct Outcome {
+    pub(super) id: TaskId,
+    /// `None`: given up for want of time.
+    pub(super) result: Option<Result<Hypothesis, RecogniseError>>,
+}
+
+/// What the listening thread is told; a job's own thread gets `Done` alone.
+pub(super) enum Command {
+    Listen { owner: u64, audio: LegAudio, sink: EventSink },
+    Finish { owner: u64, done: oneshot::Sender<FinishReport> },
+    Detach { owner: u64 },
+    Done(Outcome),
+    Close,
+}
+
+impl SpeechEngine {
+    /// Start the threads.
+    ///
+    /// # Errors
+    /// [`SpeechError`]: a setting out of range, no memory for the recognisers, no thread.
+    pub fn start(config: SpeechConfig, model: Arc<dyn SpeechModel>) -> Result<Self, SpeechError> {
+        check(&config)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = if config.workers == 0 { cores } else { config.workers };
+        let longest = model.longest_utterance().unwrap_or(config.max_utterance);
+        let segments = SegmentConfig {
+            hangover: config.hangover,
+            max_utterance: config.max_utterance.min(longest),
+            ..SegmentConfig::default()
+        };
+        let queue = Queue { scheduler: Scheduler::new(config.partial_step), closing: false };
+        let shared = Arc::new(Shared { model, queue: Mutex::new(queue), wake: Condvar::new() });
+        let (commands, inbox) = unbounded();
+        let mut engine = Self { shared, commands, threads: Vec::new(), segments, workers };
+        engine.start_workers()?;
+        engine.start_listener(inbox, config.finish_timeout)?;
+        tracing::info!(model = engine.shared.model.name(), workers, "speech to text is ready");
+        Ok(engine)
+    }
+
+    /// Begin to transcribe a leg from the oldest audio that its ring holds.
+    pub fn listen(&self, audio: LegAudio, sink: EventSink) -> LegListener {
+        let owner = next_owner();
+        // The channel outlives the engine's threads only while the engine is being dropped, when nobody can call this.
+        let _ = self.commands.send(Command::Listen { owner, audio, sink });
+        LegListener { owner, commands: self.commands.clone() }
+    }
+
+    /// Name of the model.
+    pub fn model(&self) -> &str {
+        self.shared.model.name()
+    }
+
+    /// Recognising threads.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    pub(super) fn segments(&self) -> SegmentConfig {
+        self.segments
+    }
+
+    pub(super) fn submit(&self, task: Task<Work>) {
+        self.shared.queue.lock().scheduler.submit(task, clock::now());
+        self.shared.wake.notify_one();
+    }
+
+    pub(super) fn cancel_all(&self, owner: u64) {
+        self.shared.queue.lock().scheduler.cancel_all(owner);
+    }
+
+    fn start_workers(&mut self) -> Result<(), SpeechError> {
+        let (ready, started) = unbounded();
+        for index in 0..self.workers {
+            let (shared, ready) = (self.shared.clone(), ready.clone());
+            self.spawn(format!("asr-{index}"), move || worker::run(&shared, &ready))?;
+        }
+        drop(ready);
+        // A worker that cannot get its memory says so before the engine is said to be up.
+        for outcome in started.iter().take(self.workers) {
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn start_listener(&mut self, inbox: Receiver<Command>, timeout: Duration) -> Result<(), SpeechError> {
+        let (shared, segments, outbox) = (self.shared.clone(), self.segments, self.commands.clone());
+        self.spawn("asr-listen".into(), move || {
+            listener::Listener::new(shared, segments, timeout, outbox).run(&inbox);
+        })
+    }
+
+    fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), SpeechError> {
+        let thread = std::thread::Builder::new().name(name.clone()).spawn(body);
+        self.threads.push(thread.map_err(|reason| SpeechError::Thread { name, reason })?);
+        Ok(())
+    }
+}
+
+impl Drop for SpeechEngine {
+    fn drop(&mut self) {
+        self.shared.queue.lock().closing = true;
+        self.shared.wake.notify_all();
+        let _ = self.commands.send(Command::Close);
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so; there is nothing left to do for it.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A leg being transcribed. Dropping it does not end that: the end of the ring does.
+pub struct LegListener {
+    owner: u64,
+    commands: Sender<Command>,
+}
+
+impl fmt::Debug for LegListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LegListener").field("owner", &self.owner).finish_non_exhaustive()
+    }
+}
+
+impl Drop for LegListener {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Detach { owner: self.owner });
+    }
+}
+
+impl LegListener {
+    /// To be called once the ring is closed, or about to be: wait until all finals have been given to the sink, at most
+    /// for [`SpeechConfig::finish_timeout`]. The sink is not called afterwards.
+    pub async fn finish(self) -> FinishReport {
+        let (done, report) = oneshot::channel();
+        let _ = self.commands.send(Command::Finish { owner: self.owner, done });
+        report.await.unwrap_or_default()
+    }
+}
+
+fn check(config: &SpeechConfig) -> Result<(), SpeechError> {
+    let ranges = [
+        ("partial_ms", config.partial_step, 100, 10_000),
+        ("hangover_ms", config.hangover, 200, 5_000),
+        ("max_utterance_ms", config.max_utterance, 2_000, 28_000),
+    ];
+    for (setting, value, least_ms, most_ms) in ranges {
+        let value_ms = value.as_millis();
+        if !(u128::from(least_ms)..=u128::from(most_ms)).contains(&value_ms) {
+            return Err(SpeechError::Setting { setting, value_ms, least_ms, most_ms });
+        }
+    }
+    Ok(())
+}

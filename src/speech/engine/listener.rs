@@ -1,0 +1,307 @@
+//! The thread that listens to all legs: reads their rings, has a session make of it what it will, and hands out events.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use tokio::sync::oneshot;
+
+use super::{Command, EventSink, FinishReport, LegAudio, Outcome, Shared, Work};
+use crate::clock;
+use crate::media::ring::{RingReader, SlotRead};
+use crate::media::time::MediaInstant;
+use crate::speech::RATE;
+use crate::speech::event::{TranscriptEvent, TranscriptKind};
+use crate::speech::recogniser::Request;
+use crate::speech::resample::Resampler;
+use crate::speech::scheduler::{Class, Task, TaskId};
+use crate::speech::segment::SegmentConfig;
+use crate::speech::session::{Order, Session};
+use crate::telemetry::metric;
+
+/// How often rings are looked at.
+const POLL: Duration = Duration::from_millis(20);
+/// Most slots read from one leg at a time, so that one that catches up does not hold up the others.
+const SLOTS_AT_ONCE: usize = 200;
+
+pub(super) struct Listener {
+    shared: Arc<Shared>,
+    segments: SegmentConfig,
+    timeout: Duration,
+    outbox: Sender<Command>,
+    legs: HashMap<u64, LegRun>,
+}
+
+struct LegRun {
+    audio: LegAudio,
+    sink: EventSink,
+    reader: RingReader,
+    resampler: Resampler,
+    /// There from the moment that the origin is known.
+    session: Option<Session>,
+    origin: i64,
+    ended: bool,
+    missed_slots: u64,
+    warned: bool,
+    finish: Option<(oneshot::Sender<FinishReport>, MediaInstant)>,
+    detached: bool,
+}
+
+impl Listener {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        segments: SegmentConfig,
+        timeout: Duration,
+        outbox: Sender<Command>,
+    ) -> Self {
+        Self { shared, segments, timeout, outbox, legs: HashMap::new() }
+    }
+
+    pub(super) fn run(mut self, inbox: &Receiver<Command>) {
+        let mut polled = clock::now();
+        loop {
+            match inbox.recv_timeout(POLL.saturating_sub(clock::since(polled))) {
+                Ok(Command::Close) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(command) => self.obey(command),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if clock::since(polled) >= POLL {
+                polled = clock::now();
+                self.poll(polled);
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Listen { owner, audio, sink } => self.listen(owner, audio, sink),
+            Command::Finish { owner, done } => match self.legs.get_mut(&owner) {
+                Some(run) => run.finish = Some((done, clock::now() + self.timeout)),
+                None => drop(done),
+            },
+            Command::Detach { owner } => {
+                if let Some(run) = self.legs.get_mut(&owner) {
+                    run.detached = true;
+                }
+            }
+            Command::Done(outcome) => self.result(outcome),
+            Command::Close => {}
+        }
+    }
+
+    fn listen(&mut self, owner: u64, audio: LegAudio, sink: EventSink) {
+        let hz = audio.ring.rate().hz();
+        let resampler = match Resampler::new(hz) {
+            Ok(resampler) => resampler,
+            Err(error) => {
+                tracing::error!(call = audio.call_id, leg = audio.leg.name(), %error, "leg is not transcribed");
+                return;
+            }
+        };
+        let run = LegRun {
+            reader: audio.ring.reader(),
+            audio,
+            sink,
+            resampler,
+            session: None,
+            origin: 0,
+            ended: false,
+            missed_slots: 0,
+            warned: false,
+            finish: None,
+            detached: false,
+        };
+        self.legs.insert(owner, run);
+    }
+
+    fn result(&mut self, outcome: Outcome) {
+        let Outcome { id, result } = outcome;
+        let Some(run) = self.legs.get_mut(&id.owner) else { return };
+        let Some(session) = &mut run.session else { return };
+        if let (Some(Err(error)), false) = (&result, run.warned) {
+            run.warned = true;
+            tracing::warn!(call = run.audio.call_id, leg = run.audio.leg.name(), %error, "speech is not recognised");
+        }
+        session.on_result(id.ticket, result);
+        self.attend(id.owner);
+        self.conclude(id.owner, clock::now());
+    }
+
+    fn poll(&mut self, now: MediaInstant) {
+        let owners: Vec<u64> = self.legs.keys().copied().collect();
+        for owner in owners {
+            if let Some(run) = self.legs.get_mut(&owner) {
+                run.hear(now, self.segments);
+            }
+            self.attend(owner);
+            self.conclude(owner, now);
+        }
+        let queue = self.shared.queue.lock();
+        let oldest = queue.scheduler.oldest();
+        metric::ASR_QUEUE.set(queue.scheduler.len() as f64);
+        metric::ASR_LAG.set(oldest.map_or(0.0, |since| now.saturating_since(since).as_secs_f64()));
+    }
+
+    /// Pass on what a leg's session wants and says.
+    fn attend(&mut self, owner: u64) {
+        let Some(run) = self.legs.get_mut(&owner) else { return };
+        let Some(session) = &mut run.session else { return };
+        let now = clock::now();
+        let mut queue = self.shared.queue.lock();
+        let step = queue.scheduler.partial_step(session.open_length());
+        if session.partial_due(step) {
+            match session.partial_ticket() {
+                None => session.ask_partial(),
+                Some(ticket) => {
+                    // Newer audio takes the place of what still waits; what is being recognised is waited for.
+                    if queue.scheduler.cancel(TaskId { owner, ticket }).is_some() {
+                        queue.scheduler.press(now);
+                        metric::ASR_PARTIALS_SHED.add(1);
+                        session.ask_partial();
+                    }
+                }
+            }
+        }
+        for order in session.take_orders() {
+            match order {
+                Order::Recognise { ticket, class, audio } => {
+                    let length = Duration::from_micros(audio.len() as u64 * 1_000_000 / u64::from(RATE));
+                    let wait = match class {
+                        Class::Partial => step,
+                        Class::Speculative => self.segments.hangover.saturating_sub(self.segments.pause),
+                        Class::Final | Class::Job => Duration::ZERO,
+                    };
+                    let request = Request {
+                        language: session.language().to_owned(),
+                        prompt: None,
+                        partial: class == Class::Partial,
+                    };
+                    let payload = Work { audio, request, reply: self.outbox.clone() };
+                    let id = TaskId { owner, ticket };
+                    queue
+                        .scheduler
+                        .submit(Task { id, class, deadline: now + wait, audio: length, payload }, now);
+                    self.shared.wake.notify_one();
+                }
+                Order::Promote { ticket } => {
+                    queue.scheduler.reclass(TaskId { owner, ticket }, Class::Final, now)
+                }
+                Order::Cancel { ticket } => drop(queue.scheduler.cancel(TaskId { owner, ticket })),
+            }
+        }
+        drop(queue);
+        for event in session.take_events() {
+            run.publish(event, now);
+        }
+    }
+
+    /// Let go of a leg that is done, or out of time.
+    fn conclude(&mut self, owner: u64, now: MediaInstant) {
+        let Some(run) = self.legs.get(&owner) else { return };
+        let complete = run.ended && run.session.as_ref().is_none_or(|s| s.unfinished() == 0);
+        let late = run.finish.as_ref().is_some_and(|(_, deadline)| now >= *deadline);
+        let awaited = run.finish.is_some() || run.detached;
+        if !late && !(complete && awaited) {
+            return;
+        }
+        let Some(run) = self.legs.remove(&owner) else { return };
+        self.shared.queue.lock().scheduler.cancel_all(owner);
+        let tally = run.session.as_ref().map(Session::tally).unwrap_or_default();
+        let report = FinishReport {
+            finals: tally.finals,
+            partials: tally.partials,
+            failed: tally.failed,
+            unfinished: run.session.as_ref().map_or(0, |s| s.unfinished() as u64),
+            missed_slots: run.missed_slots,
+            complete,
+        };
+        if !complete {
+            tracing::warn!(
+                call = run.audio.call_id,
+                leg = run.audio.leg.name(),
+                unfinished = report.unfinished,
+                "time is up: the end of the leg is not transcribed"
+            );
+        }
+        if let Some((done, _)) = run.finish {
+            let _ = done.send(report);
+        }
+    }
+}
+
+impl LegRun {
+    /// Take in what the ring has.
+    fn hear(&mut self, now: MediaInstant, segments: SegmentConfig) {
+        if self.ended || !self.begin(now, segments) {
+            return;
+        }
+        let Some(session) = &mut self.session else { return };
+        let lag = self.audio.ring.rate().samples_in(self.audio.live_lag);
+        let mut pcm = vec![0; self.audio.ring.slot_samples()];
+        let mut wide = Vec::new();
+        for _ in 0..SLOTS_AT_ONCE {
+            match self.reader.read_slot(lag, &mut pcm) {
+                SlotRead::Ready { len, .. } => {
+                    let samples: Vec<f32> = pcm[..len].iter().map(|&s| f32::from(s) / 32_768.0).collect();
+                    self.resampler.push(&samples, &mut wide);
+                }
+                SlotRead::Missed { slots } => {
+                    self.missed_slots += slots;
+                    metric::RTP_RING_OVERRUNS.add(slots);
+                    let (call, leg) = (&self.audio.call_id, self.audio.leg.name());
+                    tracing::warn!(
+                        call,
+                        leg,
+                        slots,
+                        "speech to text fell behind the ring: silence in its place"
+                    );
+                    let silence = vec![0.0; self.audio.ring.slot_samples()];
+                    for _ in 0..slots {
+                        self.resampler.push(&silence, &mut wide);
+                    }
+                }
+                SlotRead::Pending => break,
+                SlotRead::End => {
+                    self.resampler.finish(&mut wide);
+                    self.ended = true;
+                    break;
+                }
+            }
+        }
+        session.push(&wide);
+        if self.ended {
+            session.finish();
+        }
+    }
+
+    /// Whether there is a session to give audio to. It has to wait for the recording's origin; the ring keeps what comes.
+    fn begin(&mut self, now: MediaInstant, segments: SegmentConfig) -> bool {
+        if self.session.is_some() {
+            return true;
+        }
+        let LegAudio { ring, clock, .. } = &self.audio;
+        let closed = ring.is_closed();
+        if ring.head() == 0 {
+            self.ended = closed;
+            return false;
+        }
+        let Some(origin) = clock.origin(now) else { return false };
+        self.origin = origin;
+        let first = ring.base() + self.reader.position() as i64;
+        let offset = clock.seconds_from(origin, first);
+        let language = self.audio.language.clone();
+        self.session =
+            Some(Session::new(self.audio.leg, language, offset, self.audio.first_utterance, segments));
+        true
+    }
+
+    fn publish(&self, event: TranscriptEvent, now: MediaInstant) {
+        if event.kind == TranscriptKind::Final {
+            let rate = f64::from(self.audio.clock.rate().hz());
+            let spoken = self.audio.clock.instant_of(self.origin + (event.end * rate) as i64);
+            metric::ASR_FINAL_LATENCY.record(now.saturating_since(spoken).as_secs_f64());
+        }
+        (self.sink)(event);
+    }
+}

@@ -1,0 +1,176 @@
+//! Any rate to the recognisers' 16 kHz, as a stream, without shifting time.
+
+use audioadapter_buffers::direct::SequentialSlice;
+use rubato::{Fft, FixedSync, Indexing, Resampler as _};
+use thiserror::Error;
+
+use super::RATE;
+
+/// A streaming resampler: output sample `k` is the input at `k / 16 000` seconds, the filter's delay taken out.
+pub struct Resampler {
+    filter: Option<Filter>,
+}
+
+struct Filter {
+    fft: Fft<f32>,
+    ratio: f64,
+    /// Samples that wait for a whole chunk.
+    pending: Vec<f32>,
+    out: Vec<f32>,
+    /// Output still to be dropped: the filter's start.
+    skip: usize,
+    taken: u64,
+    given: u64,
+}
+
+/// The rate cannot be converted.
+#[derive(Debug, Error)]
+#[error("cannot convert {hz} samples a second to 16000: {reason}")]
+pub struct UnsupportedRate {
+    /// The rate.
+    pub hz: u32,
+    /// What the filter says.
+    pub reason: String,
+}
+
+impl Resampler {
+    /// A resampler from `hz` samples a second; 16 000 passes through.
+    ///
+    /// # Errors
+    /// [`UnsupportedRate`] if no filter can be made for `hz`, such as 0.
+    pub fn new(hz: u32) -> Result<Self, UnsupportedRate> {
+        if hz == RATE {
+            return Ok(Self { filter: None });
+        }
+        let chunk = (hz / 50).max(1) as usize;
+        let fft = Fft::new(hz as usize, RATE as usize, chunk, 1, FixedSync::Input)
+            .map_err(|e| UnsupportedRate { hz, reason: e.to_string() })?;
+        Ok(Self {
+            filter: Some(Filter {
+                skip: fft.output_delay(),
+                out: vec![0.0; fft.output_frames_max()],
+                fft,
+                ratio: f64::from(RATE) / f64::from(hz),
+                pending: Vec::new(),
+                taken: 0,
+                given: 0,
+            }),
+        })
+    }
+
+    /// Take `input` (-1 to 1) and append what can be had to `output`.
+    pub fn push(&mut self, input: &[f32], output: &mut Vec<f32>) {
+        match &mut self.filter {
+            None => output.extend_from_slice(input),
+            Some(filter) => filter.push(input, output),
+        }
+    }
+
+    /// The input has ended: append the rest, so that the output is as long as the input.
+    pub fn finish(&mut self, output: &mut Vec<f32>) {
+        if let Some(filter) = &mut self.filter {
+            filter.finish(output);
+        }
+    }
+}
+
+impl Filter {
+    fn push(&mut self, input: &[f32], output: &mut Vec<f32>) {
+        self.taken += input.len() as u64;
+        self.pending.extend_from_slice(input);
+        let mut at = 0;
+        loop {
+            let chunk = self.fft.input_frames_next();
+            if self.pending.len() - at < chunk {
+                break;
+            }
+            at += self.convert(at, chunk, output);
+        }
+        self.pending.drain(..at);
+    }
+
+    fn finish(&mut self, output: &mut Vec<f32>) {
+        let end = (self.taken as f64 * self.ratio).round() as u64;
+        let before = output.len();
+        while self.given < end {
+            let chunk = self.fft.input_frames_next();
+            self.pending.resize(chunk.max(self.pending.len()), 0.0);
+            self.convert(0, chunk, output);
+            self.pending.clear();
+        }
+        let over = (self.given - end) as usize;
+        output.truncate((output.len() - over.min(output.len() - before)).max(before));
+    }
+
+    /// One chunk from `pending[at..]`. Returns how much of it was used.
+    fn convert(&mut self, at: usize, chunk: usize, output: &mut Vec<f32>) -> usize {
+        let frames = self.out.len();
+        let (Ok(input), Ok(mut out)) = (
+            SequentialSlice::new(&self.pending[at..at + chunk], 1, chunk),
+            SequentialSlice::new_mut(&mut self.out, 1, frames),
+        ) else {
+            return chunk;
+        };
+        // Buffers are sized by what the filter itself asks for, which is all that it can find fault with.
+        let Ok((used, made)) = self.fft.process_into_buffer(&input, &mut out, None::<&Indexing>) else {
+            return chunk;
+        };
+        let skipped = self.skip.min(made);
+        self.skip -= skipped;
+        self.given += (made - skipped) as u64;
+        output.extend_from_slice(&self.out[skipped..made]);
+        used
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tone(hz: f64, rate: u32, samples: usize) -> Vec<f32> {
+        let step = hz * std::f64::consts::TAU / f64::from(rate);
+        (0..samples).map(|i| (i as f64 * step).sin() as f32 * 0.5).collect()
+    }
+
+    fn resampled(hz: u32, input: &[f32], chunk: usize) -> Vec<f32> {
+        let mut resampler = Resampler::new(hz).unwrap();
+        let mut output = Vec::new();
+        for part in input.chunks(chunk) {
+            resampler.push(part, &mut output);
+        }
+        resampler.finish(&mut output);
+        output
+    }
+
+    #[test]
+    fn a_tone_stays_where_it_was_in_time() {
+        for hz in [8_000, 48_000, 44_100, 11_025] {
+            let output = resampled(hz, &tone(440.0, hz, hz as usize + 37), 80);
+            let wanted = tone(440.0, RATE, output.len());
+            assert!(output.len().abs_diff(RATE as usize + 37 * RATE as usize / hz as usize) <= 1, "{hz}");
+            let worst = output[2_000..14_000]
+                .iter()
+                .zip(&wanted[2_000..14_000])
+                .map(|(a, b)| (a - b).abs())
+                .fold(0.0, f32::max);
+            assert!(worst < 0.01, "{hz}: {worst}");
+        }
+    }
+
+    #[test]
+    fn the_size_of_the_pieces_does_not_matter() {
+        let input = tone(700.0, 8_000, 4_321);
+        assert_eq!(resampled(8_000, &input, 80), resampled(8_000, &input, 1_111));
+    }
+
+    #[test]
+    fn sixteen_kilohertz_pass_untouched() {
+        let input = tone(700.0, 16_000, 999);
+        assert_eq!(resampled(16_000, &input, 160), input);
+    }
+
+    #[test]
+    fn no_rate_at_all_is_refused() {
+        assert!(Resampler::new(0).is_err());
+    }
+}

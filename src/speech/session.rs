@@ -1,0 +1,438 @@
+//! One leg being transcribed: audio in, orders to the workers and transcript events out. Sans-IO.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::RATE;
+use super::agreement::{Agreement, Revision};
+use super::event::{TranscriptEvent, TranscriptKind, Word, join_words, to_millis};
+use super::recogniser::{Hypothesis, RecogniseError};
+use super::scheduler::Class;
+use super::segment::{SegmentConfig, SegmentEvent, Segmenter, Utterance, samples_in};
+use crate::media::leg::Leg;
+
+/// Voiced audio that the first partial waits for.
+const FIRST_PARTIAL: Duration = Duration::from_millis(300);
+/// Words lie within the speech that the detector saw, give or take this much. Seconds.
+const EDGE: f64 = 0.1;
+/// A language found in an utterance of this length is the leg's from then on.
+const LANGUAGE_SETTLES: Duration = Duration::from_secs(2);
+const AUTO: &str = "auto";
+
+/// What the session wants of the workers.
+#[derive(Clone, Debug)]
+pub enum Order {
+    /// Recognise `audio`, and hand the outcome to [`Session::on_result`] with this ticket.
+    Recognise {
+        /// Number of the order.
+        ticket: u64,
+        /// How urgent it is.
+        class: Class,
+        /// Mono, 16 kHz.
+        audio: Arc<[f32]>,
+    },
+    /// A speculative order of before has become a final one.
+    Promote {
+        /// Its number.
+        ticket: u64,
+    },
+    /// The outcome of this order is of no use any more.
+    Cancel {
+        /// Its number.
+        ticket: u64,
+    },
+}
+
+/// What a session has given out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Finals.
+    pub finals: u64,
+    /// Partials.
+    pub partials: u64,
+    /// Utterances whose last recognition failed: their finals hold only what stood before, if anything.
+    pub failed: u64,
+}
+
+struct Asked {
+    ticket: u64,
+    /// Position behind the audio asked about.
+    end: u64,
+}
+
+/// The decode at a pause that may be the end.
+enum Speculation {
+    Asked(Asked),
+    Known(Hypothesis),
+}
+
+/// An utterance between its start and its final.
+struct Pending {
+    audio_start: u64,
+    agreement: Agreement,
+    /// Given with the first event.
+    number: Option<u64>,
+    partial: Option<Asked>,
+    /// Position up to which a partial has been asked for.
+    asked_end: u64,
+    /// Position up to which hypotheses have been taken in.
+    heard_end: u64,
+    speculation: Option<Speculation>,
+    closed: Option<Closed>,
+}
+
+struct Closed {
+    utterance: Utterance,
+    /// The order for the last hypothesis, unless it is known.
+    ticket: Option<u64>,
+    outcome: Option<Result<Hypothesis, RecogniseError>>,
+}
+
+impl Pending {
+    fn new(audio_start: u64) -> Self {
+        Self {
+            audio_start,
+            agreement: Agreement::default(),
+            number: None,
+            partial: None,
+            asked_end: audio_start,
+            heard_end: audio_start,
+            speculation: None,
+            closed: None,
+        }
+    }
+
+    fn speculation_ticket(&self) -> Option<u64> {
+        match &self.speculation {
+            Some(Speculation::Asked(asked)) => Some(asked.ticket),
+            _ => None,
+        }
+    }
+
+    fn partial_ticket(&self) -> Option<u64> {
+        self.partial.as_ref().map(|asked| asked.ticket)
+    }
+
+    fn final_ticket(&self) -> Option<u64> {
+        self.closed.as_ref().and_then(|c| c.ticket)
+    }
+
+    fn waits_for(&self, ticket: u64) -> bool {
+        [self.partial_ticket(), self.speculation_ticket(), self.final_ticket()].contains(&Some(ticket))
+    }
+}
+
+/// The transcription of one leg.
+pub struct Session {
+    leg: Leg,
+    language: String,
+    /// Seconds on the recording's clock of position 0.
+    offset: f64,
+    segmenter: Segmenter,
+    pending: VecDeque<Pending>,
+    next_utterance: u64,
+    next_ticket: u64,
+    orders: Vec<Order>,
+    events: Vec<TranscriptEvent>,
+    tally: Tally,
+}
+
+impl Session {
+    /// A session whose first sample lies `offset` seconds into the recording and whose first utterance gets the number
+    /// `first_utterance`. `language` is a code or `auto`.
+    pub fn new(leg: Leg, language: String, offset: f64, first_utterance: u64, config: SegmentConfig) -> Self {
+        Self {
+            leg,
+            language,
+            offset,
+            segmenter: Segmenter::new(config),
+            pending: VecDeque::new(),
+            next_utterance: first_utterance.max(1),
+            next_ticket: 0,
+            orders: Vec::new(),
+            events: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The language to ask for.
+    pub fn language(&self) -> &str {
+        &self.language
+    }
+
+    /// What has been given out so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Utterances whose final is not out yet.
+    pub fn unfinished(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Orders since the last call.
+    pub fn take_orders(&mut self) -> Vec<Order> {
+        std::mem::take(&mut self.orders)
+    }
+
+    /// Events since the last call.
+    pub fn take_events(&mut self) -> Vec<TranscriptEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// The next samples: mono, 16 kHz, -1 to 1.
+    pub fn push(&mut self, samples: &[f32]) {
+        let mut segments = Vec::new();
+        self.segmenter.push(samples, &mut segments);
+        self.follow(segments);
+    }
+
+    /// The leg has ended. What is pending stays so until its results are in.
+    pub fn finish(&mut self) {
+        let mut segments = Vec::new();
+        self.segmenter.finish(&mut segments);
+        self.follow(segments);
+    }
+
+    /// Whether to ask for a partial, if there are to be `step` between two of them.
+    pub fn partial_due(&self, step: Duration) -> bool {
+        let Some(open) = self.pending.back().filter(|p| p.closed.is_none()) else { return false };
+        if self.segmenter.is_paused() || self.segmenter.voiced() < FIRST_PARTIAL {
+            return false;
+        }
+        let news = self.segmenter.position() - open.asked_end;
+        open.asked_end == open.audio_start || news >= samples_in(step)
+    }
+
+    /// Length of the open utterance's audio so far.
+    pub fn open_length(&self) -> Duration {
+        let start = self.pending.back().filter(|p| p.closed.is_none()).map(|p| p.audio_start);
+        let samples = start.map_or(0, |start| self.segmenter.position() - start);
+        Duration::from_micros(samples * 1_000_000 / u64::from(RATE))
+    }
+
+    /// The order for a partial that is out, if one is.
+    pub fn partial_ticket(&self) -> Option<u64> {
+        self.pending.back().and_then(Pending::partial_ticket)
+    }
+
+    /// Ask for a partial over the open utterance. An order that is still out is forgotten.
+    pub fn ask_partial(&mut self) {
+        let Some(asked) = self.ask_open(Class::Partial) else { return };
+        if let Some(open) = self.pending.back_mut() {
+            open.asked_end = asked.end;
+            open.partial = Some(asked);
+        }
+    }
+
+    /// The outcome of an order; `None` if it was given up for want of time, which only happens to partials.
+    pub fn on_result(&mut self, ticket: u64, outcome: Option<Result<Hypothesis, RecogniseError>>) {
+        let Some(index) = self.pending.iter().position(|p| p.waits_for(ticket)) else { return };
+        let pending = &mut self.pending[index];
+        if pending.partial_ticket() == Some(ticket) {
+            if let (Some(asked), Some(Ok(hypothesis))) = (pending.partial.take(), outcome) {
+                self.publish_partial(index, asked.end, &hypothesis);
+            }
+        } else if let Some(closed) = &mut pending.closed {
+            closed.ticket = None;
+            closed.outcome = outcome;
+        } else if let (Some(Speculation::Asked(asked)), Some(Ok(hypothesis))) =
+            (pending.speculation.take(), outcome)
+        {
+            self.publish_partial(index, asked.end, &hypothesis);
+            self.pending[index].speculation = Some(Speculation::Known(hypothesis));
+        }
+        self.publish_finals();
+    }
+
+    fn follow(&mut self, segments: Vec<SegmentEvent>) {
+        for event in segments {
+            match event {
+                SegmentEvent::Started { audio_start } => self.pending.push_back(Pending::new(audio_start)),
+                SegmentEvent::Paused => self.speculate(),
+                SegmentEvent::Resumed => self.forget_speculation(),
+                SegmentEvent::Ended(utterance) => self.close(utterance),
+                SegmentEvent::Dropped => {
+                    self.forget_speculation();
+                    self.forget_partial();
+                    self.pending.pop_back();
+                }
+            }
+        }
+        self.publish_finals();
+    }
+
+    fn speculate(&mut self) {
+        if self.segmenter.voiced() < FIRST_PARTIAL {
+            return;
+        }
+        self.forget_partial();
+        let Some(asked) = self.ask_open(Class::Speculative) else { return };
+        if let Some(open) = self.pending.back_mut() {
+            open.asked_end = asked.end;
+            open.speculation = Some(Speculation::Asked(asked));
+        }
+    }
+
+    fn forget_speculation(&mut self) {
+        let Some(open) = self.pending.back_mut() else { return };
+        if let Some(Speculation::Asked(Asked { ticket, .. })) = open.speculation.take() {
+            self.orders.push(Order::Cancel { ticket });
+        }
+    }
+
+    fn forget_partial(&mut self) {
+        let Some(open) = self.pending.back_mut() else { return };
+        if let Some(Asked { ticket, .. }) = open.partial.take() {
+            self.orders.push(Order::Cancel { ticket });
+        }
+    }
+
+    fn close(&mut self, utterance: Utterance) {
+        self.forget_partial();
+        if utterance.cut {
+            self.forget_speculation();
+        }
+        let Some(open) = self.pending.back_mut() else { return };
+        let (ticket, outcome) = match open.speculation.take() {
+            Some(Speculation::Known(hypothesis)) => (None, Some(Ok(hypothesis))),
+            Some(Speculation::Asked(asked)) => {
+                self.orders.push(Order::Promote { ticket: asked.ticket });
+                (Some(asked.ticket), None)
+            }
+            None => {
+                let ticket = self.next_ticket;
+                self.next_ticket += 1;
+                let audio = utterance.audio.clone();
+                self.orders.push(Order::Recognise { ticket, class: Class::Final, audio });
+                (Some(ticket), None)
+            }
+        };
+        open.closed = Some(Closed { utterance, ticket, outcome });
+    }
+
+    fn ask_open(&mut self, class: Class) -> Option<Asked> {
+        let (start, audio) = self.segmenter.audio()?;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let end = start + audio.len() as u64;
+        self.orders.push(Order::Recognise { ticket, class, audio });
+        Some(Asked { ticket, end })
+    }
+
+    fn publish_partial(&mut self, index: usize, end: u64, hypothesis: &Hypothesis) {
+        // Numbers go up in the order in which utterances were spoken.
+        let before_unnumbered = self.pending.iter().take(index).any(|p| p.number.is_none());
+        let (offset, pending) = (self.offset, &mut self.pending[index]);
+        let seconds = (end - pending.audio_start) as f64 / f64::from(RATE);
+        let speech = self.segmenter.speech().filter(|_| pending.closed.is_none());
+        let (Some((start, speech_end)), true) = (speech, hypothesis.is_plausible(seconds)) else { return };
+        if end <= pending.heard_end || before_unnumbered {
+            return;
+        }
+        pending.heard_end = end;
+        let words = placed(hypothesis, pending.audio_start, (start, speech_end.min(end)), offset);
+        let Some(revision) = pending.agreement.partial(words, seconds_at(end, offset)) else { return };
+        self.tally.partials += 1;
+        self.publish(
+            index,
+            TranscriptKind::Partial,
+            revision,
+            (start, speech_end.min(end)),
+            &hypothesis.language,
+        );
+    }
+
+    /// Finals leave in the order of their utterances, whatever the order in which workers are done.
+    fn publish_finals(&mut self) {
+        while let Some(outcome) =
+            self.pending.front_mut().and_then(|p| p.closed.as_mut()).and_then(|closed| closed.outcome.take())
+        {
+            self.publish_final(outcome);
+            self.pending.pop_front();
+        }
+    }
+
+    fn publish_final(&mut self, outcome: Result<Hypothesis, RecogniseError>) {
+        let Some(pending) = self.pending.front_mut() else { return };
+        let Some(closed) = &pending.closed else { return };
+        let span = (closed.utterance.speech_start, closed.utterance.speech_end);
+        let seconds = closed.utterance.audio.len() as f64 / f64::from(RATE);
+        let (words, language) = match outcome {
+            Ok(hypothesis) => {
+                let settles = span.1 - span.0 >= samples_in(LANGUAGE_SETTLES);
+                if self.language == AUTO && settles && !hypothesis.words.is_empty() {
+                    self.language.clone_from(&hypothesis.language);
+                }
+                let good = hypothesis.is_plausible(seconds);
+                let words = if good {
+                    placed(&hypothesis, pending.audio_start, span, self.offset)
+                } else {
+                    Vec::new()
+                };
+                (words, hypothesis.language)
+            }
+            Err(_) => {
+                self.tally.failed += 1;
+                (Vec::new(), self.language.clone())
+            }
+        };
+        let agreement = std::mem::take(&mut pending.agreement);
+        // Nothing was ever said about it, so that nobody waits for its final.
+        if words.is_empty() && !agreement.has_revisions() {
+            return;
+        }
+        self.tally.finals += 1;
+        self.publish(0, TranscriptKind::Final, agreement.finish(words), span, &language);
+    }
+
+    fn publish(
+        &mut self,
+        index: usize,
+        kind: TranscriptKind,
+        revision: Revision,
+        span: (u64, u64),
+        language: &str,
+    ) {
+        let number = *self.pending[index].number.get_or_insert_with(|| {
+            self.next_utterance += 1;
+            self.next_utterance - 1
+        });
+        // Words may lie a little outside of what the detector saw.
+        let first = revision.words.first().map_or(f64::MAX, |w| w.start);
+        let last = revision.words.last().map_or(0.0, |w| w.end);
+        let start = seconds_at(span.0, self.offset).min(first).max(0.0);
+        let end = seconds_at(span.1, self.offset).max(last).max(start);
+        self.events.push(TranscriptEvent {
+            kind,
+            leg: self.leg,
+            utterance: number,
+            revision: revision.number,
+            start: to_millis(start),
+            end: to_millis(end),
+            text: join_words(&revision.words, language),
+            language: language.to_owned(),
+            words: revision.words,
+        });
+    }
+}
+
+fn seconds_at(position: u64, offset: f64) -> f64 {
+    offset + position as f64 / f64::from(RATE)
+}
+
+/// The words of a hypothesis on the recording's clock, within the speech that was seen.
+fn placed(hypothesis: &Hypothesis, audio_start: u64, speech: (u64, u64), offset: f64) -> Vec<Word> {
+    let base = seconds_at(audio_start, offset);
+    let from = (seconds_at(speech.0, offset) - EDGE).max(0.0);
+    let to = (seconds_at(speech.1, offset) + EDGE).max(from);
+    let words = hypothesis.words.iter().map(|word| Word {
+        text: word.text.clone(),
+        start: to_millis((base + word.start).clamp(from, to)),
+        end: to_millis((base + word.end).clamp(from, to)),
+        confidence: to_millis(f64::from(word.p)),
+        stable: false,
+    });
+    words.collect()
+}

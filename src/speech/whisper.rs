@@ -1,0 +1,262 @@
+//! whisper.cpp behind the [`Recogniser`](super::recogniser::Recogniser) border: one context, one state a worker, one thread a state.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use whisper_rs::{
+    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperTokenId,
+    get_lang_id, get_lang_str, install_logging_hooks,
+};
+
+use super::RATE;
+use super::event::is_unspaced;
+use super::model::EMBEDDED_NAME;
+use super::recogniser::{Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel};
+
+/// Encoder positions a second of audio.
+const POSITIONS_PER_SECOND: f64 = 50.0;
+const MOST_POSITIONS: usize = 1_500;
+/// whisper.cpp refuses less than 0.1 s; a little silence more costs nothing.
+const SHORTEST: usize = RATE as usize / 4;
+/// Of a prompt, only its end: every token of it costs as much as one that is spoken.
+const PROMPT_TOKENS: usize = 48;
+/// Nobody speaks more tokens a second; it bounds what a decoder that loops can cost.
+const TOKENS_PER_SECOND: f64 = 10.0;
+
+/// A loaded model.
+#[derive(Clone)]
+pub struct WhisperModel(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    context: WhisperContext,
+    /// The least `audio_ctx`: with less, stock models fall into loops.
+    floor: usize,
+    longest: Option<Duration>,
+}
+
+impl WhisperModel {
+    /// Load from memory. The bytes have to have passed [`super::ggml::check`]; they are not needed afterwards.
+    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, String> {
+        install_logging_hooks();
+        Self::new(name, WhisperContext::new_from_buffer_with_params(bytes, Self::params()))
+    }
+
+    /// Load a file that passed [`super::ggml::check`].
+    pub fn from_file(name: &str, path: &Path) -> Result<Self, String> {
+        install_logging_hooks();
+        Self::new(name, WhisperContext::new_with_params(path, Self::params()))
+    }
+
+    fn params() -> WhisperContextParameters<'static> {
+        let mut params = WhisperContextParameters::default();
+        // With flash attention the padding of the keys holds what the request before left there.
+        params.flash_attn(false);
+        params
+    }
+
+    fn new(name: &str, context: Result<WhisperContext, whisper_rs::WhisperError>) -> Result<Self, String> {
+        let context = context.map_err(|e| e.to_string())?;
+        let demo = name == EMBEDDED_NAME;
+        Ok(Self(Arc::new(Inner {
+            name: name.to_owned(),
+            context,
+            floor: if demo { 256 } else { 512 },
+            longest: demo.then_some(Duration::from_secs(8)),
+        })))
+    }
+}
+
+impl SpeechModel for WhisperModel {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn longest_utterance(&self) -> Option<Duration> {
+        self.0.longest
+    }
+
+    fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError> {
+        let state = self
+            .0
+            .context
+            .create_state()
+            .map_err(|e| RecogniseError::NoState { model: self.0.name.clone(), reason: e.to_string() })?;
+        Ok(Box::new(WhisperRecogniser {
+            model: self.0.clone(),
+            state,
+            params: HashMap::new(),
+            padded: Vec::new(),
+        }))
+    }
+}
+
+struct WhisperRecogniser {
+    model: Arc<Inner>,
+    state: WhisperState,
+    /// By language: setting one leaks a string each time, so it is done once.
+    params: HashMap<String, FullParams<'static, 'static>>,
+    padded: Vec<f32>,
+}
+
+impl Recogniser for WhisperRecogniser {
+    fn recognise(&mut self, audio: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError> {
+        let seconds = audio.len() as f64 / f64::from(RATE);
+        let language = if self.model.context.is_multilingual() { request.language.as_str() } else { "en" };
+        let prompt = self.prompt_tokens(request);
+        let mut params = self.params(language)?;
+        params.set_audio_ctx(audio_ctx(seconds, self.model.floor) as i32);
+        params.set_max_tokens((16.0 + TOKENS_PER_SECOND * seconds) as i32);
+        params.set_tokens(&prompt);
+
+        let audio = if audio.len() < SHORTEST {
+            self.padded.clear();
+            self.padded.extend_from_slice(audio);
+            self.padded.resize(SHORTEST, 0.0);
+            &self.padded
+        } else {
+            audio
+        };
+        self.state.full(params, audio).map_err(|e| RecogniseError::Failed {
+            model: self.model.name.clone(),
+            seconds,
+            reason: e.to_string(),
+        })?;
+        let language = match language {
+            "auto" => get_lang_str(self.state.full_lang_id_from_state()).unwrap_or("en"),
+            known => known,
+        };
+        Ok(self.hypothesis(seconds, language))
+    }
+}
+
+impl WhisperRecogniser {
+    fn prompt_tokens(&self, request: &Request) -> Vec<WhisperTokenId> {
+        let text = request.prompt.as_deref().unwrap_or_default();
+        // A token is at least a byte, and the tokeniser needs room for all of them.
+        let mut tokens = self.model.context.tokenize(text, text.len() + 1).unwrap_or_default();
+        tokens.drain(..tokens.len().saturating_sub(PROMPT_TOKENS));
+        tokens
+    }
+
+    fn params(&mut self, language: &str) -> Result<FullParams<'static, 'static>, RecogniseError> {
+        if let Some(params) = self.params.get(language) {
+            return Ok(params.clone());
+        }
+        let known: &'static str = match language {
+            "auto" => "auto",
+            code if !code.contains('\0') => get_lang_id(code).and_then(get_lang_str).unwrap_or_default(),
+            _ => "",
+        };
+        if known.is_empty() {
+            return Err(RecogniseError::UnknownLanguage {
+                model: self.model.name.clone(),
+                language: language.to_owned(),
+            });
+        }
+        let mut params = FullParams::new(SamplingStrategy::Greedy { best_of: 1 });
+        params.set_language(Some(known));
+        params.set_n_threads(1);
+        params.set_temperature_inc(0.0);
+        // Text of the request before would come back as context, another caller's for all it knows.
+        params.set_no_context(true);
+        params.set_no_timestamps(false);
+        params.set_single_segment(true);
+        params.set_token_timestamps(true);
+        params.set_print_progress(false);
+        params.set_print_realtime(false);
+        params.set_print_timestamps(false);
+        params.set_print_special(false);
+        self.params.insert(known.to_owned(), params.clone());
+        Ok(params)
+    }
+
+    fn hypothesis(&self, seconds: f64, language: &str) -> Hypothesis {
+        let eot = self.model.context.token_eot();
+        let mut words =
+            WordBuilder { words: Vec::new(), bytes: Vec::new(), plogs: Vec::new(), start: 0.0, end: 0.0 };
+        let unspaced = is_unspaced(language);
+        let (mut sum, mut count) = (0.0, 0_u32);
+        for segment in self.state.as_iter() {
+            for index in 0..segment.n_tokens() {
+                let Some(token) = segment.get_token(index) else { continue };
+                let data = token.token_data();
+                if data.id >= eot {
+                    continue;
+                }
+                sum += data.plog;
+                count += 1;
+                let Ok(bytes) = token.to_bytes() else { continue };
+                let whole = std::str::from_utf8(&words.bytes).is_ok();
+                if bytes.first() == Some(&b' ') || (unspaced && whole) {
+                    words.finish(seconds);
+                }
+                words.push(bytes, data.plog, data.t0 as f64 / 100.0, data.t1 as f64 / 100.0);
+            }
+        }
+        words.finish(seconds);
+        Hypothesis {
+            words: words.words,
+            avg_logprob: if count == 0 { 0.0 } else { sum / count as f32 },
+            language: language.to_owned(),
+        }
+    }
+}
+
+/// Encoder positions for `seconds` of audio: with slack, for a window cut to the audio is what models cannot do; in steps
+/// of 256, which is how attention pads them anyway.
+fn audio_ctx(seconds: f64, floor: usize) -> usize {
+    let wanted = (POSITIONS_PER_SECOND * seconds) as usize + 64;
+    wanted.next_multiple_of(256).clamp(floor, MOST_POSITIONS)
+}
+
+struct WordBuilder {
+    words: Vec<HypothesisWord>,
+    bytes: Vec<u8>,
+    plogs: Vec<f32>,
+    start: f64,
+    end: f64,
+}
+
+impl WordBuilder {
+    fn push(&mut self, bytes: &[u8], plog: f32, start: f64, end: f64) {
+        if self.bytes.is_empty() {
+            self.start = start;
+        }
+        self.end = end;
+        self.bytes.extend_from_slice(bytes);
+        self.plogs.push(plog);
+    }
+
+    fn finish(&mut self, seconds: f64) {
+        let text = String::from_utf8_lossy(&self.bytes).trim().to_owned();
+        let plog = self.plogs.iter().sum::<f32>() / self.plogs.len().max(1) as f32;
+        self.bytes.clear();
+        self.plogs.clear();
+        if text.is_empty() {
+            return;
+        }
+        let earliest = self.words.last().map_or(0.0, |w| w.end);
+        let start = self.start.clamp(earliest, seconds.max(earliest));
+        let end = self.end.clamp(start, seconds.max(start));
+        self.words.push(HypothesisWord { text, start, end, p: plog.exp().clamp(0.0, 1.0) });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_has_slack_and_comes_in_steps() {
+        assert_eq!(audio_ctx(0.5, 512), 512);
+        assert_eq!(audio_ctx(0.5, 256), 256);
+        assert_eq!(audio_ctx(4.0, 256), 512);
+        assert_eq!(audio_ctx(8.0, 256), 512);
+        assert_eq!(audio_ctx(9.0, 256), 768);
+        assert_eq!(audio_ctx(12.0, 512), 768);
+        assert_eq!(audio_ctx(60.0, 512), 1_500);
+    }
+}
