@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{CallId, NodeName, ObjectId, ObjectKind};
+use super::ids::{CallId, NodeName, ObjectId, ObjectKind, PREFIX, Role};
 use super::machine::view::{ChannelView, Snapshot};
 use super::mode::CallOptions;
 use crate::media::report::Segment;
@@ -139,6 +139,70 @@ pub fn plan(
     running_channels: &BTreeSet<String>,
     records: &[SessionRecord],
 ) -> Plan {
-    let _ = (snapshot, node, running, running_channels, records, ObjectId::parse);
-    Plan::default()
+    let mut plan = Plan::default();
+    let mut adopted_channels = BTreeSet::new();
+    // Newest first: of two records for one channel, the older call is what the dialplan left before it came back.
+    let mut records: Vec<_> = records.iter().filter(|record| !running.contains(&record.call)).collect();
+    records.sort_by(|a, b| (b.started_at, &b.call).cmp(&(a.started_at, &a.call)));
+    for record in records {
+        let channel = &record.asterisk.channel.id;
+        let reason = if record.v != SESSION_VERSION {
+            format!("its record is of version {}, not {SESSION_VERSION}", record.v)
+        } else if record.node != *node {
+            format!("it is of node {}, this is {node}", record.node)
+        } else if !snapshot.channels.contains_key(channel) {
+            format!("its channel {channel} is gone")
+        } else if running_channels.contains(channel) || !adopted_channels.insert(channel.clone()) {
+            format!("its channel {channel} belongs to a newer call")
+        } else {
+            plan.adopt.push(record.call.clone());
+            continue;
+        };
+        plan.end.push(Ended { call: record.call.clone(), reason });
+    }
+    for id in &snapshot.in_app {
+        // No id of ours, of this or another node: those are legs, never callers.
+        let is_leg = id.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('-'));
+        if let Some(channel) = snapshot.channels.get(id)
+            && !is_leg
+            && !running_channels.contains(id)
+            && !adopted_channels.contains(id)
+        {
+            let args = snapshot.stasis_args.get(id).cloned();
+            plan.stranded.push(Stranded { channel: channel.clone(), args });
+        }
+    }
+    plan.orphans = orphans(snapshot, node, running, &plan);
+    plan
+}
+
+fn orphans(snapshot: &Snapshot, node: &NodeName, running: &BTreeSet<CallId>, plan: &Plan) -> Vec<Orphan> {
+    let channels = snapshot.channels.keys().map(|id| (id, ObjectKind::Channel));
+    let bridges = snapshot.bridges.keys().map(|id| (id, ObjectKind::Bridge));
+    let mut found: Vec<_> = channels
+        .chain(bridges)
+        .filter(|(id, _)| node.owns(id))
+        .filter_map(|(id, kind)| {
+            let object = ObjectId::parse(id);
+            let reason = match &object {
+                None => "an id of this node's that it would not give".to_owned(),
+                // Adopted and running calls remove what they have no use for themselves.
+                Some(object) if running.contains(&object.call) || plan.adopt.contains(&object.call) => {
+                    return None;
+                }
+                Some(object) if plan.end.iter().any(|ended| ended.call == object.call) => {
+                    "its call ended while nobody listened".to_owned()
+                }
+                Some(object) => format!("there is no call {}", object.call),
+            };
+            let place = object.map(|object| {
+                let step = Role::ALL.iter().position(|role| *role == object.role);
+                (object.call, object.generation, step)
+            });
+            Some((place, Orphan { id: id.clone(), kind, reason }))
+        })
+        .collect();
+    // Call by call, and within it channels before the bridge that they are in.
+    found.sort_by(|(a, x), (b, y)| (a, x.kind, &x.id).cmp(&(b, y.kind, &y.id)));
+    found.into_iter().map(|(_, orphan)| orphan).collect()
 }

@@ -182,15 +182,15 @@ pub enum Action {
         /// Where its RTP comes from.
         source: SocketAddr,
     },
-    /// The call's media is over: finish the legs, then the recording and the transcript. Comes once, and only after an
-    /// `AttachMedia`.
+    /// The call's media is over: finish the legs, then the recording and the transcript. Comes once for every call that was
+    /// not rejected, also if no media ever came.
     StopMedia {
         /// When.
         end: MediaEnd,
     },
     /// Publish an event.
     Emit(CallEvent),
-    /// What [`super::CallMachine::object_ids`] and the like say has changed: write the session record.
+    /// What [`super::CallMachine::asterisk_side`] says has changed: write the session record.
     Save,
     /// The call is over in Asterisk: no further action comes, drop the machine when its media is finished too.
     Finished {
