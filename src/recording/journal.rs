@@ -1,0 +1,208 @@
+//! The gaps of an open recording, on disk beside it: `<call>.wav.part.gaps`, JSON lines.
+//!
+//! A line is written before the samples that it speaks of, and only when there is something to say: when a gap begins
+//! (without a length) and when it has ended (the same start, with its length; the later line counts). A gap without an end
+//! reaches to the end of the file. The journal stays until the report is written.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::gaps::Tracks;
+use crate::media::slot::SlotState;
+
+/// What is known of a recording besides its samples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notes {
+    /// Call sample of frame 0.
+    pub origin: Option<i64>,
+    /// Wall-clock time of frame 0.
+    pub started_at: Option<jiff::Timestamp>,
+    /// Gaps and pauses.
+    pub tracks: Tracks,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Gap {
+        track: usize,
+        start: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        samples: Option<u64>,
+        kind: SlotState,
+    },
+    Start {
+        origin: i64,
+        started_at: jiff::Timestamp,
+    },
+}
+
+/// Where the journal of `part` (`<call>.wav.part`) is.
+pub fn path_of(part: &Path) -> PathBuf {
+    let mut path = part.as_os_str().to_owned();
+    path.push(".gaps");
+    path.into()
+}
+
+/// Read the journal of `part`, whose file holds `frames` frames. Lines that make no sense, torn ones among them, are
+/// skipped; no journal reads as an empty one.
+pub fn read(part: &Path, frames: u64) -> io::Result<Notes> {
+    let text = match std::fs::read(path_of(part)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut notes = Notes::default();
+    let mut gaps: [BTreeMap<u64, (Option<u64>, SlotState)>; Tracks::COUNT] = Default::default();
+    for line in text.split(|&b| b == b'\n') {
+        match serde_json::from_slice(line) {
+            Ok(Line::Start { origin, started_at }) => {
+                notes.origin = Some(origin);
+                notes.started_at = Some(started_at);
+            }
+            Ok(Line::Gap { track, start, samples, kind }) if track < Tracks::COUNT && start < frames => {
+                gaps[track].insert(start, (samples, kind));
+            }
+            _ => {}
+        }
+    }
+    for (track, gaps) in notes.tracks.all_mut().into_iter().zip(gaps) {
+        let mut end = 0;
+        for (start, (samples, kind)) in gaps {
+            // Overlaps do not come from us; whoever wrote them, gaps stay in order.
+            let from = start.max(end);
+            end = samples.map_or(frames, |n| start.saturating_add(n).min(frames)).max(end);
+            track.note(from, end - from, kind);
+        }
+    }
+    Ok(notes)
+}
+
+/// Delete the journal of `part`, if there is one.
+pub fn remove(part: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path_of(part)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the journal of an open recording.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    /// Gaps of each track that are on disk with their length.
+    ended: [usize; Tracks::COUNT],
+    /// Start of the gap that is on disk without one.
+    open: [Option<u64>; Tracks::COUNT],
+    lines: Vec<u8>,
+}
+
+impl Journal {
+    /// Open the journal of `part`, going on behind what it holds: the gaps in `known`.
+    pub fn open(part: &Path, known: &Tracks) -> io::Result<Self> {
+        let mut file = OpenOptions::new().create(true).append(true).open(path_of(part))?;
+        if file.metadata()?.len() > 0 {
+            // The last line may be torn.
+            file.write_all(b"\n")?;
+        }
+        Ok(Self {
+            file,
+            // The last gap may grow from here on: it is told again when it has ended.
+            ended: known.all().map(|track| track.as_slice().len().saturating_sub(1)),
+            open: [None; Tracks::COUNT],
+            lines: Vec::new(),
+        })
+    }
+
+    /// Say where frame 0 lies.
+    pub fn start(&mut self, origin: i64, started_at: jiff::Timestamp) {
+        self.line(&Line::Start { origin, started_at });
+    }
+
+    /// Write what is new in `tracks`, a recording of `frames` frames.
+    pub fn write(&mut self, tracks: &Tracks, frames: u64) -> io::Result<()> {
+        for (index, track) in tracks.all().into_iter().enumerate() {
+            let gaps = track.as_slice();
+            for gap in &gaps[self.ended[index].min(gaps.len())..] {
+                let ended = gap.start_sample + gap.samples < frames;
+                if ended {
+                    self.ended[index] += 1;
+                } else if self.open[index] == Some(gap.start_sample) {
+                    continue;
+                } else {
+                    self.open[index] = Some(gap.start_sample);
+                }
+                self.line(&Line::Gap {
+                    track: index,
+                    start: gap.start_sample,
+                    samples: ended.then_some(gap.samples),
+                    kind: gap.kind,
+                });
+            }
+        }
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let written = self.file.write_all(&self.lines);
+        self.lines.clear();
+        written
+    }
+
+    fn line(&mut self, line: &Line) {
+        // A Vec takes everything, and the line's fields all have a JSON form.
+        if serde_json::to_writer(&mut self.lines, line).is_ok() {
+            self.lines.push(b'\n');
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gaps_survive_with_the_open_one_reaching_to_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join("a.wav.part");
+        let mut tracks = Tracks::default();
+        let mut journal = Journal::open(&part, &tracks).unwrap();
+        journal.start(-40, jiff::Timestamp::UNIX_EPOCH);
+        tracks.legs[0].note(0, 100, SlotState::Silence);
+        journal.write(&tracks, 100).unwrap();
+        tracks.legs[0].note(100, 20, SlotState::Silence);
+        tracks.legs[1].note(150, 10, SlotState::Lost);
+        tracks.paused.note(190, 10, SlotState::Silence);
+        journal.write(&tracks, 200).unwrap();
+
+        tracks.paused.note(200, 30, SlotState::Silence);
+        let notes = read(&part, 230).unwrap();
+        assert_eq!(notes.tracks, tracks);
+        assert_eq!((notes.origin, notes.started_at), (Some(-40), Some(jiff::Timestamp::UNIX_EPOCH)));
+
+        let mut shorter = tracks.clone();
+        shorter.truncate(155);
+        assert_eq!(read(&part, 155).unwrap().tracks, shorter);
+    }
+
+    #[test]
+    fn a_resumed_journal_and_torn_lines_read_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join("a.wav.part");
+        std::fs::write(
+            path_of(&part),
+            "{\"track\":0,\"start\":10,\"kind\":\"lost\"}\n\u{1}\n{\"track\":9,\"start\":1,\"kind\":\"lost\"}\n{\"tra",
+        )
+        .unwrap();
+        let mut tracks = read(&part, 50).unwrap().tracks;
+        let mut journal = Journal::open(&part, &tracks).unwrap();
+        tracks.legs[0].note(50, 10, SlotState::Lost);
+        journal.write(&tracks, 80).unwrap();
+        tracks.legs[0].note(90, 10, SlotState::Silence);
+        journal.write(&tracks, 110).unwrap();
+        assert_eq!(read(&part, 110).unwrap().tracks, tracks);
+    }
+}

@@ -1,0 +1,64 @@
+//! RIFF/WAVE: the header that recordings are written with, and a reader for anybody's files.
+//!
+//! Written: 16-bit PCM behind an 80-byte header whose JUNK chunk has room to become RF64's `ds64` (EBU Tech 3306) when
+//! the audio outgrows 4 GiB, so that a header can always be mended in place.
+//! Read: what telephony and speech tools leave, with the real length of the file as the only truth about its length.
+
+mod header;
+mod reader;
+mod samples;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+pub use header::{HEADER_LEN, OwnHeader, header, parse_own};
+pub use reader::{WavFormat, WavReader};
+pub use samples::Encoding;
+
+/// Why a WAV file cannot be read. Offsets are bytes from the start of the file.
+#[derive(Debug, thiserror::Error)]
+pub enum WavError {
+    /// Reading or seeking failed.
+    #[error("read at byte {offset} failed: {source}")]
+    Io {
+        /// Where.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file does not begin like a WAV file.
+    #[error("not a WAV file: byte {offset} should begin `{expected}`; convert it first (`sox IN OUT.wav`)")]
+    NotWav {
+        /// Where.
+        offset: u64,
+        /// What belongs there.
+        expected: &'static str,
+    },
+    /// A part that must be there is missing or cut off.
+    #[error(
+        "the WAV file has no complete `{chunk}` chunk (looked until byte {offset}); it was cut off, copy it again"
+    )]
+    Missing {
+        /// Where the search ended.
+        offset: u64,
+        /// The chunk.
+        chunk: &'static str,
+    },
+    /// A format that is not read here.
+    #[error(
+        "WAV format tag {tag:#06x} with {channels} channels of {bits} bits at {rate_hz} Hz (byte {offset}) is not supported; convert it to 16-bit PCM (`sox IN -b 16 -e signed OUT.wav`)"
+    )]
+    Unsupported {
+        /// Where the format is described.
+        offset: u64,
+        /// `wFormatTag`, or the first two bytes of an extensible file's sub-format.
+        tag: u16,
+        /// Channels.
+        channels: u16,
+        /// Bits a sample.
+        bits: u16,
+        /// Frames a second.
+        rate_hz: u32,
+    },
+}
