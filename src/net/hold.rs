@@ -131,7 +131,9 @@ mod tests {
 
     fn released(hold: &mut Hold, port: u16) -> Vec<(MediaInstant, u8)> {
         let mut got = Vec::new();
-        hold.release(SocketAddr::from(([10, 0, 0, 1], port)), |arrival, payload| got.push((arrival, payload[3])));
+        hold.release(SocketAddr::from(([10, 0, 0, 1], port)), |arrival, payload| {
+            got.push((arrival, payload[3]))
+        });
         got
     }
 

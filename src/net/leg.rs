@@ -74,8 +74,7 @@ impl Leg {
     pub(super) fn finish(mut self, now: MediaInstant) {
         let ending = self.ending.take();
         let end = ending.as_ref().map_or(now, |ending| ending.end);
-        // What flushing brings about is heard of too.
-        self.on_tick(now);
+        self.forward_events();
         let stats = self.receiver.take().and_then(|receiver| {
             catch_unwind(AssertUnwindSafe(|| receiver.finish(end)))
                 .inspect_err(|panic| self.log_panic("finishing", &**panic))
@@ -148,4 +147,31 @@ impl Leg {
 pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(sink: LegSink) -> Leg {
+        let key = LegKey { source: SocketAddr::from(([10, 0, 0, 1], 4000)), id: 1 };
+        Leg::new(key, LegReceiver::default(), sink)
+    }
+
+    #[test]
+    fn a_panic_ends_one_leg_and_its_last_counters_stand() {
+        let mut leg = leg(Arc::new(|_| ()));
+        leg.on_packet(MediaInstant::default(), &[0x80; 172]);
+        leg.report();
+        leg.guarded(|_| panic!("made for this test"));
+        leg.on_packet(MediaInstant::default(), &[0x80; 172]);
+        leg.on_tick(MediaInstant::default());
+        assert_eq!(leg.stats(), leg.known);
+        let (reply, mut answer) = oneshot::channel();
+        let end = MediaInstant::default();
+        leg.ending = Some(Ending { end, reply, drained_to: end });
+        let known = leg.known.clone();
+        leg.finish(end);
+        assert_eq!(answer.try_recv().unwrap(), known);
+    }
 }

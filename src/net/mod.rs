@@ -8,7 +8,8 @@ mod hold;
 mod leg;
 pub mod plane;
 mod shard;
-mod shim;
+#[doc(hidden)]
+pub mod shim;
 mod socket;
 mod sys;
 mod table;

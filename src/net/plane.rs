@@ -37,7 +37,9 @@ pub struct PlaneConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
     /// Another leg has this sender.
-    #[error("RTP from {from} belongs to another leg already: two legs cannot have one sender; finish the other one first")]
+    #[error(
+        "RTP from {from} belongs to another leg already: two legs cannot have one sender; finish the other one first"
+    )]
     SourceTaken {
         /// The sender.
         from: SocketAddr,
@@ -195,7 +197,12 @@ impl Seat {
     ///
     /// # Errors
     /// [`AttachError`]: another leg has the sender, or the shard is gone.
-    pub fn attach(self, source: SocketAddr, receiver: LegReceiver, sink: LegSink) -> Result<LegHandle, AttachError> {
+    pub fn attach(
+        self,
+        source: SocketAddr,
+        receiver: LegReceiver,
+        sink: LegSink,
+    ) -> Result<LegHandle, AttachError> {
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
         let key = LegKey { source, id: self.next_id.fetch_add(1, Ordering::Relaxed) };
         {
@@ -245,25 +252,28 @@ impl LegHandle {
     pub fn finish(mut self, end: MediaInstant) -> impl Future<Output = LegStats> + Send + 'static {
         self.finished = true;
         let (reply, answer) = oneshot::channel();
-        {
-            let mut claims = self.seat.link.claims.lock();
-            if let Some(claim) = claims.get_mut(&self.key.source).filter(|claim| claim.id == self.key.id) {
-                claim.ending = true;
-            }
-            self.seat.link.send(Command::Finish { leg: self.key, end, reply });
-        }
+        self.send_last(Command::Finish { leg: self.key, end, reply });
         async move {
             let stats = answer.await.unwrap_or_default();
             drop(self);
             stats
         }
     }
+
+    /// From here on, the sender may be given to another leg.
+    fn send_last(&self, command: Command) {
+        let mut claims = self.seat.link.claims.lock();
+        if let Some(claim) = claims.get_mut(&self.key.source).filter(|claim| claim.id == self.key.id) {
+            claim.ending = true;
+        }
+        self.seat.link.send(command);
+    }
 }
 
 impl Drop for LegHandle {
     fn drop(&mut self) {
         if !self.finished {
-            self.seat.link.send(Command::Detach { leg: self.key });
+            self.send_last(Command::Detach { leg: self.key });
         }
     }
 }

@@ -256,7 +256,8 @@ impl Shard {
 
     fn report(&mut self, now: MediaInstant) {
         self.publish_totals();
-        let (before, drops_before) = std::mem::replace(&mut self.reported, (self.table.counts, self.kernel_drops));
+        let (before, drops_before) =
+            std::mem::replace(&mut self.reported, (self.table.counts, self.kernel_drops));
         let (counts, shard) = (self.table.counts, self.link.number);
         metric::RTP_UNROUTABLE.add(counts.unroutable - before.unroutable);
         metric::RTP_INVALID.add(counts.oversized - before.oversized);

@@ -226,7 +226,8 @@ fn parse_control(mut bytes: &[u8]) -> ControlData {
         match (int(&bytes[WORD..]), int(&bytes[WORD + 4..])) {
             (Some(libc::SOL_SOCKET), Some(libc::SCM_TIMESTAMPNS)) => {
                 if let (Some(seconds), Some(nanos)) = (long(data), data.get(8..).and_then(long)) {
-                    found.stamp = Some((seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(nanos as u64));
+                    found.stamp =
+                        Some((seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(nanos as u64));
                 }
             }
             (Some(libc::SOL_SOCKET), Some(libc::SO_RXQ_OVFL)) => found.overflow = int(data).map(|n| n as u32),
@@ -278,8 +279,7 @@ fn set_int(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> i
 
 /// Wait until one of `sockets` is readable, or `timeout` is over. An early return for another reason (a signal) is fine.
 pub(super) fn wait_readable<const N: usize>(sockets: [BorrowedFd<'_>; N], timeout: Duration) {
-    let mut polled =
-        sockets.map(|s| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let mut polled = sockets.map(|s| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs() as libc::time_t,
         tv_nsec: timeout.subsec_nanos() as libc::c_long,
@@ -293,6 +293,8 @@ pub(super) fn wait_readable<const N: usize>(sockets: [BorrowedFd<'_>; N], timeou
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -318,11 +320,62 @@ mod tests {
 
     #[test]
     fn a_wall_clock_that_was_set_does_not_move_arrivals() {
-        let clocks = Clocks { monotonic: MediaInstant::from_nanos(50_000_000_000), realtime: 1_000_000_000_000 };
+        let clocks =
+            Clocks { monotonic: MediaInstant::from_nanos(50_000_000_000), realtime: 1_000_000_000_000 };
         let age = |ns: u64| clocks.monotonic_of(1_000_000_000_000 - ns);
         assert_eq!(age(3_000_000), MediaInstant::from_nanos(49_997_000_000));
-        assert_eq!(age(3_600_000_000_000), clocks.monotonic);
+        assert_eq!(age(20_000_000_000), clocks.monotonic);
         assert_eq!(clocks.monotonic_of(1_000_000_000_001), clocks.monotonic);
+    }
+
+    #[test]
+    fn arrivals_are_the_kernels_and_in_order() {
+        let receiver = crate::net::socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::new();
+        let mut windows = Vec::new();
+        for i in 0..40_u8 {
+            let before = clock::now();
+            sender.send_to(&[i], receiver.address).unwrap();
+            windows.push((before, clock::now()));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Read long after: the stamps must tell when they came, not when they were read.
+        assert_eq!(batch.receive(receiver.socket.as_fd()).unwrap(), 40);
+        let mut latest = MediaInstant::default();
+        for (datagram, (before, after)) in batch.datagrams().zip(windows) {
+            assert_eq!(datagram.source, sender.local_addr().unwrap());
+            assert!(datagram.arrival >= latest);
+            latest = datagram.arrival;
+            let slack = Duration::from_millis(1);
+            assert!(datagram.arrival + slack >= before && datagram.arrival <= after + slack, "{datagram:?}");
+        }
+        assert_eq!(batch.receive(receiver.socket.as_fd()).unwrap(), 0);
+    }
+
+    #[test]
+    fn long_datagrams_are_cut_and_drops_are_counted() {
+        let receiver = crate::net::socket::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap();
+        let small = socket2::SockRef::from(&receiver.socket);
+        small.set_recv_buffer_size(4096).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::new();
+        sender.send_to(&[1; 6000], receiver.address).unwrap();
+        batch.receive(receiver.socket.as_fd()).unwrap();
+        let long: Vec<_> = batch.datagrams().map(|d| (d.payload.len(), d.truncated)).collect();
+        assert_eq!(long, [(SLOT, true)]);
+        for _ in 0..500 {
+            sender.send_to(&[2; 1000], receiver.address).unwrap();
+        }
+        let mut read = 0;
+        while let n @ 1.. = batch.receive(receiver.socket.as_fd()).unwrap() {
+            read += n;
+        }
+        // The count comes with the next datagram.
+        sender.send_to(&[3], receiver.address).unwrap();
+        batch.receive(receiver.socket.as_fd()).unwrap();
+        assert!(read < 500);
+        assert_eq!(read as u32 + batch.overflow(), 500);
     }
 
     #[test]

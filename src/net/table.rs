@@ -68,7 +68,13 @@ impl Table {
 
     /// Finish the leg at `end` once the socket has been read to [`GRACE`] after `now`. Without such a leg `reply` is
     /// dropped.
-    pub(super) fn end(&mut self, key: LegKey, end: MediaInstant, reply: oneshot::Sender<LegStats>, now: MediaInstant) {
+    pub(super) fn end(
+        &mut self,
+        key: LegKey,
+        end: MediaInstant,
+        reply: oneshot::Sender<LegStats>,
+        now: MediaInstant,
+    ) {
         if let Some(leg) = self.leg(key) {
             leg.ending = Some(Ending { end, reply, drained_to: now + GRACE });
         }
