@@ -109,6 +109,7 @@ pub(super) struct Shard {
     /// As of the last report.
     reported: (Counts, u64),
     failures: u64,
+    stopping: bool,
 }
 
 impl Shard {
@@ -143,6 +144,7 @@ impl Shard {
             kernel_drops: 0,
             reported: Default::default(),
             failures: 0,
+            stopping: false,
         };
         Ok((shard, link))
     }
@@ -164,7 +166,9 @@ impl Shard {
         let mut batch = Batch::new();
         loop {
             let more = self.drain(&mut batch);
-            if self.take_commands() {
+            self.clear_wake();
+            self.take_commands();
+            if self.stopping {
                 return;
             }
             let now = clock::now();
@@ -195,6 +199,8 @@ impl Shard {
                 }
                 0
             });
+            // A leg attached before a datagram was sent must be known when that is routed: commands first.
+            self.take_commands();
             for datagram in batch.datagrams() {
                 self.table.on_datagram(&datagram);
             }
@@ -208,10 +214,12 @@ impl Shard {
         true
     }
 
-    /// True when it is time to go.
-    fn take_commands(&mut self) -> bool {
+    fn clear_wake(&self) {
         let mut bytes = [0; 64];
         while matches!((&self.wake).read(&mut bytes), Ok(n) if n == bytes.len()) {}
+    }
+
+    fn take_commands(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             let now = clock::now();
             match command {
@@ -224,10 +232,9 @@ impl Shard {
                 }
                 Command::Finish { leg, end, reply } => self.table.end(leg, end, reply, now),
                 Command::Detach { leg } => self.table.detach(leg, now, |key| self.link.release(key)),
-                Command::Shutdown => return true,
+                Command::Shutdown => self.stopping = true,
             }
         }
-        false
     }
 
     fn wait(&self, now: MediaInstant) {
