@@ -1,1 +1,17 @@
 //! Sockets: where media comes in. The only `unsafe` of the house.
+//!
+//! [`plane`] is what the rest of the house uses: receive threads ("shards") with one UDP socket each, to which legs are
+//! attached by the address their sender has. [`capture`] reads the same datagrams from a pcap or pcapng file.
+
+pub mod capture;
+mod hold;
+mod leg;
+pub mod plane;
+mod shard;
+#[doc(hidden)]
+pub mod shim;
+mod socket;
+mod sys;
+mod table;
+
+pub use socket::NetError;

@@ -1,0 +1,177 @@
+//! A leg as its shard sees it: the receiver, who wants its events, and what was told to the metrics.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::shim::LegReceiver;
+use crate::media::report::{LegEvent, LegStats};
+use crate::media::time::MediaInstant;
+use crate::telemetry::metric;
+
+/// Takes a leg's events, on the shard's thread: it must not block.
+pub type LegSink = Arc<dyn Fn(LegEvent) + Send + Sync>;
+
+/// Names a leg for its whole life; the source alone may be another leg's later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LegKey {
+    pub source: SocketAddr,
+    pub id: u64,
+}
+
+/// An end that was asked for and waits until the socket has been read dry.
+pub(super) struct Ending {
+    pub end: MediaInstant,
+    pub reply: oneshot::Sender<LegStats>,
+    /// The receiver is finished once all that arrived before this has been read.
+    pub drained_to: MediaInstant,
+}
+
+/// An attached leg.
+pub(super) struct Leg {
+    pub key: LegKey,
+    /// `None` after it panicked.
+    receiver: Option<LegReceiver>,
+    sink: Option<LegSink>,
+    pub ending: Option<Ending>,
+    /// As of the last report.
+    known: LegStats,
+}
+
+impl Leg {
+    pub(super) fn new(key: LegKey, receiver: LegReceiver, sink: LegSink) -> Self {
+        Self { key, receiver: Some(receiver), sink: Some(sink), ending: None, known: LegStats::default() }
+    }
+
+    pub(super) fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) {
+        self.guarded(|receiver| {
+            receiver.on_packet(arrival, datagram);
+        });
+    }
+
+    pub(super) fn on_tick(&mut self, now: MediaInstant) {
+        self.guarded(|receiver| receiver.on_tick(now));
+        self.forward_events();
+    }
+
+    /// As of now; after a panic, as of the last report before it.
+    pub(super) fn stats(&mut self) -> LegStats {
+        let mut stats = None;
+        self.guarded(|receiver| stats = Some(receiver.stats()));
+        stats.unwrap_or_else(|| self.known.clone())
+    }
+
+    /// Add to the metrics what came since the last report.
+    pub(super) fn report(&mut self) {
+        let stats = self.stats();
+        self.report_growth(stats);
+    }
+
+    /// Flush, close the ring, tell the metrics, and answer whoever asked for the end.
+    pub(super) fn finish(mut self, now: MediaInstant) {
+        let ending = self.ending.take();
+        let end = ending.as_ref().map_or(now, |ending| ending.end);
+        self.forward_events();
+        let stats = self.receiver.take().and_then(|receiver| {
+            catch_unwind(AssertUnwindSafe(|| receiver.finish(end)))
+                .inspect_err(|panic| self.log_panic("finishing", &**panic))
+                .ok()
+        });
+        if let Some(stats) = &stats {
+            metric::RTP_LOST.add(stats.packets_lost);
+            if stats.packets_received > 0 {
+                metric::LEG_JITTER.record(stats.jitter_ms / 1_000.0);
+                metric::LEG_MOS.record(stats.mos);
+            }
+            self.report_growth(stats.clone());
+        }
+        if let Some(ending) = ending {
+            // Nobody may be waiting any more; the ring is closed all the same.
+            let _ = ending.reply.send(stats.unwrap_or(self.known));
+        }
+    }
+
+    fn report_growth(&mut self, stats: LegStats) {
+        let before = std::mem::replace(&mut self.known, stats);
+        let after = &self.known;
+        for (counter, after, before) in [
+            (&metric::RTP_RECEIVED, after.packets_received, before.packets_received),
+            (&metric::RTP_LATE, after.packets_late, before.packets_late),
+            (&metric::RTP_DUPLICATE, after.packets_duplicate, before.packets_duplicate),
+            (&metric::RTP_REPAIRED, after.packets_repaired, before.packets_repaired),
+            (&metric::RTP_INVALID, after.packets_invalid, before.packets_invalid),
+        ] {
+            if after > before {
+                counter.add(after - before);
+            }
+        }
+    }
+
+    fn forward_events(&mut self) {
+        let (Some(receiver), Some(sink)) = (&mut self.receiver, &self.sink) else { return };
+        let forward = || {
+            for event in receiver.take_events() {
+                if event == LegEvent::Stalled {
+                    metric::LEG_STALLS.add(1);
+                }
+                sink(event);
+            }
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(forward)) {
+            self.log_panic("telling of events; it goes on without telling", &*panic);
+            self.sink = None;
+        }
+    }
+
+    /// Run `work` on the receiver. A panic ends this leg, and no other.
+    fn guarded(&mut self, work: impl FnOnce(&mut LegReceiver)) {
+        let Some(receiver) = &mut self.receiver else { return };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(receiver))) {
+            self.log_panic("receiving; its audio ends here", &*panic);
+            let broken = self.receiver.take();
+            if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
+                tracing::error!(source = %self.key.source, "the receiver of a leg panicked again when dropped");
+            }
+        }
+    }
+
+    fn log_panic(&self, doing: &str, panic: &(dyn Any + Send)) {
+        tracing::error!(source = %self.key.source, panic = panic_text(panic), "a leg panicked when {doing}");
+    }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no text)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leg(sink: LegSink) -> Leg {
+        let key = LegKey { source: SocketAddr::from(([10, 0, 0, 1], 4000)), id: 1 };
+        Leg::new(key, LegReceiver::default(), sink)
+    }
+
+    #[test]
+    fn a_panic_ends_one_leg_and_its_last_counters_stand() {
+        let mut leg = leg(Arc::new(|_| ()));
+        leg.on_packet(MediaInstant::default(), &[0x80; 172]);
+        leg.report();
+        leg.guarded(|_| panic!("made for this test"));
+        leg.on_packet(MediaInstant::default(), &[0x80; 172]);
+        leg.on_tick(MediaInstant::default());
+        assert_eq!(leg.stats(), leg.known);
+        let (reply, mut answer) = oneshot::channel();
+        let end = MediaInstant::default();
+        leg.ending = Some(Ending { end, reply, drained_to: end });
+        let known = leg.known.clone();
+        leg.finish(end);
+        assert_eq!(answer.try_recv().unwrap(), known);
+    }
+}

@@ -1,0 +1,289 @@
+//! A receive shard: one thread, one socket, the legs that were given to it.
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::leg::{Leg, LegKey, panic_text};
+use super::socket::Bound;
+use super::sys::{self, BATCH, Batch};
+use super::table::{Counts, Table};
+use crate::clock;
+use crate::media::report::LegStats;
+use crate::media::time::MediaInstant;
+use crate::telemetry::metric;
+
+/// How often legs are given the time.
+const TICK: Duration = Duration::from_millis(5);
+/// How often the metrics are told.
+const REPORT: Duration = Duration::from_secs(1);
+/// With this many legs, let datagrams gather for [`PACE`] instead of waking for each.
+const PACED_LEGS: usize = 16;
+/// 2000 legs of 50 packets a second bring 200 datagrams in this time, which fit even into a stock receive buffer.
+const PACE: Duration = Duration::from_millis(2);
+/// Batches taken from the socket before commands and ticks get their turn.
+const BATCHES_A_TURN: usize = 16;
+
+/// What the control side asks of a shard.
+pub(super) enum Command {
+    Attach(Box<Leg>),
+    Stats { leg: LegKey, reply: oneshot::Sender<LegStats> },
+    Finish { leg: LegKey, end: MediaInstant, reply: oneshot::Sender<LegStats> },
+    Detach { leg: LegKey },
+    Shutdown,
+}
+
+/// A sender's address that is taken.
+#[derive(Clone, Copy)]
+pub(super) struct Claim {
+    pub id: u64,
+    /// Its leg is ending, so that another may have the address.
+    pub ending: bool,
+}
+
+/// What a shard's thread and the control side share.
+pub(super) struct ShardLink {
+    pub number: usize,
+    pub address: SocketAddr,
+    pub receive_buffer: usize,
+    commands: Sender<Command>,
+    wake: UnixStream,
+    /// Seats given out.
+    pub seats: AtomicUsize,
+    /// Commands about a source are sent under this lock, so that they come in the order of its changes.
+    pub claims: Mutex<HashMap<SocketAddr, Claim>>,
+    pub alive: AtomicBool,
+    pub totals: SharedTotals,
+}
+
+/// As [`super::plane::PlaneTotals`], brought up to date every tick.
+#[derive(Default)]
+pub(super) struct SharedTotals {
+    pub received: AtomicU64,
+    pub unroutable: AtomicU64,
+    pub oversized: AtomicU64,
+    pub kernel_drops: AtomicU64,
+}
+
+impl ShardLink {
+    /// Hand `command` to the thread. If it is gone, the command is dropped, and with it any reply channel.
+    pub(super) fn send(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            // A full pipe means that the thread will wake anyway.
+            let _ = (&self.wake).write(&[1]);
+        }
+    }
+
+    fn release(&self, key: LegKey) {
+        let mut claims = self.claims.lock();
+        if claims.get(&key.source).is_some_and(|claim| claim.id == key.id) {
+            claims.remove(&key.source);
+        }
+    }
+}
+
+/// The thread's side.
+pub(super) struct Shard {
+    bound: Bound,
+    commands: Receiver<Command>,
+    wake: UnixStream,
+    link: Arc<ShardLink>,
+    table: Table,
+    next_tick: MediaInstant,
+    next_report: MediaInstant,
+    /// All that arrived before this has been read.
+    drained: MediaInstant,
+    /// The kernel's drop count as last seen.
+    overflow: u32,
+    kernel_drops: u64,
+    /// As of the last report.
+    reported: (Counts, u64),
+    failures: u64,
+    stopping: bool,
+}
+
+impl Shard {
+    /// A shard on `bound`, and the link to it.
+    pub(super) fn new(number: usize, bound: Bound) -> std::io::Result<(Self, Arc<ShardLink>)> {
+        let (sender, commands) = crossbeam_channel::unbounded();
+        let (wake_writer, wake) = UnixStream::pair()?;
+        wake_writer.set_nonblocking(true)?;
+        wake.set_nonblocking(true)?;
+        let link = Arc::new(ShardLink {
+            number,
+            address: bound.address,
+            receive_buffer: bound.receive_buffer,
+            commands: sender,
+            wake: wake_writer,
+            seats: AtomicUsize::new(0),
+            claims: Mutex::default(),
+            alive: AtomicBool::new(true),
+            totals: SharedTotals::default(),
+        });
+        let now = clock::now();
+        let shard = Self {
+            bound,
+            commands,
+            wake,
+            link: link.clone(),
+            table: Table::new(),
+            next_tick: now,
+            next_report: now + REPORT,
+            drained: now,
+            overflow: 0,
+            kernel_drops: 0,
+            reported: Default::default(),
+            failures: 0,
+            stopping: false,
+        };
+        Ok((shard, link))
+    }
+
+    /// The body of the thread: until [`Command::Shutdown`].
+    pub(super) fn run(mut self) {
+        // What legs do is guarded leg by leg; this is for a mistake of the shard's own.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.serve())) {
+            let (shard, panic) = (self.link.number, panic_text(&*panic));
+            tracing::error!(shard, panic, "an RTP shard panicked and takes no more media; restart sidetone");
+        }
+        self.link.alive.store(false, Ordering::Release);
+        self.table.finish_all(clock::now());
+        self.report(clock::now());
+        self.link.claims.lock().clear();
+    }
+
+    fn serve(&mut self) {
+        let mut batch = Batch::new();
+        loop {
+            let more = self.drain(&mut batch);
+            self.clear_wake();
+            self.take_commands();
+            if self.stopping {
+                return;
+            }
+            let now = clock::now();
+            if now >= self.next_tick {
+                self.table.tick(now, self.drained, |key| self.link.release(key));
+                self.table.expire_held(now);
+                self.publish_totals();
+                self.next_tick = now + TICK;
+            }
+            if now >= self.next_report {
+                self.table.report_legs();
+                self.report(now);
+            }
+            if !more {
+                self.wait(now);
+            }
+        }
+    }
+
+    /// Read the socket until it is dry or it is others' turn; the latter returns true.
+    fn drain(&mut self, batch: &mut Batch) -> bool {
+        for _ in 0..BATCHES_A_TURN {
+            let before = clock::now();
+            let count = batch.receive(self.bound.socket.as_fd()).unwrap_or_else(|error| {
+                self.failures += 1;
+                if self.failures == 1 {
+                    tracing::error!(shard = self.link.number, %error, "receiving RTP failed");
+                }
+                0
+            });
+            // A leg attached before a datagram was sent must be known when that is routed: commands first.
+            self.take_commands();
+            for datagram in batch.datagrams() {
+                self.table.on_datagram(&datagram);
+            }
+            self.kernel_drops += u64::from(batch.overflow().wrapping_sub(self.overflow));
+            self.overflow = batch.overflow();
+            if count < BATCH {
+                self.drained = before;
+                return false;
+            }
+        }
+        true
+    }
+
+    fn clear_wake(&self) {
+        let mut bytes = [0; 64];
+        while matches!((&self.wake).read(&mut bytes), Ok(n) if n == bytes.len()) {}
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            let now = clock::now();
+            match command {
+                Command::Attach(leg) => self.table.attach(leg, now),
+                Command::Stats { leg, reply } => {
+                    if let Some(stats) = self.table.stats(leg) {
+                        // Who asked may have gone.
+                        let _ = reply.send(stats);
+                    }
+                }
+                Command::Finish { leg, end, reply } => self.table.end(leg, end, reply, now),
+                Command::Detach { leg } => self.table.detach(leg, now, |key| self.link.release(key)),
+                Command::Shutdown => self.stopping = true,
+            }
+        }
+    }
+
+    fn wait(&self, now: MediaInstant) {
+        let legs = self.table.legs();
+        let mut timeout = self.next_report.saturating_since(now);
+        if legs > 0 {
+            timeout = timeout.min(self.next_tick.saturating_since(now));
+        }
+        if let Some(patience) = self.table.hold_patience() {
+            timeout = timeout.min(patience);
+        }
+        if legs >= PACED_LEGS {
+            sys::wait_readable([self.wake.as_fd()], timeout.min(PACE));
+        } else {
+            sys::wait_readable([self.wake.as_fd(), self.bound.socket.as_fd()], timeout);
+        }
+    }
+
+    fn publish_totals(&self) {
+        let (totals, counts) = (&self.link.totals, &self.table.counts);
+        totals.received.store(counts.received, Ordering::Relaxed);
+        totals.unroutable.store(counts.unroutable, Ordering::Relaxed);
+        totals.oversized.store(counts.oversized, Ordering::Relaxed);
+        totals.kernel_drops.store(self.kernel_drops, Ordering::Relaxed);
+    }
+
+    fn report(&mut self, now: MediaInstant) {
+        self.publish_totals();
+        let (before, drops_before) =
+            std::mem::replace(&mut self.reported, (self.table.counts, self.kernel_drops));
+        let (counts, shard) = (self.table.counts, self.link.number);
+        metric::RTP_UNROUTABLE.add(counts.unroutable - before.unroutable);
+        metric::RTP_INVALID.add(counts.oversized - before.oversized);
+        let dropped = self.kernel_drops - drops_before;
+        metric::RTP_KERNEL_DROPS.add(dropped);
+        if dropped > 0 {
+            let buffer = self.bound.receive_buffer;
+            tracing::warn!(
+                shard,
+                dropped,
+                buffer,
+                "the kernel dropped datagrams for want of buffer; raise rtp.receive_buffer and the sysctl \
+                 net.core.rmem_max, or rtp.shards"
+            );
+        }
+        if self.failures > 1 {
+            tracing::error!(shard, failures = self.failures, "receiving RTP goes on failing");
+        }
+        self.failures = 0;
+        self.next_report = now + REPORT;
+    }
+}

@@ -1,0 +1,390 @@
+//! The system calls that neither std nor socket2 has: recvmmsg(2), ppoll(2) and two socket options.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use crate::clock;
+use crate::media::time::MediaInstant;
+
+/// Datagrams taken by one call at most.
+pub(super) const BATCH: usize = 64;
+/// Bytes kept of a datagram. Asterisk's longest frames are 70 ms: 2252 bytes of `slin16` with the RTP header.
+pub(super) const SLOT: usize = 4096;
+/// Room for one SCM_TIMESTAMPNS (32 bytes) and one SO_RXQ_OVFL (24 bytes).
+const CONTROL: usize = 64;
+/// A kernel stamp older than this says that the wall clock was set meanwhile, not that the datagram waited.
+const MAX_AGE_NS: u64 = 10_000_000_000;
+/// Two reads of the monotonic clock around one of the wall clock this close together make a good offset.
+const CLOSE_NS: u64 = 20_000;
+
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Name([u8; size_of::<libc::sockaddr_storage>()]);
+
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL]);
+
+#[derive(Clone, Copy)]
+struct Meta {
+    source: Option<SocketAddr>,
+    arrival: MediaInstant,
+    len: usize,
+    truncated: bool,
+}
+
+/// One received datagram, borrowed from its [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Datagram<'a> {
+    /// Sender; an IPv4 address mapped into IPv6 is given as IPv4.
+    pub source: SocketAddr,
+    /// When the kernel took it from the network. Never earlier than that of the datagram before it.
+    pub arrival: MediaInstant,
+    /// At most [`SLOT`] bytes.
+    pub payload: &'a [u8],
+    /// It was longer than [`SLOT`].
+    pub truncated: bool,
+}
+
+/// Buffers for one recvmmsg(2), allocated once.
+pub(super) struct Batch {
+    slab: Box<[[u8; SLOT]]>,
+    names: Box<[Name]>,
+    controls: Box<[Control]>,
+    iovecs: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    metas: Box<[Meta]>,
+    filled: usize,
+    newest: MediaInstant,
+    overflow: u32,
+}
+
+impl Batch {
+    pub(super) fn new() -> Self {
+        let meta = Meta { source: None, arrival: MediaInstant::default(), len: 0, truncated: false };
+        // SAFETY: mmsghdr is a plain C struct; null pointers and zero lengths are valid values of its fields.
+        let header: libc::mmsghdr = unsafe { mem::zeroed() };
+        let iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        Self {
+            slab: vec![[0; SLOT]; BATCH].into_boxed_slice(),
+            names: vec![Name([0; _]); BATCH].into_boxed_slice(),
+            controls: vec![Control([0; _]); BATCH].into_boxed_slice(),
+            iovecs: vec![iovec; BATCH].into_boxed_slice(),
+            headers: vec![header; BATCH].into_boxed_slice(),
+            metas: vec![meta; BATCH].into_boxed_slice(),
+            filled: 0,
+            newest: MediaInstant::default(),
+            overflow: 0,
+        }
+    }
+
+    /// Take what the socket holds, at most [`BATCH`] datagrams, without waiting. Returns how many; none is not an error.
+    pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.filled = 0;
+        self.arm();
+        let headers = self.headers.as_mut_ptr();
+        // SAFETY: `headers` points to BATCH headers, each just armed with pointers into the boxed slices of `self` and
+        // their true lengths. `self` is borrowed mutably until after the call, so that nothing moves, frees or reads
+        // them meanwhile. The kernel writes only within those lengths. A null timeout is allowed.
+        let n = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers,
+                BATCH as libc::c_uint,
+                libc::MSG_DONTWAIT as _,
+                std::ptr::null_mut(),
+            )
+        };
+        if n < 0 {
+            let error = io::Error::last_os_error();
+            return match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+                _ => Err(error),
+            };
+        }
+        self.filled = n as usize;
+        if self.filled > 0 {
+            self.read_metas();
+        }
+        Ok(self.filled)
+    }
+
+    /// The datagrams of the last [`receive`](Self::receive), in order.
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+        self.metas[..self.filled].iter().zip(&self.slab).filter_map(|(meta, slot)| {
+            Some(Datagram {
+                source: meta.source?,
+                arrival: meta.arrival,
+                payload: &slot[..meta.len],
+                truncated: meta.truncated,
+            })
+        })
+    }
+
+    /// The socket's count of datagrams dropped for want of buffer, modulo 2^32, as of the newest datagram.
+    pub(super) fn overflow(&self) -> u32 {
+        self.overflow
+    }
+
+    fn arm(&mut self) {
+        let buffers = self.slab.iter_mut().zip(&mut self.names).zip(&mut self.controls);
+        let vectors = self.iovecs.iter_mut().zip(&mut self.headers);
+        for (((slot, name), control), (iovec, header)) in buffers.zip(vectors) {
+            iovec.iov_base = slot.as_mut_ptr().cast();
+            iovec.iov_len = SLOT;
+            header.msg_hdr.msg_name = name.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_namelen = size_of::<Name>() as _;
+            header.msg_hdr.msg_iov = iovec;
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
+            header.msg_hdr.msg_controllen = CONTROL as _;
+            header.msg_hdr.msg_flags = 0;
+            header.msg_len = 0;
+        }
+    }
+
+    fn read_metas(&mut self) {
+        let clocks = Clocks::read();
+        for i in 0..self.filled {
+            let header = &self.headers[i];
+            let used = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
+            let control = parse_control(&self.controls[i].0[..used]);
+            if let Some(overflow) = control.overflow {
+                self.overflow = overflow;
+            }
+            let arrival = control.stamp.map_or(clocks.monotonic, |stamp| clocks.monotonic_of(stamp));
+            self.newest = self.newest.max(arrival);
+            self.metas[i] = Meta {
+                source: parse_name(&self.names[i].0),
+                arrival: self.newest,
+                len: (header.msg_len as usize).min(SLOT),
+                truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+            };
+        }
+    }
+}
+
+/// Both clocks at one instant.
+struct Clocks {
+    monotonic: MediaInstant,
+    realtime: u64,
+}
+
+impl Clocks {
+    fn read() -> Self {
+        let mut best = None::<(u64, Self)>;
+        // Being scheduled away between the reads would shift the stamps of a whole batch: look again then.
+        for _ in 0..3 {
+            let before = clock::now();
+            let realtime = clock::realtime_nanos();
+            let after = clock::now();
+            let width = after.as_nanos() - before.as_nanos();
+            if best.as_ref().is_none_or(|(least, _)| width < *least) {
+                let monotonic = MediaInstant::from_nanos(before.as_nanos() + width / 2);
+                best = Some((width, Self { monotonic, realtime }));
+            }
+            if width < CLOSE_NS {
+                break;
+            }
+        }
+        best.map_or_else(|| Self { monotonic: clock::now(), realtime: clock::realtime_nanos() }, |(_, b)| b)
+    }
+
+    fn monotonic_of(&self, realtime: u64) -> MediaInstant {
+        match self.realtime.checked_sub(realtime) {
+            Some(age) if age <= MAX_AGE_NS => {
+                MediaInstant::from_nanos(self.monotonic.as_nanos().saturating_sub(age))
+            }
+            _ => self.monotonic,
+        }
+    }
+}
+
+#[derive(Debug, Default, PartialEq)]
+struct ControlData {
+    /// Nanoseconds since the epoch.
+    stamp: Option<u64>,
+    overflow: Option<u32>,
+}
+
+fn parse_control(mut bytes: &[u8]) -> ControlData {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    const WORD: usize = size_of::<usize>();
+    let int = |b: &[u8]| b.first_chunk().map(|b| i32::from_ne_bytes(*b));
+    let long = |b: &[u8]| b.first_chunk().map(|b| i64::from_ne_bytes(*b));
+    let mut found = ControlData::default();
+    while let Some(len) = bytes.first_chunk::<WORD>().map(|b| usize::from_ne_bytes(*b)) {
+        if len < HEADER || len > bytes.len() {
+            break;
+        }
+        let data = &bytes[HEADER..len];
+        match (int(&bytes[WORD..]), int(&bytes[WORD + 4..])) {
+            (Some(libc::SOL_SOCKET), Some(libc::SCM_TIMESTAMPNS)) => {
+                if let (Some(seconds), Some(nanos)) = (long(data), data.get(8..).and_then(long)) {
+                    found.stamp =
+                        Some((seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(nanos as u64));
+                }
+            }
+            (Some(libc::SOL_SOCKET), Some(libc::SO_RXQ_OVFL)) => found.overflow = int(data).map(|n| n as u32),
+            _ => {}
+        }
+        bytes = bytes.get(len.next_multiple_of(WORD)..).unwrap_or_default();
+    }
+    found
+}
+
+fn parse_name(name: &[u8]) -> Option<SocketAddr> {
+    let family = u16::from_ne_bytes(*name.first_chunk()?);
+    let port = u16::from_be_bytes(*name.get(2..)?.first_chunk()?);
+    let ip: IpAddr = match i32::from(family) {
+        libc::AF_INET => Ipv4Addr::from(*name.get(4..)?.first_chunk::<4>()?).into(),
+        libc::AF_INET6 => Ipv6Addr::from(*name.get(8..)?.first_chunk::<16>()?).into(),
+        _ => return None,
+    };
+    Some(SocketAddr::new(ip.to_canonical(), port))
+}
+
+/// Have the kernel stamp arrivals (SO_TIMESTAMPNS) and count what it drops (SO_RXQ_OVFL).
+pub(super) fn ask_for_stamps_and_drops(socket: BorrowedFd<'_>) -> io::Result<()> {
+    for option in [libc::SO_TIMESTAMPNS, libc::SO_RXQ_OVFL] {
+        set_int(socket, option, 1)?;
+    }
+    Ok(())
+}
+
+/// SO_RCVBUFFORCE: beyond `net.core.rmem_max`, for processes that have CAP_NET_ADMIN.
+pub(super) fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    set_int(socket, libc::SO_RCVBUFFORCE, i32::try_from(bytes).unwrap_or(i32::MAX))
+}
+
+fn set_int(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as it is borrowed; the option takes an int, and the pointer and length
+    // are those of one that outlives the call.
+    let rc = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Wait until one of `sockets` is readable, or `timeout` is over. An early return for another reason (a signal) is fine.
+pub(super) fn wait_readable<const N: usize>(sockets: [BorrowedFd<'_>; N], timeout: Duration) {
+    let mut polled = sockets.map(|s| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    let timeout = libc::timespec {
+        tv_sec: timeout.as_secs() as libc::time_t,
+        tv_nsec: timeout.subsec_nanos() as libc::c_long,
+    };
+    // SAFETY: `polled` holds N initialised entries with descriptors that are borrowed for the call; the timeout outlives
+    // it and its nanoseconds are below a billion; a null signal mask means the thread's own.
+    unsafe {
+        libc::ppoll(polled.as_mut_ptr(), N as libc::nfds_t, &raw const timeout, std::ptr::null());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn control_data_is_read_and_nonsense_is_not() {
+        let mut bytes = Vec::new();
+        for (kind, data) in [
+            (libc::SCM_TIMESTAMPNS, [7_i64.to_ne_bytes(), 9_i64.to_ne_bytes()].concat()),
+            (libc::SO_RXQ_OVFL, 3_u32.to_ne_bytes().to_vec()),
+        ] {
+            bytes.extend((16 + data.len()).to_ne_bytes());
+            bytes.extend(libc::SOL_SOCKET.to_ne_bytes());
+            bytes.extend(kind.to_ne_bytes());
+            bytes.extend(&data);
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+        }
+        assert_eq!(parse_control(&bytes), ControlData { stamp: Some(7_000_000_009), overflow: Some(3) });
+        for cut in 0..bytes.len() {
+            parse_control(&bytes[..cut]);
+        }
+        assert_eq!(parse_control(&[0xff; 64]), ControlData::default());
+        assert_eq!(parse_control(&[0; 64]), ControlData::default());
+    }
+
+    #[test]
+    fn a_wall_clock_that_was_set_does_not_move_arrivals() {
+        let clocks =
+            Clocks { monotonic: MediaInstant::from_nanos(50_000_000_000), realtime: 1_000_000_000_000 };
+        let age = |ns: u64| clocks.monotonic_of(1_000_000_000_000 - ns);
+        assert_eq!(age(3_000_000), MediaInstant::from_nanos(49_997_000_000));
+        assert_eq!(age(20_000_000_000), clocks.monotonic);
+        assert_eq!(clocks.monotonic_of(1_000_000_000_001), clocks.monotonic);
+    }
+
+    #[test]
+    fn arrivals_are_the_kernels_and_in_order() {
+        let receiver = crate::net::socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::new();
+        let mut windows = Vec::new();
+        for i in 0..40_u8 {
+            let before = clock::now();
+            sender.send_to(&[i], receiver.address).unwrap();
+            windows.push((before, clock::now()));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        // Read long after: the stamps must tell when they came, not when they were read.
+        assert_eq!(batch.receive(receiver.socket.as_fd()).unwrap(), 40);
+        let mut latest = MediaInstant::default();
+        for (datagram, (before, after)) in batch.datagrams().zip(windows) {
+            assert_eq!(datagram.source, sender.local_addr().unwrap());
+            assert!(datagram.arrival >= latest);
+            latest = datagram.arrival;
+            let slack = Duration::from_millis(1);
+            assert!(datagram.arrival + slack >= before && datagram.arrival <= after + slack, "{datagram:?}");
+        }
+        assert_eq!(batch.receive(receiver.socket.as_fd()).unwrap(), 0);
+    }
+
+    #[test]
+    fn long_datagrams_are_cut_and_drops_are_counted() {
+        let receiver = crate::net::socket::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap();
+        let small = socket2::SockRef::from(&receiver.socket);
+        small.set_recv_buffer_size(4096).unwrap();
+        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut batch = Batch::new();
+        sender.send_to(&[1; 6000], receiver.address).unwrap();
+        batch.receive(receiver.socket.as_fd()).unwrap();
+        let long: Vec<_> = batch.datagrams().map(|d| (d.payload.len(), d.truncated)).collect();
+        assert_eq!(long, [(SLOT, true)]);
+        for _ in 0..500 {
+            sender.send_to(&[2; 1000], receiver.address).unwrap();
+        }
+        let mut read = 0;
+        while let n @ 1.. = batch.receive(receiver.socket.as_fd()).unwrap() {
+            read += n;
+        }
+        // The count comes with the next datagram.
+        sender.send_to(&[3], receiver.address).unwrap();
+        batch.receive(receiver.socket.as_fd()).unwrap();
+        assert!(read < 500);
+        assert_eq!(read as u32 + batch.overflow(), 500);
+    }
+
+    #[test]
+    fn mapped_ipv4_senders_are_ipv4() {
+        let mut name = [0; 128];
+        name[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
+        name[2..4].copy_from_slice(&4000_u16.to_be_bytes());
+        name[8..24].copy_from_slice(&Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets());
+        assert_eq!(parse_name(&name), Some("127.0.0.1:4000".parse().unwrap()));
+        assert_eq!(parse_name(&[0; 128]), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! The RTP plane over real sockets.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sidetone::clock;
+use sidetone::media::report::LegStats;
+use sidetone::net::NetError;
+use sidetone::net::plane::{AttachError, LegHandle, LegSink, PlaneConfig, PlaneTotals, RtpPlane, Seat};
+
+mod net_support;
+use net_support::{RtpSender, receiver};
+
+fn start(shards: usize) -> RtpPlane {
+    let bind = "127.0.0.1:0".parse().unwrap();
+    RtpPlane::start(PlaneConfig { bind, shards, receive_buffer: 8 << 20 }).unwrap()
+}
+
+fn deaf() -> LegSink {
+    Arc::new(|_| ())
+}
+
+fn attach(seat: Seat, source: SocketAddr) -> LegHandle {
+    seat.attach(source, receiver(), deaf()).unwrap()
+}
+
+async fn sleep(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+async fn finish(leg: LegHandle) -> LegStats {
+    leg.finish(clock::now()).await
+}
+
+async fn eventually(plane: &RtpPlane, what: impl Fn(PlaneTotals) -> bool) -> PlaneTotals {
+    for _ in 0..400 {
+        if what(plane.totals()) {
+            break;
+        }
+        sleep(10).await;
+    }
+    plane.totals()
+}
+
+#[tokio::test]
+async fn packets_that_come_before_their_leg_is_attached_are_not_lost() {
+    let plane = start(1);
+    let seat = plane.seat();
+    let mut sender = RtpSender::new(seat.port());
+    for _ in 0..10 {
+        sender.send();
+        sleep(20).await;
+    }
+    let leg = attach(seat, sender.address());
+    for _ in 0..10 {
+        sender.send();
+        sleep(20).await;
+    }
+    let stats = finish(leg).await;
+    assert_eq!((stats.packets_received, stats.packets_lost), (20, 0));
+    assert_eq!(plane.totals(), PlaneTotals { received: 20, ..Default::default() });
+}
+
+#[tokio::test]
+async fn two_legs_get_every_packet_of_their_own_paced() {
+    let plane = start(1);
+    let (first, second) = (plane.seat(), plane.seat());
+    let mut senders = [RtpSender::new(first.port()), RtpSender::new(second.port())];
+    let legs = [attach(first, senders[0].address()), attach(second, senders[1].address())];
+    let send = std::thread::spawn(move || {
+        let start = clock::now();
+        for i in 0..3_000_u64 {
+            senders.iter_mut().for_each(|s| s.send_of(8));
+            let due = start + Duration::from_millis(i);
+            std::thread::sleep(due.saturating_since(clock::now()));
+        }
+        senders
+    });
+    // The senders live on: their ports must not be given to another test's.
+    let _senders = tokio::task::spawn_blocking(|| send.join().unwrap()).await.unwrap();
+    for leg in legs {
+        let stats = finish(leg).await;
+        assert_eq!((stats.packets_received, stats.packets_lost), (3_000, 0));
+    }
+}
+
+#[tokio::test]
+async fn two_legs_get_every_packet_of_their_own_in_one_burst() {
+    let plane = start(1);
+    let (first, second) = (plane.seat(), plane.seat());
+    let mut senders = [RtpSender::new(first.port()), RtpSender::new(second.port())];
+    let legs = [attach(first, senders[0].address()), attach(second, senders[1].address())];
+    for _ in 0..3_000 {
+        senders.iter_mut().for_each(|s| s.send_of(8));
+    }
+    let totals = eventually(&plane, |t| t.received == 6_000).await;
+    assert_eq!(totals, PlaneTotals { received: 6_000, ..Default::default() });
+    for leg in legs {
+        let stats = finish(leg).await;
+        assert_eq!((stats.packets_received, stats.packets_lost), (3_000, 0));
+    }
+}
+
+#[tokio::test]
+async fn garbage_and_strangers_are_counted_and_disturb_nobody() {
+    let plane = start(1);
+    let seat = plane.seat();
+    let port = seat.port();
+    let mut sender = RtpSender::new(port);
+    let leg = attach(seat, sender.address());
+    let strangers: Vec<_> = (0..40).map(|_| RtpSender::new(port)).collect();
+    let garbage = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let flood = std::thread::spawn(move || {
+        let mut strangers = strangers;
+        for round in 0..200 {
+            strangers.iter_mut().for_each(RtpSender::send);
+            garbage.send_to(&[round as u8; 300], ("127.0.0.1", port)).unwrap();
+            garbage.send_to(&[], ("127.0.0.1", port)).unwrap();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        strangers
+    });
+    for _ in 0..100 {
+        sender.send_of(32);
+        sleep(4).await;
+    }
+    let _strangers = flood.join().unwrap();
+    let totals = eventually(&plane, |t| t.unroutable == 200 * 42).await;
+    assert_eq!((totals.unroutable, totals.received), (200 * 42, 200 * 42 + 100));
+    let stats = finish(leg).await;
+    assert_eq!((stats.packets_received, stats.packets_invalid), (100, 0));
+}
+
+#[tokio::test]
+async fn oversized_datagrams_of_a_known_sender_are_counted() {
+    let plane = start(1);
+    let seat = plane.seat();
+    let sender = RtpSender::new(seat.port());
+    let leg = attach(seat, sender.address());
+    sender.send_bytes(&[0x80; 5_000]);
+    let totals = eventually(&plane, |t| t.oversized == 1).await;
+    assert_eq!(totals, PlaneTotals { received: 1, oversized: 1, ..Default::default() });
+    assert_eq!(finish(leg).await.packets_received, 0);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_what_is_on_its_way() {
+    let plane = start(1);
+    let seat = plane.seat();
+    let mut sender = RtpSender::new(seat.port());
+    let leg = attach(seat, sender.address());
+    for _ in 0..500 {
+        sender.send_of(8);
+    }
+    let end = clock::now();
+    let ending = leg.finish(end);
+    sleep(20).await;
+    sender.send_of(8);
+    let stats = ending.await;
+    assert_eq!((stats.packets_received, stats.packets_lost), (501, 0));
+    assert!(clock::since(end) < Duration::from_millis(500));
+}
+
+#[tokio::test]
+async fn one_sender_has_one_leg_at_a_time() {
+    let plane = start(1);
+    let sender = RtpSender::new(plane.seat().port());
+    let from = sender.address();
+    let first = attach(plane.seat(), from);
+    let error = plane.seat().attach(from, receiver(), deaf()).err().unwrap();
+    assert_eq!(error, AttachError::SourceTaken { from });
+    // Asterisk may give the port of a channel that ended to the next one at once.
+    let ending = first.finish(clock::now());
+    let second = attach(plane.seat(), from);
+    assert!(plane.seat().attach(from, receiver(), deaf()).is_err());
+    ending.await;
+    sleep(100).await;
+    assert!(plane.seat().attach(from, receiver(), deaf()).is_err());
+    drop(second);
+    let third = attach(plane.seat(), from);
+    finish(third).await;
+}
+
+#[tokio::test]
+async fn a_dropped_handle_takes_its_route_along() {
+    let plane = start(1);
+    let seat = plane.seat();
+    let mut sender = RtpSender::new(seat.port());
+    drop(attach(seat, sender.address()));
+    sleep(20).await;
+    sender.send();
+    let totals = eventually(&plane, |t| t.unroutable == 1).await;
+    assert_eq!(totals.unroutable, 1);
+}
+
+#[tokio::test]
+async fn legs_are_spread_evenly() {
+    let plane = start(3);
+    let seats: Vec<_> = (0..9).map(|_| plane.seat()).collect();
+    for (address, _) in plane.sockets() {
+        assert_eq!(seats.iter().filter(|s| s.port() == address.port()).count(), 3);
+    }
+    let freed = seats[4].port();
+    drop(seats);
+    let _others: Vec<_> =
+        std::iter::repeat_with(|| plane.seat()).take(12).filter(|seat| seat.port() != freed).collect();
+    assert_eq!(plane.seat().port(), freed);
+}
+
+#[tokio::test]
+async fn a_plane_that_was_shut_down_says_so() {
+    let plane = start(2);
+    let (seat, spare) = (plane.seat(), plane.seat());
+    let mut sender = RtpSender::new(seat.port());
+    let leg = attach(seat, sender.address());
+    sender.send();
+    assert!(plane.is_healthy());
+    let ending = attach(plane.seat(), "127.0.0.1:9".parse().unwrap()).finish(clock::now());
+    plane.shutdown();
+    // What was under way is answered, what comes later is not.
+    ending.await;
+    assert_eq!(leg.stats().await, LegStats::default());
+    assert_eq!(finish(leg).await, LegStats::default());
+    let port = spare.port();
+    let error = spare.attach(sender.address(), receiver(), deaf()).err().unwrap();
+    assert_eq!(error, AttachError::ShardStopped { port });
+}
+
+#[tokio::test]
+async fn statistics_can_be_asked_for_at_any_time() {
+    let plane = start(1);
+    let seat = plane.seat();
+    let mut sender = RtpSender::new(seat.port());
+    let leg = attach(seat, sender.address());
+    assert_eq!(leg.stats().await.packets_received, 0);
+    sender.send();
+    for _ in 0..100 {
+        if leg.stats().await.packets_received == 1 {
+            return;
+        }
+        sleep(5).await;
+    }
+    panic!("the packet never came");
+}
+
+#[test]
+fn a_port_in_use_is_explained_and_nothing_is_left_running() {
+    // Shard 1's port is taken, shard 0's is free.
+    let (plane, taken) = loop {
+        let first = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let bind = first.local_addr().unwrap();
+        let Some(port) = bind.port().checked_add(2) else { continue };
+        let Ok(taken) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
+        drop(first);
+        break (RtpPlane::start(PlaneConfig { bind, shards: 2, receive_buffer: 4096 }), taken);
+    };
+    let address = taken.local_addr().unwrap();
+    let error = plane.err().unwrap();
+    assert!(matches!(error, NetError::PortInUse { address: a } if a == address), "{error}");
+    let text = error.to_string();
+    assert!(text.contains("rtp.bind") && text.contains("is in use") && text.contains("ss -ulpn"), "{text}");
+}
+
+#[test]
+fn impossible_shard_counts_are_refused() {
+    for (port, shards) in [(14_000, 0), (14_000, 17), (65_530, 4)] {
+        let bind = SocketAddr::from(([127, 0, 0, 1], port));
+        let error = RtpPlane::start(PlaneConfig { bind, shards, receive_buffer: 4096 }).err().unwrap();
+        assert!(error.to_string().contains("rtp.shards"), "{error}");
+    }
+}
