@@ -1,6 +1,9 @@
 //! The command line: one file a command.
 
 mod config;
+mod replay;
+mod serve;
+mod transcribe;
 mod watch;
 
 use std::path::PathBuf;
@@ -42,6 +45,12 @@ impl SettingsArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run: hear the calls that Asterisk hands over, until stopped.
+    Serve,
+    /// Text of recordings.
+    Transcribe(transcribe::TranscribeArgs),
+    /// A capture through the same media path as live calls: recording, report, transcript.
+    Replay(replay::ReplayArgs),
     /// Show the settings: all of them with their help, or those in force.
     Config(config::ConfigArgs),
     /// Follow calls and their transcripts in the terminal, live.
@@ -63,6 +72,9 @@ pub fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
+        Command::Serve => serve::run(&cli.settings),
+        Command::Transcribe(args) => transcribe::run(args, &cli.settings),
+        Command::Replay(args) => replay::run(args, &cli.settings),
         Command::Config(args) => config::run(args, &cli.settings),
         Command::Watch(args) => watch::run(args, &cli.settings),
     }

@@ -1,0 +1,152 @@
+//! `sidetone transcribe`: files to text, by the same engine as live calls.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::SettingsArgs;
+use crate::config::Settings;
+use crate::recording::wav::WavReader;
+use crate::speech::batch::{self, BatchAudio};
+use crate::speech::transcript::Transcript;
+use crate::speech::{ModelChoice, SpeechEngine};
+
+#[derive(Debug, Args)]
+pub(super) struct TranscribeArgs {
+    /// WAV files: PCM, float or G.711, any rate; a stereo file has two speakers.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// What to write.
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write FILE's transcript beside it, with the format's extension, not to standard output.
+    #[arg(long)]
+    beside: bool,
+    /// Language code, or `auto`; without it speech.language.
+    #[arg(long)]
+    language: Option<String>,
+    /// Model, as in speech.model.
+    #[arg(long)]
+    model: Option<String>,
+    /// No progress bar.
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// One line an utterance.
+    Text,
+    /// Words with times and confidences.
+    Json,
+    /// SubRip subtitles.
+    Srt,
+    /// WebVTT subtitles.
+    Vtt,
+}
+
+impl Format {
+    fn render(self, transcript: &Transcript) -> String {
+        match self {
+            Self::Text => transcript.to_text(),
+            Self::Json => transcript.to_json(),
+            Self::Srt => transcript.to_srt(),
+            Self::Vtt => transcript.to_vtt(),
+        }
+    }
+
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Text => "txt",
+            Self::Json => "transcript.json",
+            Self::Srt => "srt",
+            Self::Vtt => "vtt",
+        }
+    }
+}
+
+pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
+    let mut settings = settings.load()?;
+    crate::telemetry::log::init(&settings.log)?;
+    settings.speech.model = args.model.clone().unwrap_or(settings.speech.model);
+    settings.speech.language = args.language.clone().unwrap_or(settings.speech.language);
+    let engine = engine(&settings)?;
+    let mut failed = false;
+    for file in &args.files {
+        if let Err(error) = one(args, &settings, &engine, file) {
+            eprintln!("sidetone: {}: {error:#}", file.display());
+            failed = true;
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: &Path) -> anyhow::Result<()> {
+    let bar = if args.quiet { ProgressBar::hidden() } else { progress_bar(file) };
+    let transcript = transcribe(settings, engine, file, None, &mut |share| bar.set_position((share * 1_000.0) as u64));
+    bar.finish_and_clear();
+    let text = args.format.render(&transcript?);
+    if args.beside {
+        let path = file.with_extension(args.format.extension());
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("{}", path.display());
+    } else {
+        std::io::stdout().write_all(text.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn progress_bar(file: &Path) -> ProgressBar {
+    let bar = ProgressBar::new(1_000);
+    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} % {eta:>5}") {
+        bar.set_style(style);
+    }
+    bar.set_message(file.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    bar
+}
+
+fn engine(settings: &Settings) -> anyhow::Result<SpeechEngine> {
+    let model = ModelChoice::parse(&settings.speech.model)
+        .resolve(&settings.node.data)?
+        .context("speech.model is off: name a model with --model")?;
+    if let Some(warning) = model.warning() {
+        tracing::warn!(model = model.name, "{warning}");
+    }
+    Ok(SpeechEngine::start(super::serve::speech_config(settings), model.load()?)?)
+}
+
+/// The transcript of the recording at `path`, on one channel or two.
+fn transcribe(
+    settings: &Settings,
+    engine: &SpeechEngine,
+    path: &Path,
+    call_id: Option<String>,
+    progress: &mut dyn FnMut(f64),
+) -> anyhow::Result<Transcript> {
+    let mut reader = WavReader::open(path)?;
+    let format = reader.format();
+    let samples = reader.read_all()?;
+    let count = usize::from(format.channels);
+    let channels: Vec<Vec<i16>> =
+        (0..count).map(|c| samples.iter().skip(c).step_by(count).copied().collect()).collect();
+    let channels: Vec<&[i16]> = channels.iter().map(Vec::as_slice).collect();
+    let audio = BatchAudio { channels: &channels, rate: format.rate_hz, language: &settings.speech.language };
+    let events = batch::transcribe(engine, &audio, progress)?;
+    let duration = (samples.len() / count) as f64 / f64::from(format.rate_hz);
+    Ok(Transcript::new(call_id, duration, engine.model(), events))
+}
+
+/// Write transcript and subtitles of the recording `wav` beside it; the paths written.
+pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
+    let engine = engine(settings)?;
+    let transcript = transcribe(settings, &engine, wav, Some(name.to_owned()), &mut |_| {})?;
+    let json = wav.with_extension("transcript.json");
+    let vtt = wav.with_extension("vtt");
+    std::fs::write(&json, transcript.to_json()).with_context(|| format!("cannot write {}", json.display()))?;
+    std::fs::write(&vtt, transcript.to_vtt()).with_context(|| format!("cannot write {}", vtt.display()))?;
+    Ok([json, vtt])
+}
