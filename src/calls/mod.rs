@@ -1,3 +1,6 @@
 //! The call: its states, legs, ids, events, and its way through the parts.
 
+pub mod directory;
 pub mod event;
+pub mod hub;
+pub mod record;
