@@ -1,8 +1,19 @@
 //! The call: its states, legs, ids, events, and its way through the parts.
 
-pub mod event;
-
 pub mod adoption;
+pub mod directory;
+pub mod event;
+mod finish;
+pub mod hub;
 pub mod ids;
 pub mod machine;
+mod media;
 pub mod mode;
+pub mod record;
+mod recover;
+pub mod server;
+pub mod services;
+mod session;
+pub mod sessions;
+mod table;
+mod translate;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::shim::LegReceiver;
+use crate::media::receiver::LegReceiver;
 use crate::media::report::{LegEvent, LegStats};
 use crate::media::time::MediaInstant;
 use crate::telemetry::metric;

@@ -9,7 +9,6 @@ mod leg;
 pub mod plane;
 mod shard;
 #[doc(hidden)]
-pub mod shim;
 mod socket;
 mod sys;
 mod table;

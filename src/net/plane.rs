@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 pub use super::leg::LegSink;
 use super::leg::{Leg, LegKey};
 use super::shard::{Claim, Command, Shard, ShardLink};
-use super::shim::LegReceiver;
+use crate::media::receiver::LegReceiver;
 use super::socket::{self, NetError};
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;

@@ -102,6 +102,7 @@ table! {
     Gauge ASR_QUEUE = "asr_queue_depth", "Recognition tasks waiting.";
     Gauge WS_SUBSCRIBERS = "ws_subscribers", "Open WebSocket subscriptions.";
     Counter WS_DROPPED = "ws_messages_dropped_total", "Messages that a slow subscriber did not get.";
+    Counter CALL_FILE_ERRORS = "call_file_errors_total", "Attempts to write a call's record or event journal that failed.";
     Counter ARI_RECONNECTS = "ari_reconnects_total", "Times the ARI event socket was opened again.";
     Counter ORPHANS_REMOVED = "orphans_removed_total", "Channels and bridges of ours that no call owned any more.";
     Counter HTTP_REQUESTS = "http_requests_total", "HTTP requests, by route and status.";

@@ -1,0 +1,157 @@
+//! Puts records on disk, on a thread of its own.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::calls::record::{CallFiles, CallRecord};
+use crate::clock;
+use crate::telemetry::metric;
+
+/// Records that the disk did not take are tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
+
+enum Job {
+    Save(Arc<CallRecord>),
+    Remove(CallFiles, Sender<io::Result<()>>),
+    Flush(Sender<()>),
+}
+
+/// The hand-over to the thread.
+pub(super) struct Saver {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Saver {
+    pub(super) fn start(data: PathBuf) -> io::Result<Self> {
+        let (jobs, work) = crossbeam_channel::unbounded();
+        let worker = Worker { data, failed: HashMap::new() };
+        let thread =
+            std::thread::Builder::new().name("call-records".into()).spawn(move || worker.run(&work))?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    pub(super) fn save(&self, record: Arc<CallRecord>) {
+        self.send(Job::Save(record));
+    }
+
+    /// After everything saved so far; waits.
+    pub(super) fn remove(&self, files: CallFiles) -> io::Result<()> {
+        let (reply, done) = crossbeam_channel::bounded(1);
+        self.send(Job::Remove(files, reply));
+        done.recv().unwrap_or_else(|_| Err(io::Error::other("the thread that keeps call records is gone")))
+    }
+
+    pub(super) fn flush(&self) {
+        let (reply, done) = crossbeam_channel::bounded(1);
+        self.send(Job::Flush(reply));
+        let _ = done.recv();
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // The worker outlives the sender: it ends when the sender is dropped.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    data: PathBuf,
+    /// By call id: the newest record that the disk did not take.
+    failed: HashMap<String, Arc<CallRecord>>,
+}
+
+impl Worker {
+    fn run(mut self, work: &Receiver<Job>) {
+        let mut tried = clock::now();
+        loop {
+            match work.recv_timeout(RETRY) {
+                Ok(Job::Save(record)) => self.save(record),
+                Ok(Job::Remove(files, reply)) => {
+                    self.failed.remove(files.call_id());
+                    let _ = reply.send(files.remove_all());
+                }
+                Ok(Job::Flush(reply)) => {
+                    let _ = reply.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.retry(),
+            }
+            if clock::since(tried) >= RETRY {
+                self.retry();
+                tried = clock::now();
+            }
+        }
+    }
+
+    fn retry(&mut self) {
+        for record in std::mem::take(&mut self.failed).into_values() {
+            self.save(record);
+        }
+    }
+
+    fn save(&mut self, record: Arc<CallRecord>) {
+        let Some(files) = self.files(&record) else { return };
+        match write(&files, &record) {
+            Ok(()) => {
+                self.failed.remove(&record.call_id);
+            }
+            Err(error) => {
+                metric::CALL_FILE_ERRORS.add(1);
+                if self.failed.is_empty() {
+                    tracing::warn!(
+                        call_id = record.call_id, path = %files.record().display(), %error,
+                        "cannot save a call record; it is tried again every second: free some space"
+                    );
+                }
+                self.failed.insert(record.call_id.clone(), record);
+            }
+        }
+    }
+
+    fn files(&self, record: &CallRecord) -> Option<CallFiles> {
+        CallFiles::new(&self.data, &record.tenant, record.started_at, &record.call_id).ok()
+    }
+}
+
+/// Replace the record in one step: a crash leaves the old one or the new one.
+fn write(files: &CallFiles, record: &CallRecord) -> io::Result<()> {
+    files.create_folder()?;
+    let path = files.record();
+    let draft = path.with_extension("json.tmp");
+    let mut file = File::create(&draft)?;
+    serde_json::to_writer_pretty(&mut file, record)?;
+    file.write_all(b"\n")?;
+    // A live call's record is written again at its end: worth no wait for the disk.
+    if record.is_ended() {
+        file.sync_all()?;
+    }
+    drop(file);
+    fs::rename(&draft, &path)?;
+    if record.is_ended() {
+        sync_folder(files.folder())?;
+    }
+    Ok(())
+}
+
+/// A rename is kept over a power failure once its folder is.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,91 @@
+//! The types of events.
+
+/// What happened: the envelope's `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The node lost Asterisk's event socket. No call.
+    AriDisconnected,
+    /// The node has Asterisk's event socket (again). No call.
+    AriConnected,
+    /// The call was answered.
+    CallAnswered,
+    /// The call is over; the last event of it but for those about its files.
+    CallEnded,
+    /// Admission refused the call: it goes on in Asterisk, unheard.
+    CallRejected,
+    /// The first event of a call.
+    CallStarted,
+    /// A key was pressed.
+    Dtmf,
+    /// Audio of a leg is missing.
+    LegGap,
+    /// Packets again after a stall.
+    LegResumed,
+    /// The first packet of a leg.
+    LegStarted,
+    /// No packets for the stall time.
+    LegStalled,
+    /// Something is done later, or not at all, for want of capacity. Of a call or of the node.
+    Overload,
+    /// A recording could not be made or finished.
+    RecordingFailed,
+    /// A recording is complete.
+    RecordingSaved,
+    /// The last word on an utterance.
+    TranscriptFinal,
+    /// An utterance as understood so far.
+    TranscriptPartial,
+    /// Read from the journal of a newer Sidetone; never published.
+    Unknown,
+}
+
+impl EventKind {
+    /// Every kind that is published.
+    pub const ALL: [Self; 16] = [
+        Self::AriDisconnected,
+        Self::AriConnected,
+        Self::CallAnswered,
+        Self::CallEnded,
+        Self::CallRejected,
+        Self::CallStarted,
+        Self::Dtmf,
+        Self::LegGap,
+        Self::LegResumed,
+        Self::LegStarted,
+        Self::LegStalled,
+        Self::Overload,
+        Self::RecordingFailed,
+        Self::RecordingSaved,
+        Self::TranscriptFinal,
+        Self::TranscriptPartial,
+    ];
+
+    /// The name on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AriDisconnected => "ari.disconnected",
+            Self::AriConnected => "ari.connected",
+            Self::CallAnswered => "call.answered",
+            Self::CallEnded => "call.ended",
+            Self::CallRejected => "call.rejected",
+            Self::CallStarted => "call.started",
+            Self::Dtmf => "dtmf",
+            Self::LegGap => "leg.gap",
+            Self::LegResumed => "leg.resumed",
+            Self::LegStarted => "leg.started",
+            Self::LegStalled => "leg.stalled",
+            Self::Overload => "overload",
+            Self::RecordingFailed => "recording.failed",
+            Self::RecordingSaved => "recording.saved",
+            Self::TranscriptFinal => "transcript.final",
+            Self::TranscriptPartial => "transcript.partial",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The kind of this name; [`EventKind::Unknown`] if there is none.
+    pub fn from_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name).unwrap_or(Self::Unknown)
+    }
+}
