@@ -1,21 +1,21 @@
 //! What a call leaves: report, transcript, and the events that say so.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::clock;
 use crate::media::leg::Leg;
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
-use crate::recording::report::{LegReport, Report};
+use crate::recording::report::Report;
 use crate::recording::{Finished, RecordingError};
 use crate::speech::TranscriptEvent;
 use crate::speech::transcript::Transcript;
 use crate::telemetry::metric;
 
-use super::hub::EventKind;
+use super::hub::{EventKind, ReadError};
 use super::ids::CallId;
 use super::media::{CallMedia, MediaResult};
 use super::record::{CallFiles, CallRecord, FileInfo, FileStatus, LegSummary};
@@ -28,7 +28,6 @@ pub(super) struct Ending {
     pub(super) call: CallId,
     pub(super) tenant: String,
     pub(super) files: CallFiles,
-    pub(super) started_at_nanos: u64,
     pub(super) tx: UnboundedSender<Message>,
 }
 
@@ -51,16 +50,16 @@ pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) {
 impl Ending {
     fn saved(&self, finished: Finished, stats: [LegStats; 2]) {
         let duration_s = finished.frames as f64 / f64::from(finished.sample_rate);
-        let report = self.report(&finished, stats);
+        let report = Report::new(self.call.as_str(), &self.tenant, &finished, stats);
         let path = self.files.report();
         let report_info = match report.write(&path) {
-            Ok(()) => FileInfo { status: FileStatus::Ready, path: Some(self.relative(&path)), sha256: None },
+            Ok(()) => FileInfo { status: FileStatus::Ready, path: Some(relative(&self.services, &path)), sha256: None },
             Err(error) => {
                 tracing::error!(call = %self.call, path = %path.display(), %error, "cannot write the report");
                 FileInfo { status: FileStatus::Failed, ..FileInfo::default() }
             }
         };
-        let relative = self.relative(&finished.path);
+        let relative = relative(&self.services, &finished.path);
         let sha256 = finished.sha256.clone();
         self.update(|record| {
             record.duration_s = Some(duration_s);
@@ -80,15 +79,6 @@ impl Ending {
         let _ = self.tx.send(Message::RecordingFailed(error.to_string()));
     }
 
-    fn report(&self, finished: &Finished, stats: [LegStats; 2]) -> Report {
-        let started = jiff::Timestamp::from_nanosecond(i128::from(self.started_at_nanos)).unwrap_or_default();
-        Report::new(self.call.as_str(), &self.tenant, started, finished, stats)
-    }
-
-    fn relative(&self, path: &std::path::Path) -> std::path::PathBuf {
-        path.strip_prefix(self.services.directory.data()).unwrap_or(path).to_owned()
-    }
-
     fn update(&self, change: impl FnOnce(&mut CallRecord)) {
         self.services.directory.update(self.call.as_str(), change);
     }
@@ -103,4 +93,55 @@ fn summary(leg: Leg, stats: &LegStats) -> LegSummary {
         jitter_ms: stats.jitter_ms,
         mos: stats.mos,
     }
+}
+
+/// Write transcript and subtitles from the finals among the call's events, which survive a crash. Nothing is written for a
+/// call that was not transcribed.
+pub(super) fn write_transcript(services: &Services, call: &CallId, files: &CallFiles) {
+    let Some(engine) = &services.speech else { return };
+    let finals = match finals_of(services, call) {
+        Ok(finals) => finals,
+        Err(error) => {
+            tracing::error!(%call, %error, "cannot read the call's events back for the transcript");
+            return;
+        }
+    };
+    let record = services.directory.get(call.as_str());
+    if record.as_ref().is_none_or(|r| r.language.is_none()) {
+        return;
+    }
+    let heard = finals.iter().map(|e| e.end).fold(0.0, f64::max);
+    let duration = record.and_then(|r| r.duration_s).unwrap_or(heard);
+    let transcript = Transcript::new(Some(call.as_str().to_owned()), duration, engine.model(), finals);
+    let written = std::fs::write(files.transcript(), transcript.to_json())
+        .and_then(|()| std::fs::write(files.vtt(), transcript.to_vtt()));
+    let status = match written {
+        Ok(()) => FileStatus::Ready,
+        Err(error) => {
+            tracing::error!(%call, folder = %files.folder().display(), %error, "cannot write the transcript");
+            FileStatus::Failed
+        }
+    };
+    let path = relative(services, &files.transcript());
+    services.directory.update(call.as_str(), |record| {
+        record.transcript = FileInfo { status, path: Some(path), sha256: None };
+    });
+}
+
+fn finals_of(services: &Services, call: &CallId) -> Result<Vec<TranscriptEvent>, ReadError> {
+    const BATCH: usize = 4_096;
+    let mut finals = Vec::new();
+    let mut after = 0;
+    loop {
+        let events = services.hub.call_events(call.as_str(), after, BATCH)?;
+        let Some(last) = events.last() else { return Ok(finals) };
+        after = last.seq;
+        let said = events.iter().filter(|e| e.kind == EventKind::TranscriptFinal);
+        // What this very program wrote it can read; a line of a newer one that it can't is left to that one.
+        finals.extend(said.filter_map(|e| serde_json::from_str::<TranscriptEvent>(&e.json).ok()));
+    }
+}
+
+fn relative(services: &Services, path: &Path) -> PathBuf {
+    path.strip_prefix(services.directory.data()).unwrap_or(path).to_owned()
 }

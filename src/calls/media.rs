@@ -165,9 +165,9 @@ impl CallMedia {
     }
 
     /// Receive `leg` from `source` from now on.
-    pub(super) async fn move_to(&mut self, leg: Leg, source: SocketAddr) -> Result<(), String> {
+    pub(super) fn move_to(&mut self, leg: Leg, source: SocketAddr) -> Result<(), String> {
         match &mut self.legs[leg.index()].reception {
-            Reception::Attached(handle) => handle.move_to(source).await.map_err(|e| e.to_string()),
+            Reception::Attached(handle) => handle.move_to(source).map_err(|e| e.to_string()),
             _ => Err("the leg is not received".into()),
         }
     }
@@ -187,7 +187,8 @@ impl CallMedia {
             Some(match recording?.await {
                 Ok(Ok(handle)) => handle.finish().await,
                 Ok(Err(error)) => Err(error),
-                Err(panic) => Err(RecordingError::from(panic)),
+                // The task only calls `begin`, and is never cancelled: it panicked.
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
             })
         };
         let ((), recording) = tokio::join!(speech, recorded);

@@ -18,7 +18,7 @@ use super::services::Services;
 /// close the books on the calls `ended`. Blocks for as long as that takes.
 pub(super) fn after_crash(services: &Services, ended: Vec<(SessionRecord, String)>, unfinished: &[PathBuf]) {
     let root = super::record::recordings_root(services.directory.data());
-    let mended = repair::mend(&root, unfinished);
+    let mended = repair::mend_these(&root, unfinished);
     let mut told = HashSet::new();
     for (record, reason) in ended {
         told.insert(record.call.as_str().to_owned());
@@ -67,7 +67,7 @@ fn close_books(services: &Services, record: &SessionRecord, reason: &str, mended
         }
         None => {}
     }
-    finish::write_transcript(services, &record.call, &record.tenant, &files);
+    finish::write_transcript(services, &record.call, &files);
     services.directory.update(call, |known| {
         known.state = CallState::Ended;
         known.outcome = Some("partial".into());

@@ -1,6 +1,7 @@
 //! All calls of this node: takes new ones in, hands each what Asterisk says of it, takes up what an earlier process left.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,10 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use crate::asterisk::ari::channels::HangupReason;
-use crate::asterisk::ari::error::AriError;
-use crate::asterisk::ari::event::AriEvent;
-use crate::asterisk::ari::guard::PROBE_PREFIX;
-use crate::asterisk::ari::model::Channel;
-use crate::asterisk::ari::socket::{AriNotice, EventStream};
+use crate::asterisk::ari::{AriError, AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX};
 use crate::clock;
 use crate::media::clock::CallClock;
+use crate::recording::repair;
 use crate::telemetry::metric;
 
 use super::adoption::{self, Orphan, Plan, SessionRecord, Stranded};
@@ -24,7 +21,7 @@ use super::ids::{CallId, ObjectId, ObjectKind};
 use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input, Snapshot};
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
-use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party};
+use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordings_root};
 use super::recover;
 use super::services::Services;
 use super::session::{Message, Session, Start};
@@ -66,6 +63,8 @@ pub struct CallServer {
     table: Arc<CallTable>,
     tasks: TaskTracker,
     connection: watch::Sender<Connection>,
+    /// Recordings that an earlier process left open (finished paths); found before any of ours begins.
+    unfinished: Vec<PathBuf>,
 }
 
 /// Pause between two attempts to list what Asterisk has.
@@ -74,10 +73,11 @@ const LIST_AGAIN: Duration = Duration::from_millis(500);
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 impl CallServer {
-    /// A server without calls.
+    /// A server without calls. Looks through the data folder: call it where blocking is allowed.
     pub fn new(services: Arc<Services>) -> Self {
         let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
-        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection }
+        let unfinished = repair::unfinished(&recordings_root(services.directory.data()));
+        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished }
     }
 
     /// How the connection to Asterisk stands, now and as it changes.
@@ -268,9 +268,11 @@ impl CallServer {
         }
         if first {
             let ended = end.iter().filter_map(|e| Some((by_call(&e.call)?.clone(), e.reason.clone()))).collect();
-            let kept = adopt.iter().filter_map(by_call).filter_map(|r| r.recording.clone()).collect();
+            let kept: BTreeSet<_> =
+                adopt.iter().filter_map(by_call).filter_map(|r| r.recording.as_ref()).collect();
+            let left: Vec<_> = self.unfinished.iter().filter(|path| !kept.contains(path)).cloned().collect();
             let services = self.services.clone();
-            self.tasks.spawn_blocking(move || recover::after_crash(&services, ended, &kept));
+            self.tasks.spawn_blocking(move || recover::after_crash(&services, ended, &left));
         }
         for Stranded { channel, args } in stranded {
             match args {
@@ -370,7 +372,7 @@ fn call_mode(mode: Mode) -> CallMode {
 }
 
 fn info(channel: &Channel) -> ChannelInfo {
-    let party = |id: &crate::asterisk::ari::model::CallerId| Party {
+    let party = |id: &CallerId| Party {
         name: id.name.clone(),
         number: id.number.clone(),
     };

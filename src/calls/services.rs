@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::asterisk::ari::client::AriClient;
+use crate::asterisk::ari::AriClient;
 use crate::config::Settings;
 use crate::media::codec::Codec;
 use crate::net::plane::RtpPlane;

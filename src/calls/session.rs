@@ -261,7 +261,7 @@ impl Session {
                 }
                 Action::MoveMedia { leg, source } => {
                     let done = match &mut self.media {
-                        Some(media) => media.move_to(leg, source).await,
+                        Some(media) => media.move_to(leg, source),
                         None => Err("the call's media is over".into()),
                     };
                     self.confirm(leg, done);
@@ -313,7 +313,7 @@ impl Session {
     fn emit(&mut self, event: CallEvent) {
         let kind = event.kind();
         let body = event.body();
-        tracing::info!(call = %self.call, kind, body = %Value::Object(body.clone()), "call");
+        tracing::info!(call = %self.call, kind, body = %json!(body), "call");
         match &event {
             CallEvent::Answered => {
                 self.update(|record| record.answered_at = Some(clock::timestamp()));
@@ -417,7 +417,6 @@ impl Session {
             call: self.call.clone(),
             tenant: self.tenant.clone(),
             files: self.files.clone(),
-            started_at_nanos: self.started_at_nanos,
             tx: self.tx.clone(),
         };
         self.finishing = Some(tokio::spawn(finish::media(ending, media, end)));
@@ -446,7 +445,7 @@ impl Session {
         let body = self.ended.take();
         let outcome = self.outcome.unwrap_or(Outcome::Completed).name();
         let outcome = body.as_ref().and_then(|b| b.get("outcome")).and_then(Value::as_str).unwrap_or(outcome).to_owned();
-        tokio::task::block_in_place(|| finish::write_transcript(&self.services, &self.call, &self.tenant, &self.files));
+        tokio::task::block_in_place(|| finish::write_transcript(&self.services, &self.call, &self.files));
         metric::CALLS.add_labelled("outcome", &outcome, 1);
         self.update(|record| {
             record.state = CallState::Ended;

@@ -1,29 +1,24 @@
 //! Between Asterisk's REST interface and the machine: requests out, replies and events in.
 
-use crate::asterisk::ari::channels::{ExternalMedia, HangupReason, Spy};
-use crate::asterisk::ari::client::AriClient;
-use crate::asterisk::ari::error::AriError;
-use crate::asterisk::ari::event::AriEvent as Raw;
-use crate::asterisk::ari::model;
-use crate::asterisk::ari::resources::BridgeKind;
+use crate::asterisk::ari::{self, AriClient, AriError, AriEvent as Raw, BridgeKind, ExternalMedia, HangupReason, Spy};
 use crate::media::leg::Leg;
 
 use super::ids::ObjectKind;
 use super::machine::{AriEvent, ChannelState, ChannelView, Reply, Request, Snapshot};
 
 /// Send `request` and tell what became of it. Never fails: an error is a reply as well.
-pub async fn carry_out(ari: &AriClient, request: &Request) -> Reply {
+pub async fn carry_out(client: &AriClient, request: &Request) -> Reply {
     let done = match request {
-        Request::Subscribe { channel } => ari.subscribe(&format!("channel:{channel}")).await.map(drop),
-        Request::Answer { channel } => ari.answer(channel).await,
-        Request::Continue { channel } => ari.continue_in_dialplan(channel).await,
-        Request::Hangup { channel } => ari.hangup(channel, HangupReason::Normal).await,
+        Request::Subscribe { channel } => client.subscribe(&format!("channel:{channel}")).await.map(drop),
+        Request::Answer { channel } => client.answer(channel).await,
+        Request::Continue { channel } => client.continue_in_dialplan(channel).await,
+        Request::Hangup { channel } => client.hangup(channel, HangupReason::Normal).await,
         Request::Probe { channel } => {
-            return ari.channel(channel).await.map_or_else(unanswered, |c| Reply::Channel(view(&c)));
+            return client.channel(channel).await.map_or_else(unanswered, |c| Reply::Channel(view(&c)));
         }
         Request::CreateBridge { id } => {
             let id = id.to_string();
-            ari.create_bridge(&id, &id, BridgeKind::Mixing).await.map(drop)
+            client.create_bridge(&id, &id, BridgeKind::Mixing).await.map(drop)
         }
         Request::Snoop { id, target, leg } => {
             let spy = match leg {
@@ -31,20 +26,20 @@ pub async fn carry_out(ari: &AriClient, request: &Request) -> Reply {
                 Leg::Callee => Spy::Out,
             };
             let id = id.to_string();
-            ari.snoop(target, &id, spy, &id).await.map(drop)
+            client.snoop(target, &id, spy, &id).await.map(drop)
         }
         Request::ExternalMedia { id, external_host, format } => {
             let id = id.to_string();
             let leg = ExternalMedia { channel_id: &id, external_host: *external_host, format, data: &id };
-            return match ari.external_media(&leg).await {
+            return match client.external_media(&leg).await {
                 Ok(reply) => Reply::Media { source: reply.local },
                 Err(error) => unanswered(error),
             };
         }
-        Request::AddChannel { bridge, channel } => ari.add_channel(&bridge.to_string(), channel).await,
+        Request::AddChannel { bridge, channel } => client.add_channel(&bridge.to_string(), channel).await,
         Request::Delete { id } => match id.role.kind() {
-            ObjectKind::Channel => ari.hangup(&id.to_string(), HangupReason::Normal).await,
-            ObjectKind::Bridge => ari.delete_bridge(&id.to_string()).await,
+            ObjectKind::Channel => client.hangup(&id.to_string(), HangupReason::Normal).await,
+            ObjectKind::Bridge => client.delete_bridge(&id.to_string()).await,
         },
     };
     done.map_or_else(unanswered, |()| Reply::Done)
@@ -64,10 +59,10 @@ fn unanswered(error: AriError) -> Reply {
 }
 
 /// The channel as the machine sees it.
-pub fn view(channel: &model::Channel) -> ChannelView {
+pub fn view(channel: &ari::Channel) -> ChannelView {
     let state = match channel.state {
-        model::ChannelState::Up => ChannelState::Up,
-        model::ChannelState::Ring | model::ChannelState::Ringing => ChannelState::Ringing,
+        ari::ChannelState::Up => ChannelState::Up,
+        ari::ChannelState::Ring | ari::ChannelState::Ringing => ChannelState::Ringing,
         _ => ChannelState::Down,
     };
     ChannelView {
@@ -135,11 +130,11 @@ pub fn event(raw: &Raw) -> Option<(AriEvent, Vec<String>)> {
 ///
 /// # Errors
 /// The first request that failed.
-pub async fn snapshot(ari: &AriClient) -> Result<Snapshot, AriError> {
-    let app = ari.config().app.clone();
-    let in_app = ari.application(&app).await?.map(|a| a.channel_ids).unwrap_or_default();
-    let channels = ari.channels().await?;
-    let bridges = ari.bridges().await?;
+pub async fn snapshot(client: &AriClient) -> Result<Snapshot, AriError> {
+    let app = client.config().app.clone();
+    let in_app = client.application(&app).await?.map(|a| a.channel_ids).unwrap_or_default();
+    let channels = client.channels().await?;
+    let bridges = client.bridges().await?;
     let stasis_args = channels
         .iter()
         .filter(|c| c.dialplan.app_name == "Stasis")

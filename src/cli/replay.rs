@@ -17,7 +17,8 @@ use crate::media::receiver::{LegConfig, LegReceiver};
 use crate::media::report::LegStats;
 use crate::media::ring::Ring;
 use crate::media::time::MediaInstant;
-use crate::net::capture::{Capture, CaptureError, CapturedDatagram, RtpFlow, StreamFinder};
+use crate::net::capture::streams::{RtpFlow, StreamFinder};
+use crate::net::capture::{Capture, CaptureError, CapturedDatagram};
 use crate::recording::report::Report;
 use crate::recording::writer::OpenRecording;
 use crate::recording::{Finished, RecorderConfig, RecordingSpec};
@@ -172,8 +173,12 @@ impl Replay {
         }
         let end = self.now;
         self.advance(end + SETTLE, &mut recording)?;
-        let mut stats = self.legs.drain(..).map(|(_, receiver)| receiver.finish(MediaInstant::from_nanos(0)));
-        let stats = [stats.next().unwrap_or_default(), stats.next().unwrap_or_default()];
+        // An end before any packet: each leg ends where its packets do.
+        let mut legs = std::mem::take(&mut self.legs).into_iter();
+        let stats = [legs.next(), legs.next()].map(|leg| match leg {
+            Some((_, receiver)) => receiver.finish(MediaInstant::from_nanos(0)),
+            None => LegStats::default(),
+        });
         recording.finish_at(end);
         while !self.pump(&mut recording)? {}
         Ok((recording.seal(None)?, stats))

@@ -12,10 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::SettingsArgs;
 use crate::api;
-use crate::asterisk::ari::client::{AriClient, AriConfig};
-use crate::asterisk::ari::error::AriError;
-use crate::asterisk::ari::socket::{self, SocketConfig};
-use crate::asterisk::ari::guard;
+use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::calls::directory::CallDirectory;
 use crate::calls::hub::{EventHub, HubConfig};
 use crate::calls::server::{CallServer, Connection, End};
@@ -77,13 +74,13 @@ async fn run_calls(services: &Arc<Services>, server: &CallServer, stop: &Cancell
         free = wait_until_free(services) => free?,
         () = stop.cancelled() => return Ok(End::Stopped),
     }
-    let ari = &services.settings.ari;
-    let events = socket::connect(
+    let settings = &services.settings.ari;
+    let events = ari::connect(
         &services.ari,
         SocketConfig {
-            ping_interval: Duration::from_millis(ari.ping_interval_ms),
-            backoff_min: Duration::from_millis(ari.backoff_min_ms),
-            backoff_max: Duration::from_millis(ari.backoff_max_ms),
+            ping_interval: Duration::from_millis(settings.ping_interval_ms),
+            backoff_min: Duration::from_millis(settings.backoff_min_ms),
+            backoff_max: Duration::from_millis(settings.backoff_max_ms),
             ..SocketConfig::default()
         },
     );
@@ -92,12 +89,12 @@ async fn run_calls(services: &Arc<Services>, server: &CallServer, stop: &Cancell
 
 /// An Asterisk that is not there yet is waited for; an application that is somebody else's, or a wrong password, is fatal.
 async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
-    let ari = &services.settings.ari;
-    let mut pause = Duration::from_millis(ari.backoff_min_ms);
+    let settings = &services.settings.ari;
+    let mut pause = Duration::from_millis(settings.backoff_min_ms);
     loop {
-        let asked = match ari.takeover {
+        let asked = match settings.takeover {
             true => services.ari.asterisk_info().await.map(drop),
-            false => guard::ensure_app_is_free(&services.ari).await,
+            false => ari::ensure_app_is_free(&services.ari).await,
         };
         match asked {
             Ok(()) => return Ok(()),
@@ -107,7 +104,7 @@ async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
             Err(error) => tracing::warn!(%error, "waiting for Asterisk"),
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(ari.backoff_max_ms));
+        pause = (pause * 2).min(Duration::from_millis(settings.backoff_max_ms));
     }
 }
 

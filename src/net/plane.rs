@@ -112,6 +112,13 @@ impl RtpPlane {
         }
     }
 
+    /// A place on the shard that receives on `port`, for a leg whose sender sends there already; `None` if none does.
+    pub fn seat_on(&self, port: u16) -> Option<Seat> {
+        let link = self.shards.iter().find(|shard| shard.address.port() == port)?;
+        link.seats.fetch_add(1, Ordering::Relaxed);
+        Some(Seat { link: link.clone(), next_id: self.next_id.clone() })
+    }
+
     /// What the sockets saw so far.
     pub fn totals(&self) -> PlaneTotals {
         self.shards.iter().fold(PlaneTotals::default(), |sum, shard| {
@@ -237,6 +244,31 @@ impl LegHandle {
     /// The sender whose datagrams the leg gets; an IPv4 address mapped into IPv6 is given as IPv4.
     pub fn source(&self) -> SocketAddr {
         self.key.source
+    }
+
+    /// From now on the leg gets what `source` sends, beginning with what came in the half second before; its former sender
+    /// counts no longer.
+    ///
+    /// # Errors
+    /// [`AttachError`]: another leg has the sender, or the shard is gone.
+    pub fn move_to(&mut self, source: SocketAddr) -> Result<(), AttachError> {
+        let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        let before = self.key;
+        let mut claims = self.seat.link.claims.lock();
+        if !self.seat.link.alive.load(Ordering::Acquire) {
+            return Err(AttachError::ShardStopped { port: self.seat.port() });
+        }
+        if claims.get(&source).is_some_and(|claim| !claim.ending && claim.id != before.id) {
+            return Err(AttachError::SourceTaken { from: source });
+        }
+        if claims.get(&before.source).is_some_and(|claim| claim.id == before.id) {
+            claims.remove(&before.source);
+        }
+        claims.insert(source, Claim { id: before.id, ending: false });
+        self.seat.link.send(Command::Move { leg: before, to: source });
+        drop(claims);
+        self.key.source = source;
+        Ok(())
     }
 
     /// The leg's counters now. All zero if the plane is shut down.

@@ -37,6 +37,7 @@ const BATCHES_A_TURN: usize = 16;
 /// What the control side asks of a shard.
 pub(super) enum Command {
     Attach(Box<Leg>),
+    Move { leg: LegKey, to: SocketAddr },
     Stats { leg: LegKey, reply: oneshot::Sender<LegStats> },
     Finish { leg: LegKey, end: MediaInstant, reply: oneshot::Sender<LegStats> },
     Detach { leg: LegKey },
@@ -224,6 +225,7 @@ impl Shard {
             let now = clock::now();
             match command {
                 Command::Attach(leg) => self.table.attach(leg, now),
+                Command::Move { leg, to } => self.table.move_leg(leg, to, now),
                 Command::Stats { leg, reply } => {
                     if let Some(stats) = self.table.stats(leg) {
                         // Who asked may have gone.

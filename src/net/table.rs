@@ -61,6 +61,16 @@ impl Table {
         self.legs.insert(source, leg);
     }
 
+    /// The leg's sender is `to` from now on.
+    pub(super) fn move_leg(&mut self, key: LegKey, to: SocketAddr, now: MediaInstant) {
+        if self.leg(key).is_some()
+            && let Some(mut leg) = self.legs.remove(&key.source)
+        {
+            leg.key.source = to;
+            self.attach(leg, now);
+        }
+    }
+
     /// `None` if there is no such leg any more.
     pub(super) fn stats(&mut self, key: LegKey) -> Option<LegStats> {
         self.leg(key).map(Leg::stats)

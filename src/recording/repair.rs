@@ -57,12 +57,22 @@ pub enum Outcome {
 /// Mend every part file below `root` whose finished path (`….wav`) is not in `claimed`. The first folder below `root` is
 /// the tenant's.
 pub fn mend(root: &Path, claimed: &HashSet<PathBuf>) -> Vec<Mended> {
+    let found: Vec<_> = unfinished(root).into_iter().filter(|wav| !claimed.contains(wav)).collect();
+    mend_these(root, &found)
+}
+
+/// The finished paths (`….wav`) of all recordings below `root` that are not finished. Asked before anything records, the
+/// answer tells what an earlier process left, also once new recordings run.
+pub fn unfinished(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     find(root, &mut found);
     found.sort();
-    let mended =
-        found.into_iter().filter(|wav| !claimed.contains(wav)).filter_map(|wav| mend_one(root, &wav));
-    mended.inspect(tell).collect()
+    found
+}
+
+/// Mend the recordings `these`, named by their finished paths.
+pub fn mend_these(root: &Path, these: &[PathBuf]) -> Vec<Mended> {
+    these.iter().filter_map(|wav| mend_one(root, wav)).inspect(tell).collect()
 }
 
 /// The finished paths of recordings that have a part file or a journal. Folders that cannot be read are logged and left.

@@ -20,18 +20,19 @@ pub struct Word {
 }
 
 /// Whether more revisions of an utterance follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TranscriptKind {
     /// The speaker goes on, or the last word on it is not spoken yet.
     Partial,
     /// The one end of an utterance.
+    #[default]
     Final,
 }
 
 /// One revision of one utterance. Serialises to the body of `transcript.partial` and `transcript.final`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TranscriptEvent {
-    /// Partial or final; the envelope's `type` carries it.
+    /// Partial or final; the envelope's `type` carries it (read back without one: final).
     #[serde(skip)]
     pub kind: TranscriptKind,
     /// Who speaks.
