@@ -72,6 +72,9 @@ pub struct AsteriskSide {
     pub legs: [LegSide; 2],
     /// Generation of the main bridge; 0: none made.
     pub main_bridge: u16,
+    /// `call.ended` is out: nothing to go on with, only to remove.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 /// What a machine has made of a leg in Asterisk.
@@ -142,6 +145,11 @@ pub fn plan(
     let mut plan = Plan::default();
     let mut adopted_channels = BTreeSet::new();
     // Newest first: of two records for one channel, the older call is what the dialplan left before it came back.
+    let over: BTreeSet<&String> = records
+        .iter()
+        .filter(|record| record.asterisk.ended)
+        .map(|record| &record.asterisk.channel.id)
+        .collect();
     let mut records: Vec<_> = records.iter().filter(|record| !running.contains(&record.call)).collect();
     records.sort_by(|a, b| (b.started_at, &b.call).cmp(&(a.started_at, &a.call)));
     for record in records {
@@ -150,6 +158,8 @@ pub fn plan(
             format!("its record is of version {}, not {SESSION_VERSION}", record.v)
         } else if record.node != *node {
             format!("it is of node {}, this is {node}", record.node)
+        } else if record.asterisk.ended {
+            "it had ended, only its objects were still to be removed".into()
         } else if !snapshot.channels.contains_key(channel) {
             format!("its channel {channel} is gone")
         } else if running_channels.contains(channel) || !adopted_channels.insert(channel.clone()) {
@@ -168,7 +178,8 @@ pub fn plan(
             && !running_channels.contains(id)
             && !adopted_channels.contains(id)
         {
-            let args = snapshot.stasis_args.get(id).cloned();
+            // One that we had done with is let go, not begun anew.
+            let args = snapshot.stasis_args.get(id).filter(|_| !over.contains(id)).cloned();
             plan.stranded.push(Stranded { channel: channel.clone(), args });
         }
     }

@@ -120,7 +120,6 @@ pub struct CallMachine {
     /// The main channel is in our application, as far as told.
     in_stasis: bool,
     answered: bool,
-    rejected: bool,
     /// First sign of the hang-up, with its cause.
     hung_up: Option<(MediaInstant, Option<u32>)>,
     phase: Phase,
@@ -181,7 +180,6 @@ impl CallMachine {
     /// reason told. `reason` is for users. Of `cfg` only call, node and timing matter.
     pub fn rejected(cfg: CallConfig, channel: ChannelView, reason: String, now: MediaInstant) -> Self {
         let mut machine = Self::bare(cfg, channel, now);
-        machine.rejected = true;
         machine.phase = Phase::Ending;
         machine.outcome = Outcome::Rejected;
         machine.actions.push_back(Action::Claim { channel: machine.channel.id.clone() });
@@ -228,7 +226,6 @@ impl CallMachine {
             channel,
             in_stasis: true,
             answered: false,
-            rejected: false,
             hung_up: None,
             phase: Phase::Setup,
             outcome: Outcome::Completed,
@@ -268,14 +265,6 @@ impl CallMachine {
     pub fn handle_timeout(&mut self, now: MediaInstant) {
         if self.phase == Phase::Finished {
             return;
-        }
-        let overdue: Vec<OpId> =
-            self.ops.iter().filter(|(_, pending)| pending.until <= now).map(|(op, _)| *op).collect();
-        for op in overdue {
-            if let Some(pending) = self.ops.get(&op) {
-                self.late.insert(op, pending.op.clone());
-                self.on_reply(op, Reply::Unknown { reason: "no reply in time".into() }, now);
-            }
         }
         self.advance(now);
     }
@@ -335,6 +324,7 @@ impl CallMachine {
             legs: [0, 1]
                 .map(|i| LegSide { generation: self.legs[i].generation, source: self.legs[i].build.source }),
             main_bridge: self.home,
+            ended: !self.is_running(),
         }
     }
 
@@ -347,6 +337,7 @@ impl CallMachine {
     /// change what is known, so the order in which they come cannot matter more than what they say.
     fn advance(&mut self, now: MediaInstant) {
         self.now = self.now.max(now);
+        self.give_up_overdue(now);
         loop {
             let before = self.actions.len();
             self.advance_hangup(now);
@@ -363,6 +354,17 @@ impl CallMachine {
             }
         }
         self.advance_finish();
+    }
+
+    fn give_up_overdue(&mut self, now: MediaInstant) {
+        let overdue: Vec<OpId> =
+            self.ops.iter().filter(|(_, pending)| pending.until <= now).map(|(op, _)| *op).collect();
+        for op in overdue {
+            if let Some(pending) = self.ops.get(&op) {
+                self.late.insert(op, pending.op.clone());
+                self.on_reply(op, Reply::Unknown { reason: "no reply in time".into() }, now);
+            }
+        }
     }
 
     fn on_reply(&mut self, op: OpId, reply: Reply, now: MediaInstant) {

@@ -175,7 +175,7 @@ impl CallMachine {
         if self.task(Errand::Answer).is_wanted() {
             self.task(Errand::Answer).done();
         }
-        if !self.answered && !self.rejected {
+        if !self.answered && self.is_running() {
             self.answered = true;
             self.emit(CallEvent::Answered);
             self.actions.push_back(Action::Save);

@@ -171,6 +171,7 @@ impl CallMachine {
         self.outcome = outcome;
         self.actions.push_back(Action::StopMedia { end });
         self.emit(CallEvent::Ended { outcome, cause, cause_text });
+        self.actions.push_back(Action::Save);
         self.cleanup.retry_all(now);
         for leg in Leg::BOTH {
             self.abandon(leg);
