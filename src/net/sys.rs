@@ -152,8 +152,9 @@ impl Batch {
         let clocks = Clocks::read();
         for i in 0..self.filled {
             let header = &self.headers[i];
-            let used = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
-            let control = parse_control(&self.controls[i].0[..used]);
+            // Not a usize in every libc.
+            let used: usize = header.msg_hdr.msg_controllen as _;
+            let control = parse_control(&self.controls[i].0[..used.min(CONTROL)]);
             if let Some(overflow) = control.overflow {
                 self.overflow = overflow;
             }
