@@ -4,9 +4,20 @@
 //! driven by the receive shards ([`crate::net`]), by `sidetone replay` and by the simulated network of the tests.
 
 pub mod clock;
+pub mod codec;
+pub mod counter;
+pub mod dtmf;
+mod gap;
+mod hold;
 pub mod leg;
+pub mod receiver;
 pub mod report;
 pub mod ring;
+pub mod rtp;
+pub mod skew;
 pub mod slot;
+pub mod source;
+pub mod statistics;
 pub mod sync;
 pub mod time;
+pub mod timeline;

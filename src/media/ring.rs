@@ -15,9 +15,11 @@ use super::sync::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
 use super::time::SampleRate;
 
 const SAMPLES_PER_WORD: usize = 4;
-/// Stamp layout: slot number in the upper 48 bits, then 8 bits of state, 7 bits of version, 1 bit "being written".
-const STAMP_SLOT_SHIFT: u32 = 16;
-const STAMP_STATE_SHIFT: u32 = 8;
+/// Stamp layout: slot number in the upper 40 bits (348 years), then 8 bits of state, 15 bits of version, 1 bit "being
+/// written". A reader would have to sleep through 32 768 changes of one slot to take the last for the first.
+const STAMP_SLOT_SHIFT: u32 = 24;
+const STAMP_STATE_SHIFT: u32 = 16;
+const STAMP_VERSION_MASK: u64 = 0x7fff;
 const STAMP_BUSY: u64 = 1;
 const STAMP_NEVER: u64 = u64::MAX;
 const NO_GAP: u8 = u8::MAX;
@@ -59,6 +61,8 @@ pub fn ring(rate: SampleRate, slots: usize) -> (RingWriter, Arc<Ring>) {
         ring: shared.clone(),
         head: 0,
         opened: 0,
+        live_lag: 0,
+        repair_lag: u64::MAX,
         mask_words,
         covered: vec![0; slots * mask_words].into_boxed_slice(),
         covered_count: vec![0; slots].into_boxed_slice(),
@@ -121,10 +125,10 @@ pub struct Placed {
     pub written: usize,
     /// Samples whose place held received audio already: the first to come stays.
     pub overlapped: usize,
-    /// Samples older than anything the ring still holds.
+    /// Samples that every reader has passed, or that the ring no longer holds.
     pub too_late: usize,
-    /// Of `written`, those that went behind the head: live readers may have passed them by.
-    pub behind: usize,
+    /// Of `written`, those in slots that live readers have passed.
+    pub repaired: usize,
 }
 
 /// The writing end. One a ring; dropping it closes the ring.
@@ -134,6 +138,8 @@ pub struct RingWriter {
     head: u64,
     /// Slots opened so far: the next slot never touched.
     opened: u64,
+    live_lag: u64,
+    repair_lag: u64,
     mask_words: usize,
     /// One bit a sample: it holds received audio.
     covered: Box<[u64]>,
@@ -148,6 +154,13 @@ impl RingWriter {
         self.ring.base.store(base, Ordering::Release);
     }
 
+    /// Say how far behind the head, in samples, readers stay: what is filled in before `live` readers come by counts as
+    /// received in time, what is filled in after them as repaired, and nothing changes any more behind `repair`.
+    pub fn set_lags(&mut self, live: u64, repair: u64) {
+        self.live_lag = live;
+        self.repair_lag = repair.max(live);
+    }
+
     /// The ring sample behind the last one published.
     pub fn head(&self) -> u64 {
         self.head
@@ -158,8 +171,30 @@ impl RingWriter {
         self.opened.saturating_sub(self.ring.slots) * self.ring.slot_samples as u64
     }
 
+    /// The first ring sample that may still change.
+    fn oldest_open(&self) -> u64 {
+        self.oldest().max(self.passed_by(self.repair_lag))
+    }
+
+    /// Ring samples in slots that a reader `lag` samples behind the head has passed: the same rule as in
+    /// [`RingReader::read_slot`].
+    fn passed_by(&self, lag: u64) -> u64 {
+        let slot_samples = self.ring.slot_samples as u64;
+        self.head.saturating_sub(lag) / slot_samples * slot_samples
+    }
+
+    /// How many samples of `from..to` hold no received audio. What is no longer held counts as missing.
+    pub fn missing_in(&self, from: u64, to: u64) -> u64 {
+        let held = from.max(self.oldest()).min(to)..to.min(self.opened * self.ring.slot_samples as u64);
+        let covered = held.filter(|&at| {
+            let slot_samples = self.ring.slot_samples as u64;
+            self.is_covered(self.ring.index(at / slot_samples), (at % slot_samples) as usize)
+        });
+        to - from - covered.count() as u64
+    }
+
     /// Put `len` samples at ring sample `at`, sample `i` being `pcm(i)`. What lies between the head and `at` becomes a
-    /// gap of kind `missing`. Never overwrites received audio.
+    /// gap of kind `missing`. Never overwrites received audio, and changes nothing behind the repair lag.
     pub fn place(&mut self, at: u64, len: usize, pcm: impl Fn(usize) -> i16, missing: SlotState) -> Placed {
         let mut placed = Placed::default();
         if at > self.head {
@@ -167,7 +202,8 @@ impl RingWriter {
         }
         let end = at + len as u64;
         self.open_until(end);
-        let oldest = self.oldest();
+        let oldest = self.oldest_open();
+        let live_passed = self.passed_by(self.live_lag);
         let mut pos = at;
         if pos < oldest {
             placed.too_late = (oldest.min(end) - pos) as usize;
@@ -182,8 +218,8 @@ impl RingWriter {
             let written = self.write_slot(slot, first, count, |i| pcm(offset + i));
             placed.written += written;
             placed.overlapped += count - written;
-            if pos < self.head {
-                placed.behind += written.min((self.head - pos) as usize);
+            if pos < live_passed {
+                placed.repaired += written;
             }
             pos += count as u64;
         }
@@ -213,7 +249,7 @@ impl RingWriter {
     pub fn conceal(&mut self, at: u64, len: usize, pcm: impl Fn(usize) -> i16) {
         let slot_samples = self.ring.slot_samples as u64;
         let end = (at + len as u64).min(self.head);
-        let mut pos = at.max(self.oldest());
+        let mut pos = at.max(self.oldest_open());
         while pos < end {
             let slot = pos / slot_samples;
             let first = (pos % slot_samples) as usize;
@@ -267,14 +303,17 @@ impl RingWriter {
 
     fn label(&mut self, from: u64, to: u64, state: SlotState, declare: bool) {
         let slot_samples = self.ring.slot_samples as u64;
-        let from = from.max(self.oldest());
+        let from = from.max(self.oldest_open());
         if from >= to {
             return;
         }
         for slot in from / slot_samples..to.div_ceil(slot_samples) {
             let index = self.ring.index(slot);
             let whole = usize::from(self.covered_count[index]) == self.ring.slot_samples;
-            if whole || (!declare && self.gap[index] == NO_GAP) {
+            let gap = self.gap[index];
+            // A slot that something was lost from stays Lost, whatever else is missing from it.
+            let keep = if declare { gap == SlotState::Lost as u8 } else { gap == NO_GAP };
+            if whole || keep {
                 continue;
             }
             self.begin(slot);
@@ -357,16 +396,19 @@ impl RingWriter {
         fence(Ordering::Release);
     }
 
-    fn finish(&self, slot: u64) {
+    fn finish(&mut self, slot: u64) {
         let index = self.ring.index(slot);
         let whole = usize::from(self.covered_count[index]) == self.ring.slot_samples;
+        if whole && slot * self.ring.slot_samples as u64 >= self.passed_by(self.live_lag) {
+            self.gap[index] = NO_GAP;
+        }
         let state = match (whole, self.gap[index]) {
             (_, NO_GAP) => SlotState::Received,
             (true, _) => SlotState::Repaired,
             (false, gap) => SlotState::from_raw(gap),
         };
         let stamp = &self.ring.stamps[index];
-        let version = (stamp.load(Ordering::Relaxed) >> 1).wrapping_add(1) & 0x7f;
+        let version = (stamp.load(Ordering::Relaxed) >> 1).wrapping_add(1) & STAMP_VERSION_MASK;
         let next = slot << STAMP_SLOT_SHIFT | (state as u64) << STAMP_STATE_SHIFT | version << 1;
         stamp.store(next, Ordering::Release);
     }

@@ -1,0 +1,209 @@
+//! Where does a segment lie? Anchors, each written once, and the release of what was held for them.
+
+use std::time::Duration;
+
+use super::super::counter::{RtpTimestamp, SequenceNumber, Ssrc};
+use super::super::hold::{Held, Hold};
+use super::super::report::{LegEvent, Segment};
+use super::super::skew::Skew;
+use super::super::source::{Arrival, Source};
+use super::super::time::MediaInstant;
+use super::super::timeline::Timeline;
+use super::route::{Question, nanos};
+use super::{LegReceiver, PREROLL_SLOTS, Previous, Stream};
+
+/// Packets of a source that was replaced are still taken for this long.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+/// A stored anchor is gone on with if it is off by less than this: a day at 50 ppm.
+const MAX_RESUME_DRIFT: Duration = Duration::from_secs(5);
+/// Sequence numbers left out at a jump of the timestamps: beyond this many, sender and sequence began anew.
+const MAX_MISSED_AT_JUMP: u64 = 100;
+
+impl LegReceiver {
+    /// Answer the pending question with what is held, and let it go.
+    pub(super) fn settle(&mut self, now: MediaInstant) {
+        let Some(pending) = self.pending.take() else { return };
+        let anchor = Anchor::of(&self.hold, self.config.codec.rtp_clock_rate());
+        match (pending.question, anchor) {
+            (Question::NewSource { ssrc, .. }, Some(anchor)) => self.settle_source(&anchor, ssrc, now),
+            (Question::Jump { .. }, Some(anchor)) => self.settle_jump(&anchor, now),
+            // Telephone events have been told already, and cannot anchor anything.
+            (_, None) => return self.hold.clear(),
+        }
+        self.release();
+    }
+
+    fn settle_source(&mut self, anchor: &Anchor, ssrc: Ssrc, now: MediaInstant) {
+        let resumed = self.active.is_none() && self.resume(ssrc, anchor);
+        if !resumed {
+            let timeline = self.timeline_for(anchor);
+            self.replace_stream(Source::beginning_at(ssrc, anchor.first_sequence), timeline, now);
+        }
+        self.begin_segment(ssrc, anchor, now, resumed);
+    }
+
+    fn settle_jump(&mut self, anchor: &Anchor, now: MediaInstant) {
+        let Some(stream) = &self.active else { return };
+        let ssrc = stream.source.ssrc();
+        let began_anew = match stream.source.check(anchor.first_sequence) {
+            Arrival::InOrder { missed, .. } => missed > MAX_MISSED_AT_JUMP,
+            _ => false,
+        };
+        let timeline = self.timeline_for(anchor);
+        if began_anew {
+            self.replace_stream(Source::beginning_at(ssrc, anchor.first_sequence), timeline, now);
+        } else if let Some(stream) = &mut self.active {
+            let timeline = std::mem::replace(&mut stream.timeline, timeline);
+            self.retire_previous();
+            self.previous = Some(Previous { source: None, timeline, until: now + STRAGGLERS });
+        }
+        self.begin_segment(ssrc, anchor, now, false);
+    }
+
+    /// Go on with the stored segment if it is this source's and still true.
+    fn resume(&mut self, ssrc: Ssrc, anchor: &Anchor) -> bool {
+        let Some(segment) = self.config.resume.as_ref().filter(|segment| segment.ssrc == ssrc.0) else {
+            return false;
+        };
+        let clock = &self.config.clock;
+        let ticks = self.config.codec.rtp_clock_rate();
+        let timeline = Timeline::resumed(segment, anchor.arrival, clock, ticks);
+        let (_, sample) = timeline.locate(anchor.timestamp);
+        let off = timeline.lag_nanos(sample, anchor.arrival, clock);
+        if off.abs() > nanos(MAX_RESUME_DRIFT) {
+            return false;
+        }
+        self.skew = Skew::beginning_at(off);
+        let source = Source::beginning_at(ssrc, anchor.first_sequence);
+        self.active = Some(Stream { source, timeline });
+        true
+    }
+
+    /// The timeline of what was held: the one at hand where its timestamps go on, else one anchored at its arrival.
+    fn timeline_for(&mut self, anchor: &Anchor) -> Timeline {
+        let current = self.active.as_ref().map(|stream| &stream.timeline);
+        let before = self.previous.as_ref().map(|previous| &previous.timeline);
+        let known = [current, before]
+            .into_iter()
+            .flatten()
+            .find(|timeline| self.fits(timeline, timeline.locate(anchor.timestamp).1, anchor.arrival));
+        if let Some(timeline) = known {
+            return timeline.clone();
+        }
+        let clock = &self.config.clock;
+        let ticks = self.config.codec.rtp_clock_rate();
+        let arrived = clock.sample_at(anchor.arrival);
+        let relative = Timeline::anchored(anchor.timestamp, arrived, clock, ticks);
+        let mut first = relative.locate(anchor.first_timestamp).1;
+        if let Some(base) = self.base {
+            // A sender that began anew without a pause: no seam for the sake of a little jitter.
+            let end = base.saturating_add_unsigned(self.tail);
+            if (first - end).unsigned_abs() <= clock.rate().slot_samples() as u64 {
+                first = end;
+            }
+        }
+        self.ppm_before = self.skew.ppm().or(self.ppm_before);
+        self.skew = Skew::default();
+        Timeline::anchored(anchor.first_timestamp, first, clock, ticks)
+    }
+
+    fn replace_stream(&mut self, source: Source, timeline: Timeline, now: MediaInstant) {
+        self.retire_previous();
+        if let Some(old) = self.active.replace(Stream { source, timeline }) {
+            self.previous =
+                Some(Previous { source: Some(old.source), timeline: old.timeline, until: now + STRAGGLERS });
+        }
+        self.missed = None;
+        self.gaps.forget_sequences();
+    }
+
+    pub(super) fn retire_previous(&mut self) {
+        if let Some(Previous { source: Some(source), .. }) = self.previous.take() {
+            self.tally.expected += source.expected();
+            self.tally.arrived += source.arrived();
+        }
+    }
+
+    fn begin_segment(&mut self, ssrc: Ssrc, anchor: &Anchor, now: MediaInstant, resumed: bool) {
+        let Some(stream) = &self.active else { return };
+        let (_, first_sample) = stream.timeline.locate(anchor.first_timestamp);
+        let segment = Segment {
+            ssrc: ssrc.0,
+            first_sample,
+            first_rtp_timestamp: anchor.first_timestamp.0,
+            first_sequence: anchor.first_sequence.0,
+        };
+        self.jitter.interrupt();
+        if !self.ssrcs.contains(&ssrc.0) {
+            self.ssrcs.push(ssrc.0);
+        }
+        if !resumed {
+            self.segments.push(segment.clone());
+        }
+        if self.base.is_some() {
+            self.emit(LegEvent::Resegmented { segment });
+            return;
+        }
+        self.tail = PREROLL_SLOTS * self.config.clock.rate().slot_samples() as u64;
+        let base = first_sample.saturating_sub_unsigned(self.tail);
+        self.base = Some(base);
+        self.writer.set_base(base);
+        self.config.clock.propose_origin(first_sample, now);
+        self.emit(LegEvent::Anchored { segment });
+    }
+
+    /// Take what was held as if it came now, in the order in which it was sent.
+    pub(super) fn release(&mut self) {
+        let mut hold = std::mem::take(&mut self.hold);
+        for held in hold.packets().iter().filter(|held| held.is_media) {
+            self.measure(held.timestamp, held.arrival);
+        }
+        hold.sort();
+        for held in hold.packets() {
+            // It has been classified before it was held.
+            if let Ok((packet, kind)) = self.classify(hold.datagram(held)) {
+                self.accept(&packet, kind, held.arrival);
+            }
+        }
+        hold.clear();
+        self.hold = hold;
+    }
+
+    /// Note the delay of a packet of media, in the order of arrival.
+    pub(super) fn measure(&mut self, timestamp: RtpTimestamp, arrival: MediaInstant) {
+        let Some((extended, sample)) = self.locate(timestamp, arrival) else { return };
+        let Some(stream) = &self.active else { return };
+        let lag = stream.timeline.lag_nanos(sample, arrival, &self.config.clock);
+        self.jitter.update(lag, extended);
+        self.skew.update(arrival, lag);
+    }
+}
+
+/// What the packets held say of their segment.
+struct Anchor {
+    /// The least delayed packet.
+    timestamp: RtpTimestamp,
+    arrival: MediaInstant,
+    /// The earliest packet of media.
+    first_timestamp: RtpTimestamp,
+    first_sequence: SequenceNumber,
+}
+
+impl Anchor {
+    fn of(hold: &Hold, clock_rate: u32) -> Option<Self> {
+        let media = || hold.packets().iter().filter(|held| held.is_media);
+        let reference = media().next()?;
+        let ticks = |held: &Held| i64::from(held.timestamp.since(reference.timestamp));
+        let delay = |held: &&Held| {
+            held.arrival.nanos_since(reference.arrival) - ticks(held) * 1_000_000_000 / i64::from(clock_rate)
+        };
+        let fastest = media().min_by_key(delay)?;
+        let first = media().min_by_key(|held| ticks(held))?;
+        Some(Self {
+            timestamp: fastest.timestamp,
+            arrival: fastest.arrival,
+            first_timestamp: first.timestamp,
+            first_sequence: first.sequence,
+        })
+    }
+}

@@ -1,0 +1,389 @@
+//! One leg's receiver: datagrams and instants in, samples in a ring and facts out.
+//!
+//! The contract with its driver:
+//! 1. [`LegReceiver::on_packet`] for every datagram, in the order of arrival, with the instant at which it came in.
+//! 2. [`LegReceiver::on_tick`] when [`LegReceiver::next_deadline`] has come (sooner or more often does no harm), but
+//!    only after all datagrams that came before that instant: a tick says that nothing came.
+//! 3. [`LegReceiver::take_events`] after either.
+//! 4. [`LegReceiver::finish`] at the end, which closes the ring.
+//!
+//! A sample's place is a function of its RTP timestamp alone. What happens to a packet is decided in three steps:
+//! `route` tells whose it is, `anchor` fixes the timeline of a source when enough of it is known, `place` puts the
+//! audio into the ring and names what is missing.
+
+mod anchor;
+mod place;
+mod report;
+mod route;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::CallClock;
+use super::codec::Codec;
+use super::counter::ExtendedSequence;
+use super::dtmf::{Press, TelephoneEvents};
+use super::gap::Gaps;
+use super::hold::Hold;
+use super::report::{LegEvent, LegStats, Segment};
+use super::ring::{Ring, RingWriter, ring};
+use super::rtp::{RtpError, RtpPacket};
+use super::skew::Skew;
+use super::slot::SlotState;
+use super::source::Source;
+use super::statistics::Jitter;
+use super::time::MediaInstant;
+use super::timeline::Timeline;
+
+/// Slots in front of a leg's first packet: room for packets older than that, one second.
+pub const PREROLL_SLOTS: u64 = 100;
+/// Time alone moves a ring's head no nearer to the present than this, so that packets in time find it behind them. Also
+/// the silence after which a leg counts as interrupted at its end.
+pub const STALL_MARGIN: Duration = Duration::from_millis(200);
+/// Payload types of comfort noise: RFC 3389's, and the one before it, which Asterisk knows too.
+const COMFORT_NOISE: [u8; 2] = [13, 19];
+/// Events kept for a driver that does not take them; then the oldest go.
+const EVENTS: usize = 64;
+
+/// How a leg is received.
+#[derive(Clone, Debug)]
+pub struct LegConfig {
+    /// Format of the audio. Its sample rate must be the clock's.
+    pub codec: Codec,
+    /// Payload type of the audio, 0 to 127.
+    pub payload_type: u8,
+    /// Payload type of telephone events (RFC 4733), if there are any; Asterisk's is 101.
+    pub telephone_event: Option<u8>,
+    /// The call's clock.
+    pub clock: Arc<CallClock>,
+    /// Slots of 10 ms that the ring keeps, rounded up to a power of two; more than `repair_window` by a second or more.
+    pub ring_slots: usize,
+    /// How far behind the head live readers stay; reordering within it leaves no trace.
+    pub live_lag: Duration,
+    /// How far behind the head late packets still mend the audio: where the recorder reads.
+    pub repair_window: Duration,
+    /// Time without packets after which the leg is stalled.
+    pub stall_after: Duration,
+    /// The first packets of a source are kept back this long to find the least delayed one, which sets the anchor.
+    pub anchor_window: Duration,
+    /// The segment to go on with, if the call was being received before a restart.
+    pub resume: Option<Segment>,
+}
+
+impl LegConfig {
+    /// The defaults for audio in `codec` on a call's `clock`.
+    pub fn new(codec: Codec, clock: Arc<CallClock>) -> Self {
+        Self {
+            codec,
+            payload_type: codec.payload_type(),
+            telephone_event: Some(101),
+            clock,
+            ring_slots: 1_000,
+            live_lag: Duration::from_millis(60),
+            repair_window: Duration::from_secs(2),
+            stall_after: Duration::from_secs(2),
+            anchor_window: Duration::from_millis(200),
+            resume: None,
+        }
+    }
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PacketOutcome {
+    /// A comfort-noise packet in its place.
+    ComfortNoise,
+    /// A copy of a packet that came before; dropped.
+    Duplicate,
+    /// Kept back until its source or its place is certain.
+    Held,
+    /// Dropped, and why.
+    Invalid(PacketError),
+    /// Received audio stands in all of its place already; dropped.
+    Overlapped,
+    /// In the ring.
+    Placed,
+    /// In the ring, in a place that live readers have passed.
+    Repaired,
+    /// A telephone event.
+    TelephoneEvent,
+    /// Dropped: every reader has passed its place.
+    TooLate,
+}
+
+/// Why a datagram was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PacketError {
+    /// Its length is not that of a whole number of samples, or of an event.
+    #[error("payload of {actual} bytes is impossible for payload type {payload_type}")]
+    PayloadLength {
+        /// Payload type, 0 to 127.
+        payload_type: u8,
+        /// Bytes of payload.
+        actual: usize,
+    },
+    /// Not a payload type of this leg.
+    #[error("payload type {actual}, expected {expected}")]
+    PayloadType {
+        /// The leg's payload type.
+        expected: u8,
+        /// The packet's.
+        actual: u8,
+    },
+    /// Not RTP.
+    #[error(transparent)]
+    Rtp(#[from] RtpError),
+    /// Its timestamp fits neither the stream nor the time of its arrival.
+    #[error("ssrc {ssrc:08x} seq {sequence}: timestamp {timestamp} is far from everything around it")]
+    Timestamp {
+        /// Synchronisation source.
+        ssrc: u32,
+        /// Sequence number.
+        sequence: u16,
+        /// RTP timestamp.
+        timestamp: u32,
+    },
+}
+
+/// What a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// So many samples.
+    Audio(usize),
+    ComfortNoise,
+    Event,
+}
+
+/// An accepted source and the map of its timestamps.
+#[derive(Debug)]
+struct Stream {
+    source: Source,
+    timeline: Timeline,
+}
+
+/// What was before the current stream, kept for stragglers.
+#[derive(Debug)]
+struct Previous {
+    /// `None` if only the timeline changed and the source went on.
+    source: Option<Source>,
+    timeline: Timeline,
+    until: MediaInstant,
+}
+
+/// Sequence numbers that were left out since the last packet of media: they fell into what precedes the next one.
+#[derive(Clone, Copy, Debug)]
+struct Missed {
+    first: ExtendedSequence,
+    after: ExtendedSequence,
+    missing: u64,
+}
+
+/// Plain counts.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    received: u64,
+    late: u64,
+    too_late: u64,
+    duplicate: u64,
+    repaired: u64,
+    invalid: u64,
+    /// Of sources that are gone for good.
+    expected: u64,
+    arrived: u64,
+}
+
+/// The receiving end of one leg.
+#[derive(Debug)]
+pub struct LegReceiver {
+    config: LegConfig,
+    writer: RingWriter,
+    /// Call sample of ring sample 0, once there is an anchor.
+    base: Option<i64>,
+    active: Option<Stream>,
+    previous: Option<Previous>,
+    pending: Option<route::Pending>,
+    hold: Hold,
+    /// Ring sample behind the newest packet of media.
+    tail: u64,
+    /// What the sender's silence is at present: silence, or comfort noise.
+    fill: SlotState,
+    missed: Option<Missed>,
+    gaps: Gaps,
+    events_dtmf: TelephoneEvents,
+    last_arrival: Option<MediaInstant>,
+    stalled: bool,
+    jitter: Jitter,
+    skew: Skew,
+    /// The last rate told on a timeline that is over.
+    ppm_before: Option<f64>,
+    tally: Tally,
+    ssrcs: Vec<u32>,
+    segments: Vec<Segment>,
+    events: VecDeque<LegEvent>,
+}
+
+impl LegReceiver {
+    /// A receiver, and the ring that it writes. Nothing is allocated a packet from here on.
+    pub fn new(config: LegConfig) -> (Self, Arc<Ring>) {
+        let rate = config.codec.sample_rate();
+        debug_assert_eq!(rate, config.clock.rate(), "a leg's codec has the rate of the call");
+        let (mut writer, shared) = ring(rate, config.ring_slots);
+        writer.set_lags(rate.samples_in(config.live_lag), rate.samples_in(config.repair_window));
+        let receiver = Self {
+            writer,
+            base: None,
+            active: None,
+            previous: None,
+            pending: None,
+            hold: Hold::new(),
+            tail: 0,
+            fill: SlotState::Silence,
+            missed: None,
+            gaps: Gaps::new(),
+            events_dtmf: TelephoneEvents::default(),
+            last_arrival: None,
+            stalled: false,
+            jitter: Jitter::default(),
+            skew: Skew::default(),
+            ppm_before: None,
+            tally: Tally::default(),
+            ssrcs: config.resume.iter().map(|segment| segment.ssrc).collect(),
+            segments: config.resume.iter().cloned().collect(),
+            events: VecDeque::with_capacity(EVENTS),
+            config,
+        };
+        (receiver, shared)
+    }
+
+    /// A datagram came in at `arrival`.
+    pub fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> PacketOutcome {
+        self.on_tick(arrival);
+        let (packet, kind) = match self.classify(datagram) {
+            Ok(classified) => classified,
+            Err(error) => {
+                self.tally.invalid += 1;
+                self.note_invalid(datagram);
+                return PacketOutcome::Invalid(error);
+            }
+        };
+        self.heard(arrival);
+        if kind == Kind::Event {
+            let events = &mut self.events;
+            self.events_dtmf.on_packet(
+                packet.ssrc(),
+                packet.timestamp(),
+                packet.payload(),
+                arrival,
+                |press| push(events, dtmf(press)),
+            );
+        }
+        let outcome = self.dispatch(&packet, kind, arrival);
+        self.announce_gaps();
+        outcome
+    }
+
+    /// It is `now`, and every datagram that came before has been handed in.
+    pub fn on_tick(&mut self, now: MediaInstant) {
+        self.settle_if_due(now);
+        let events = &mut self.events;
+        self.events_dtmf.on_deadline(now, |press| push(events, dtmf(press)));
+        if self.previous.as_ref().is_some_and(|previous| previous.until <= now) {
+            self.retire_previous();
+        }
+        if self.stall_deadline().is_some_and(|due| due <= now) {
+            self.stalled = true;
+            self.emit(LegEvent::Stalled);
+        }
+        self.advance_head(now);
+        self.announce_gaps();
+    }
+
+    /// When [`LegReceiver::on_tick`] is due next, if ever.
+    pub fn next_deadline(&self) -> Option<MediaInstant> {
+        let deadlines = [
+            self.settle_deadline(),
+            self.events_dtmf.deadline(),
+            self.previous.as_ref().map(|previous| previous.until),
+            self.stall_deadline(),
+            self.head_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// What happened since the last call. At most 64 events are kept.
+    pub fn take_events(&mut self) -> impl Iterator<Item = LegEvent> + '_ {
+        self.events.drain(..)
+    }
+
+    /// Bring everything to its end as of `end`: packets kept back are placed, a press is ended, and a leg without packets
+    /// for the last 200 ms or more is padded up to `end`. The ring stays open; events can still be taken.
+    pub fn flush(&mut self, end: MediaInstant) {
+        self.settle_at_end(end);
+        let events = &mut self.events;
+        self.events_dtmf.end(|press| push(events, dtmf(press)));
+        if let (Some(base), Some(last)) = (self.base, self.last_arrival)
+            && end.saturating_since(last) > STALL_MARGIN
+            && let Ok(to) = u64::try_from(self.config.clock.sample_at(end) - base)
+        {
+            self.writer.advance(to, self.fill);
+        }
+        self.announce_gaps_before(u64::MAX);
+    }
+
+    /// [`LegReceiver::flush`], and close the ring.
+    pub fn finish(mut self, end: MediaInstant) -> LegStats {
+        self.flush(end);
+        self.stats()
+    }
+
+    fn classify<'a>(&self, datagram: &'a [u8]) -> Result<(RtpPacket<'a>, Kind), PacketError> {
+        let packet = RtpPacket::parse(datagram)?;
+        let payload_type = packet.payload_type();
+        let actual = packet.payload().len();
+        let kind = if payload_type == self.config.payload_type {
+            self.config.codec.samples_in(actual).map(Kind::Audio)
+        } else if COMFORT_NOISE.contains(&payload_type) {
+            Some(Kind::ComfortNoise)
+        } else if Some(payload_type) == self.config.telephone_event {
+            TelephoneEvents::is_plausible(actual).then_some(Kind::Event)
+        } else {
+            let expected = self.config.payload_type;
+            return Err(PacketError::PayloadType { expected, actual: payload_type });
+        };
+        Ok((packet, kind.ok_or(PacketError::PayloadLength { payload_type, actual })?))
+    }
+
+    fn heard(&mut self, arrival: MediaInstant) {
+        let last = self.last_arrival.replace(self.last_arrival.map_or(arrival, |last| last.max(arrival)));
+        if self.stalled {
+            self.stalled = false;
+            let silent = last.map_or(Duration::ZERO, |last| arrival.saturating_since(last));
+            self.emit(LegEvent::Resumed { silent_ms: silent.as_millis() as u64 });
+        }
+    }
+
+    fn stall_deadline(&self) -> Option<MediaInstant> {
+        self.last_arrival.filter(|_| !self.stalled).map(|last| last + self.config.stall_after)
+    }
+
+    fn emit(&mut self, event: LegEvent) {
+        push(&mut self.events, event);
+    }
+}
+
+fn push(events: &mut VecDeque<LegEvent>, event: LegEvent) {
+    if events.len() == EVENTS {
+        events.pop_front();
+    }
+    events.push_back(event);
+}
+
+fn dtmf(press: Press) -> LegEvent {
+    LegEvent::Dtmf { digit: press.digit, duration_ms: press.duration_ms }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! Into the ring: every accepted packet at its place, and a name for what is missing.
+
+use super::super::counter::ExtendedSequence;
+use super::super::gap::Gap;
+use super::super::report::LegEvent;
+use super::super::ring::Placed;
+use super::super::rtp::RtpPacket;
+use super::super::slot::SlotState;
+use super::super::source::Arrival;
+use super::super::time::MediaInstant;
+use super::{Kind, LegReceiver, Missed, PacketOutcome, STALL_MARGIN};
+
+/// A hole of up to this many times the lost packets' length is all theirs: packets may have grown (20 ms to 80 ms). A longer
+/// one is silence, and they were its last part.
+const MAX_GROWTH: u64 = 4;
+
+impl LegReceiver {
+    /// Take a packet of the current source.
+    pub(super) fn accept(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        kind: Kind,
+        arrival: MediaInstant,
+    ) -> PacketOutcome {
+        let Some(stream) = &mut self.active else { return self.implausible(packet) };
+        let (sequence, missed) = match stream.source.check(packet.sequence()) {
+            Arrival::InOrder { sequence, missed } => (sequence, Some(missed)),
+            Arrival::Late { sequence } => (sequence, None),
+            Arrival::Jump { sequence } => match stream.source.missed_before(sequence) {
+                Some(missed) => (sequence, Some(missed)),
+                None => return self.implausible(packet),
+            },
+            Arrival::Duplicate => {
+                self.tally.duplicate += 1;
+                return PacketOutcome::Duplicate;
+            }
+        };
+        stream.source.record(sequence);
+        if let Some(missed) = missed {
+            self.note_missed(sequence, missed);
+        }
+        let outcome = match kind {
+            Kind::Audio(len) => self.place_audio(packet, len, arrival, missed.is_some()),
+            Kind::ComfortNoise => self.place_noise(packet, arrival, missed.is_some()),
+            Kind::Event => PacketOutcome::TelephoneEvent,
+        };
+        if missed.is_none() {
+            self.note_late(sequence);
+        }
+        if !matches!(outcome, PacketOutcome::Invalid(_)) {
+            self.tally.received += 1;
+        }
+        outcome
+    }
+
+    /// Take a packet of the source before the current one.
+    pub(super) fn accept_straggler(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        kind: Kind,
+        arrival: MediaInstant,
+    ) -> PacketOutcome {
+        let Some(source) = self.previous.as_mut().and_then(|previous| previous.source.as_mut()) else {
+            return self.implausible(packet);
+        };
+        match source.check(packet.sequence()) {
+            Arrival::InOrder { sequence, .. } | Arrival::Late { sequence } => source.record(sequence),
+            Arrival::Duplicate | Arrival::Jump { .. } => {
+                self.tally.duplicate += 1;
+                return PacketOutcome::Duplicate;
+            }
+        }
+        self.tally.received += 1;
+        match kind {
+            Kind::Audio(len) => self.place_audio(packet, len, arrival, false),
+            Kind::ComfortNoise => PacketOutcome::ComfortNoise,
+            Kind::Event => PacketOutcome::TelephoneEvent,
+        }
+    }
+
+    /// A datagram that is of no use may still account for a sequence number of the current source.
+    pub(super) fn note_invalid(&mut self, datagram: &[u8]) {
+        let (Ok(packet), Some(stream)) = (RtpPacket::parse(datagram), &mut self.active) else { return };
+        if packet.ssrc() != stream.source.ssrc() {
+            return;
+        }
+        match stream.source.check(packet.sequence()) {
+            Arrival::InOrder { sequence, missed } => {
+                stream.source.record(sequence);
+                self.note_missed(sequence, missed);
+            }
+            Arrival::Late { sequence } => {
+                stream.source.record(sequence);
+                self.note_late(sequence);
+            }
+            Arrival::Duplicate | Arrival::Jump { .. } => {}
+        }
+    }
+
+    fn place_audio(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        len: usize,
+        arrival: MediaInstant,
+        in_order: bool,
+    ) -> PacketOutcome {
+        let (Some((extended, sample)), Some(base)) = (self.locate(packet.timestamp(), arrival), self.base)
+        else {
+            return self.implausible(packet);
+        };
+        let Ok(at) = u64::try_from(sample - base) else {
+            return self.count(Placed { too_late: len, ..Placed::default() });
+        };
+        let missing = if in_order {
+            if let Some(stream) = &mut self.active {
+                stream.timeline.advance(extended);
+            }
+            self.close_gap(at, len as u64)
+        } else {
+            self.fill
+        };
+        let (codec, payload) = (self.config.codec, packet.payload());
+        let placed = self.writer.place(at, len, |i| codec.decode(payload, i), missing);
+        if in_order {
+            self.fill = SlotState::Silence;
+        }
+        self.tail = self.tail.max(at + len as u64);
+        self.count(placed)
+    }
+
+    fn count(&mut self, placed: Placed) -> PacketOutcome {
+        if placed.repaired > 0 {
+            self.tally.late += 1;
+            self.tally.repaired += 1;
+            PacketOutcome::Repaired
+        } else if placed.written > 0 {
+            PacketOutcome::Placed
+        } else if placed.too_late > 0 {
+            self.tally.late += 1;
+            self.tally.too_late += 1;
+            PacketOutcome::TooLate
+        } else {
+            PacketOutcome::Overlapped
+        }
+    }
+
+    /// Comfort noise (RFC 3389) lasts until the next packet; its level is not rendered.
+    fn place_noise(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        arrival: MediaInstant,
+        in_order: bool,
+    ) -> PacketOutcome {
+        let (Some((extended, sample)), Some(base)) = (self.locate(packet.timestamp(), arrival), self.base)
+        else {
+            return self.implausible(packet);
+        };
+        let (true, Ok(at)) = (in_order, u64::try_from(sample - base)) else {
+            return PacketOutcome::ComfortNoise;
+        };
+        if let Some(stream) = &mut self.active {
+            stream.timeline.advance(extended);
+        }
+        let missing = self.close_gap(at, self.config.clock.rate().slot_samples() as u64 * 2);
+        self.writer.advance(at, missing);
+        self.writer.relabel(at, self.writer.head(), SlotState::ComfortNoise);
+        self.fill = SlotState::ComfortNoise;
+        self.tail = self.tail.max(at);
+        self.jitter.interrupt();
+        PacketOutcome::ComfortNoise
+    }
+
+    /// A packet of `len` samples begins at ring sample `at`. Name what lies between it and the newest one before, and return
+    /// the name for the part that the ring's head has not passed.
+    fn close_gap(&mut self, at: u64, len: u64) -> SlotState {
+        let missed = self.missed.take().filter(|missed| missed.missing > 0);
+        if at <= self.tail {
+            return self.fill;
+        }
+        let hole = at - self.tail;
+        let Some(Missed { first, after, missing }) = missed else {
+            self.jitter.interrupt();
+            self.open_gap(self.tail, at, self.fill, None);
+            return self.fill;
+        };
+        let lost = missing * len;
+        let start = if hole <= MAX_GROWTH * lost { self.tail } else { at - lost };
+        if start > self.tail {
+            self.jitter.interrupt();
+            self.open_gap(self.tail, start, self.fill, None);
+            self.writer.advance(start, self.fill);
+        }
+        self.writer.relabel(start, at.min(self.writer.head()), SlotState::Lost);
+        self.open_gap(start, at, SlotState::Lost, Some(Missed { first, after, missing }));
+        SlotState::Lost
+    }
+
+    fn open_gap(&mut self, start: u64, end: u64, kind: SlotState, missed: Option<Missed>) {
+        // The start of the leg is no gap, and comfort noise nothing missing.
+        if kind == SlotState::ComfortNoise {
+            return;
+        }
+        let none = ExtendedSequence::first(super::super::counter::SequenceNumber(0));
+        let (first, after, missing) =
+            missed.map_or((none, none, 0), |missed| (missed.first, missed.after, missed.missing));
+        let gap = Gap { start, end, kind, first, after, missing, announced: false };
+        if let Some(oldest) = self.gaps.watch(gap) {
+            self.announce(oldest);
+        }
+    }
+
+    fn note_missed(&mut self, sequence: ExtendedSequence, missed: u64) {
+        let first = sequence.plus(-(missed as i64));
+        let missed = match self.missed {
+            Some(before) => Missed { after: sequence, missing: before.missing + missed, ..before },
+            None => Missed { first, after: sequence, missing: missed },
+        };
+        self.missed = Some(missed);
+    }
+
+    /// `sequence` came after higher ones: it is missing no more.
+    fn note_late(&mut self, sequence: ExtendedSequence) {
+        if let Some(missed) = &mut self.missed
+            && (missed.first..missed.after).contains(&sequence)
+        {
+            missed.missing = missed.missing.saturating_sub(1);
+        } else if let Some(gap) = self.gaps.arrived(sequence) {
+            self.writer.relabel(gap.start, gap.end, SlotState::Silence);
+        }
+    }
+
+    /// Where time alone has moved the head to by `now`.
+    fn head_by_time(&self, now: MediaInstant) -> Option<u64> {
+        let rate = self.config.clock.rate();
+        let behind = rate.samples_in_nanos(self.skew.nanos().max(0));
+        let sample = self.config.clock.sample_at(now - STALL_MARGIN) - behind;
+        let slot = rate.slot_samples() as u64;
+        u64::try_from(sample - self.base?).ok().map(|at| at / slot * slot)
+    }
+
+    pub(super) fn advance_head(&mut self, now: MediaInstant) {
+        if let Some(head) = self.head_by_time(now) {
+            self.writer.advance(head, self.fill);
+        }
+    }
+
+    pub(super) fn head_deadline(&self) -> Option<MediaInstant> {
+        let slot = self.config.clock.rate().slot_samples() as u64;
+        let next = self.base?.saturating_add_unsigned((self.writer.head() / slot + 1) * slot);
+        let behind = std::time::Duration::from_nanos(self.skew.nanos().max(0) as u64);
+        Some(self.config.clock.instant_of(next) + STALL_MARGIN + behind)
+    }
+
+    pub(super) fn announce_gaps(&mut self) {
+        let rate = self.config.clock.rate();
+        self.announce_gaps_before(self.writer.head().saturating_sub(rate.samples_in(self.config.live_lag)));
+        let repair = rate.samples_in(self.config.repair_window);
+        self.gaps.forget(self.writer.head().saturating_sub(repair));
+    }
+
+    pub(super) fn announce_gaps_before(&mut self, live: u64) {
+        while let Some(gap) = self.gaps.next_passed(live) {
+            self.announce(gap);
+        }
+    }
+
+    fn announce(&mut self, gap: Gap) {
+        let samples = self.writer.missing_in(gap.start, gap.end);
+        if let (Some(base), true) = (self.base, samples > 0) {
+            let start = base.saturating_add_unsigned(gap.start);
+            self.emit(LegEvent::Gap { start, samples, kind: gap.kind });
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What a leg's receiver tells when asked.
+
+use super::super::report::LegStats;
+use super::super::statistics::listening_mos;
+use super::LegReceiver;
+
+impl LegReceiver {
+    /// Counters and estimates so far.
+    pub fn stats(&self) -> LegStats {
+        let tally = &self.tally;
+        let active = self.active.as_ref().map(|stream| &stream.source);
+        let previous = self.previous.as_ref().and_then(|previous| previous.source.as_ref());
+        let (mut expected, mut arrived) = (tally.expected, tally.arrived);
+        for source in [active, previous].into_iter().flatten() {
+            expected += source.expected();
+            arrived += source.arrived();
+        }
+        let lost = expected.saturating_sub(arrived);
+        let loss = if expected == 0 { 0.0 } else { (lost + tally.too_late) as f64 / expected as f64 };
+        LegStats {
+            codec: self.config.codec.name().to_owned(),
+            ssrcs: self.ssrcs.clone(),
+            packets_expected: expected,
+            packets_received: tally.received,
+            packets_lost: lost,
+            packets_late: tally.late,
+            packets_duplicate: tally.duplicate,
+            packets_repaired: tally.repaired,
+            packets_invalid: tally.invalid,
+            jitter_ms: self.jitter.millis(),
+            mos: listening_mos(loss),
+            clock_ppm: self.skew.ppm().or(self.ppm_before),
+            segments: self.segments.clone(),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Whose packet is it? Acceptance of sources (RFC 3550 A.1) and detection of timestamps that jump.
+//!
+//! Nothing is dropped for being the first of its kind: a packet of a new source, or with a timestamp that does not fit,
+//! is held until the ones after it tell what it was.
+
+use std::time::Duration;
+
+use super::super::counter::{ExtendedTimestamp, RtpTimestamp, SequenceNumber, Ssrc};
+use super::super::rtp::RtpPacket;
+use super::super::source::{Arrival, MAX_MISORDER, MIN_SEQUENTIAL};
+use super::super::time::MediaInstant;
+use super::super::timeline::Timeline;
+use super::{Kind, LegReceiver, PacketError, PacketOutcome};
+
+/// Timestamps and arrival times may disagree by so much before the timestamps are taken to have jumped. As in
+/// GStreamer's rtpjitterbuffer.
+pub(super) const MAX_DISAGREEMENT: Duration = Duration::from_secs(1);
+/// A single packet may be later than its place by so much, and still be believed to be late.
+const MAX_LATENESS: Duration = Duration::from_secs(30);
+/// A source that shows no second packet within this time was a stray packet.
+const PROBATION: Duration = Duration::from_secs(2);
+
+/// Packets are being held, and this is why.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub since: MediaInstant,
+    pub question: Question,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Question {
+    /// Is this a new source (or the old one begun anew), and where is its anchor?
+    NewSource { ssrc: Ssrc, highest: SequenceNumber, in_sequence: u32 },
+    /// Did the current source's timestamps jump, or did the network stop for a while?
+    Jump { highest: SequenceNumber },
+}
+
+enum Route {
+    Current,
+    Straggler,
+    NewSource,
+    Jump,
+}
+
+impl LegReceiver {
+    pub(super) fn dispatch(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        kind: Kind,
+        arrival: MediaInstant,
+    ) -> PacketOutcome {
+        match self.route(packet, kind, arrival) {
+            Route::Current => {
+                if self.is_answered_by(packet, kind) {
+                    self.pending = None;
+                    self.release();
+                }
+                let outcome = self.accept(packet, kind, arrival);
+                if kind != Kind::Event
+                    && !matches!(outcome, PacketOutcome::Duplicate | PacketOutcome::Invalid(_))
+                {
+                    self.measure(packet.timestamp(), arrival);
+                }
+                outcome
+            }
+            Route::Straggler => self.accept_straggler(packet, kind, arrival),
+            Route::NewSource => self.hold_new_source(packet, kind, arrival),
+            Route::Jump => self.hold_jump(packet, kind, arrival),
+        }
+    }
+
+    fn route(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> Route {
+        let Some(stream) = &self.active else { return Route::NewSource };
+        let ssrc = packet.ssrc();
+        if stream.source.ssrc() == ssrc {
+            let jumping = matches!(self.pending, Some(Pending { question: Question::Jump { .. }, .. }));
+            let (_, sample) = stream.timeline.locate(packet.timestamp());
+            let fits = self.fits(&stream.timeline, sample, arrival);
+            match stream.source.check(packet.sequence()) {
+                Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
+                Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
+                Arrival::InOrder { .. } => return Route::Jump,
+                Arrival::Late { .. } | Arrival::Duplicate
+                    if kind == Kind::Event || self.locate(packet.timestamp(), arrival).is_some() =>
+                {
+                    return Route::Current;
+                }
+                Arrival::Jump { sequence } if fits => {
+                    let missed = stream.source.missed_before(sequence);
+                    if missed.is_some_and(|missed| self.is_outage(missed, sample, kind)) {
+                        return Route::Current;
+                    }
+                }
+                _ => {}
+            }
+        }
+        let previous = self.previous.as_ref().and_then(|previous| previous.source.as_ref());
+        match previous {
+            Some(source)
+                if source.ssrc() == ssrc
+                    && !matches!(source.check(packet.sequence()), Arrival::Jump { .. })
+                    && self.locate(packet.timestamp(), arrival).is_some() =>
+            {
+                Route::Straggler
+            }
+            _ => Route::NewSource,
+        }
+    }
+
+    /// Where `timestamp` lies by the current timeline or, failing that, by the one before; `None` if neither makes it a
+    /// packet of about now.
+    pub(super) fn locate(
+        &self,
+        timestamp: RtpTimestamp,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        let current = self.active.as_ref().map(|stream| &stream.timeline);
+        let before = self.previous.as_ref().map(|previous| &previous.timeline);
+        [current, before].into_iter().flatten().find_map(|timeline| {
+            let located = timeline.locate(timestamp);
+            let off = self.disagreement(timeline, located.1, arrival);
+            (-nanos(MAX_DISAGREEMENT)..=nanos(MAX_LATENESS)).contains(&off).then_some(located)
+        })
+    }
+
+    /// Whether a packet in sequence may have call sample `sample` for its place.
+    pub(super) fn fits(&self, timeline: &Timeline, sample: i64, arrival: MediaInstant) -> bool {
+        // Later than the repair window would be too late for ever, packet after packet.
+        let latest = MAX_DISAGREEMENT.min(self.config.repair_window);
+        let off = self.disagreement(timeline, sample, arrival);
+        (-nanos(MAX_DISAGREEMENT)..=nanos(latest)).contains(&off)
+    }
+
+    /// Nanoseconds by which a packet is later than its place, less what the clocks have drifted apart.
+    fn disagreement(&self, timeline: &Timeline, sample: i64, arrival: MediaInstant) -> i64 {
+        timeline.lag_nanos(sample, arrival, &self.config.clock) - self.skew.nanos()
+    }
+
+    /// Whether a step of `missed` sequence numbers, too large for RFC 3550, is the loss of as much time.
+    fn is_outage(&self, missed: u64, sample: i64, kind: Kind) -> bool {
+        let (Some(base), Kind::Audio(len)) = (self.base, kind) else { return false };
+        let silent = (sample - base).saturating_sub_unsigned(self.tail);
+        u64::try_from(silent).is_ok_and(|silent| {
+            let lost = missed * len as u64;
+            (lost / 4..=lost * 4).contains(&silent)
+        })
+    }
+
+    /// The network had stopped, and this packet is newer than those held and fits again.
+    fn is_answered_by(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let Some(Pending { question: Question::Jump { highest }, .. }) = self.pending else { return false };
+        kind != Kind::Event && packet.sequence().since(highest) > 0
+    }
+
+    fn hold_new_source(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        kind: Kind,
+        arrival: MediaInstant,
+    ) -> PacketOutcome {
+        let (ssrc, number) = (packet.ssrc(), packet.sequence());
+        let boundary = self.jumps_from_held(packet, kind);
+        let begun = Question::NewSource { ssrc, highest: number, in_sequence: 1 };
+        match &mut self.pending {
+            None => self.pending = Some(Pending { since: arrival, question: begun }),
+            Some(Pending { question: Question::NewSource { ssrc: of, highest, in_sequence }, .. })
+                if *of == ssrc && i64::from(number.since(*highest)).abs() < MAX_MISORDER && !boundary =>
+            {
+                let step = number.since(*highest);
+                if step == 1 {
+                    *in_sequence += 1;
+                }
+                if step > 0 {
+                    *highest = number;
+                }
+            }
+            Some(_) => {
+                self.settle_or_discard(arrival);
+                return self.dispatch(packet, kind, arrival);
+            }
+        }
+        let outcome = self.hold_packet(packet, kind, arrival);
+        // A second packet in sequence may come when the window is over already.
+        self.settle_if_due(arrival);
+        outcome
+    }
+
+    fn hold_jump(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
+        let number = packet.sequence();
+        match &mut self.pending {
+            None => {
+                self.pending = Some(Pending { since: arrival, question: Question::Jump { highest: number } })
+            }
+            Some(Pending { question: Question::Jump { highest }, .. }) => {
+                if number.since(*highest) > 0 {
+                    *highest = number;
+                }
+            }
+            Some(Pending { question: Question::NewSource { .. }, .. }) => {
+                if self.is_confirmed() {
+                    return self.implausible(packet);
+                }
+                self.settle_or_discard(arrival);
+                return self.dispatch(packet, kind, arrival);
+            }
+        }
+        self.hold_packet(packet, kind, arrival)
+    }
+
+    fn hold_packet(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
+        let (number, timestamp) = (packet.sequence(), packet.timestamp());
+        let held = self.hold.packets();
+        if held.iter().any(|held| held.sequence == number && held.timestamp == timestamp) {
+            self.tally.duplicate += 1;
+            return PacketOutcome::Duplicate;
+        }
+        if !self.hold.push(arrival, number, timestamp, kind != Kind::Event, packet.datagram()) {
+            self.settle_or_discard(arrival);
+            return self.dispatch(packet, kind, arrival);
+        }
+        PacketOutcome::Held
+    }
+
+    /// Whether the timestamp of `packet` is far from that of the packet held before it, while its sequence number follows.
+    fn jumps_from_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let last = self.hold.packets().last().filter(|last| last.is_media && kind != Kind::Event);
+        last.is_some_and(|last| {
+            let ticks = packet.timestamp().since(last.timestamp).unsigned_abs();
+            packet.sequence().since(last.sequence) == 1 && ticks > self.config.codec.rtp_clock_rate()
+        })
+    }
+
+    /// Whether what is held is to be believed: a source in sequence, or the only one there is.
+    pub(super) fn is_confirmed(&self) -> bool {
+        match self.pending {
+            Some(Pending { question: Question::NewSource { in_sequence, .. }, .. }) => {
+                in_sequence >= MIN_SEQUENTIAL || self.active.is_none()
+            }
+            Some(Pending { question: Question::Jump { .. }, .. }) => true,
+            None => false,
+        }
+    }
+
+    /// A packet came of another source than the one held: decide about that one now.
+    fn settle_or_discard(&mut self, now: MediaInstant) {
+        let in_sequence = match self.pending {
+            Some(Pending { question: Question::NewSource { in_sequence, .. }, .. }) => in_sequence,
+            _ => MIN_SEQUENTIAL,
+        };
+        if in_sequence >= MIN_SEQUENTIAL {
+            self.settle(now);
+        } else {
+            self.discard_held();
+        }
+    }
+
+    pub(super) fn discard_held(&mut self) {
+        self.pending = None;
+        self.tally.invalid += self.hold.packets().len() as u64;
+        self.hold.clear();
+    }
+
+    pub(super) fn settle_deadline(&self) -> Option<MediaInstant> {
+        let pending = self.pending.as_ref()?;
+        let wait = if self.is_confirmed() { self.config.anchor_window } else { PROBATION };
+        Some(pending.since + wait)
+    }
+
+    pub(super) fn settle_if_due(&mut self, now: MediaInstant) {
+        if self.settle_deadline().is_some_and(|due| due <= now) {
+            if self.is_confirmed() {
+                self.settle(now);
+            } else {
+                self.discard_held();
+            }
+        }
+    }
+
+    pub(super) fn settle_at_end(&mut self, end: MediaInstant) {
+        if self.is_confirmed() {
+            self.settle(end);
+        } else {
+            self.discard_held();
+        }
+    }
+
+    pub(super) fn implausible(&mut self, packet: &RtpPacket<'_>) -> PacketOutcome {
+        self.tally.invalid += 1;
+        PacketOutcome::Invalid(PacketError::Timestamp {
+            ssrc: packet.ssrc().0,
+            sequence: packet.sequence().0,
+            timestamp: packet.timestamp().0,
+        })
+    }
+}
+
+pub(super) const fn nanos(d: Duration) -> i64 {
+    d.as_nanos() as i64
+}

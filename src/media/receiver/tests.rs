@@ -1,0 +1,233 @@
+use super::*;
+use crate::media::ring::SlotRead;
+use crate::media::time::SampleRate;
+
+struct Leg {
+    receiver: LegReceiver,
+    ring: Arc<Ring>,
+    clock: Arc<CallClock>,
+}
+
+fn at(ms: u64) -> MediaInstant {
+    MediaInstant::from_nanos(1_000_000_000 + ms * 1_000_000)
+}
+
+impl Leg {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(adjust: impl FnOnce(&mut LegConfig)) -> Self {
+        let clock = Arc::new(CallClock::new(at(0), SampleRate::NARROWBAND, 1));
+        let mut config = LegConfig::new(Codec::Slin, clock.clone());
+        adjust(&mut config);
+        let (receiver, ring) = LegReceiver::new(config);
+        Self { receiver, ring, clock }
+    }
+
+    fn send(&mut self, ms: u64, sequence: u16, timestamp: u32, ssrc: u32) -> PacketOutcome {
+        self.receiver.on_packet(at(ms), &packet(10, sequence, timestamp, ssrc, &audio(timestamp)))
+    }
+
+    /// Twenty milliseconds a packet, from packet `n` on.
+    fn stream(&mut self, packets: std::ops::Range<u64>) {
+        for n in packets {
+            self.send(20 * n, n as u16, 160 * n as u32, 1);
+        }
+    }
+
+    fn states(&self) -> Vec<SlotState> {
+        let mut reader = self.ring.reader();
+        let mut states = Vec::new();
+        let mut pcm = [0; 80];
+        while let SlotRead::Ready { state, .. } = reader.read_slot(0, &mut pcm) {
+            states.push(state);
+        }
+        states
+    }
+}
+
+fn audio(timestamp: u32) -> Vec<u8> {
+    (0..160).flat_map(|i| ((timestamp + i) as i16).to_be_bytes()).collect()
+}
+
+fn packet(payload_type: u8, sequence: u16, timestamp: u32, ssrc: u32, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x80, payload_type];
+    bytes.extend(sequence.to_be_bytes());
+    bytes.extend(timestamp.to_be_bytes());
+    bytes.extend(ssrc.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+#[test]
+fn the_first_packet_lies_a_second_into_the_ring_and_proposes_the_origin() {
+    let mut leg = Leg::new();
+    leg.stream(5..20);
+    assert_eq!(leg.ring.base(), 800 - 8_000);
+    assert_eq!(leg.clock.origin(at(400)), Some(800));
+    assert_eq!(leg.ring.head(), 8_000 + 15 * 160);
+    assert!(leg.states()[100..].iter().all(|&state| state == SlotState::Received));
+}
+
+#[test]
+fn nothing_is_placed_before_the_anchor_window_is_over() {
+    let mut leg = Leg::new();
+    assert_eq!(leg.send(0, 0, 0, 1), PacketOutcome::Held);
+    assert_eq!(leg.receiver.next_deadline(), Some(at(200)));
+    leg.receiver.on_tick(at(199));
+    assert_eq!(leg.ring.head(), 0);
+    leg.receiver.on_tick(at(200));
+    assert_eq!(leg.ring.head(), 8_160);
+}
+
+#[test]
+fn a_hole_in_the_sequence_is_lost_until_it_is_filled() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    leg.stream(21..22);
+    assert_eq!(leg.states()[140..142], [SlotState::Lost; 2]);
+    assert_eq!(leg.send(425, 20, 3_200, 1), PacketOutcome::Placed);
+    assert_eq!(leg.states()[140..142], [SlotState::Received; 2]);
+    assert_eq!(leg.receiver.stats().packets_late, 0);
+}
+
+#[test]
+fn a_packet_that_live_readers_have_passed_repairs() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    leg.stream(21..30);
+    assert_eq!(leg.send(600, 20, 3_200, 1), PacketOutcome::Repaired);
+    assert_eq!(leg.states()[140..142], [SlotState::Repaired; 2]);
+    let stats = leg.receiver.stats();
+    assert_eq!((stats.packets_late, stats.packets_repaired, stats.packets_lost), (1, 1, 0));
+}
+
+#[test]
+fn time_moves_the_head_and_a_hole_in_the_sequence_turns_its_silence_into_loss() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    for ms in (400..1_000).step_by(10) {
+        leg.receiver.on_tick(at(ms));
+    }
+    assert_eq!(leg.ring.head(), 8_000 + 790 * 8);
+    assert_eq!(leg.states()[140], SlotState::Silence);
+    leg.stream(50..51);
+    assert_eq!(leg.states()[140..200], [SlotState::Lost; 60]);
+    assert_eq!(leg.receiver.stats().packets_lost, 30);
+}
+
+#[test]
+fn deadlines_lead_the_head_along() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    let first = leg.receiver.next_deadline().unwrap();
+    assert_eq!(first, at(610));
+    leg.receiver.on_tick(first);
+    assert_eq!(leg.ring.head(), 8_000 + 410 * 8);
+    assert_eq!(leg.receiver.next_deadline(), Some(at(620)));
+}
+
+#[test]
+fn a_stall_is_told_once_and_so_is_its_end() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    assert_eq!(leg.receiver.take_events().count(), 1);
+    for ms in (400..4_000).step_by(20) {
+        leg.receiver.on_tick(at(ms));
+    }
+    assert_eq!(leg.receiver.take_events().collect::<Vec<_>>(), [LegEvent::Stalled]);
+    leg.send(4_000, 20, 32_000, 1);
+    assert_eq!(leg.receiver.take_events().next(), Some(LegEvent::Resumed { silent_ms: 3_620 }));
+}
+
+#[test]
+fn an_unknown_payload_type_is_invalid_but_not_lost() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    let outcome = leg.receiver.on_packet(at(400), &packet(97, 20, 3_200, 1, &[0; 20]));
+    let error = PacketError::PayloadType { expected: 10, actual: 97 };
+    assert_eq!(outcome, PacketOutcome::Invalid(error));
+    leg.stream(21..22);
+    let stats = leg.receiver.stats();
+    assert_eq!((stats.packets_invalid, stats.packets_lost, stats.packets_received), (1, 0, 21));
+}
+
+#[test]
+fn a_stray_packet_of_another_source_is_dropped() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    assert_eq!(leg.send(400, 9, 77, 2), PacketOutcome::Held);
+    leg.stream(20..200);
+    let stats = leg.receiver.stats();
+    assert_eq!(stats.ssrcs, [1]);
+    assert_eq!((stats.packets_invalid, stats.packets_received, stats.segments.len()), (1, 200, 1));
+}
+
+#[test]
+fn one_absurd_timestamp_does_not_move_the_timeline() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    assert_eq!(leg.send(400, 20, 0x7000_0000, 1), PacketOutcome::Held);
+    leg.stream(21..40);
+    let stats = leg.receiver.stats();
+    assert_eq!((stats.packets_invalid, stats.segments.len()), (1, 1));
+    assert_eq!(leg.ring.head(), 8_000 + 40 * 160);
+}
+
+#[test]
+fn the_end_pads_a_leg_that_had_fallen_silent_and_no_other() {
+    let mut leg = Leg::new();
+    leg.stream(0..50);
+    leg.receiver.finish(at(1_100));
+    assert_eq!(leg.ring.head(), 8_000 + 8_000);
+    assert!(leg.ring.is_closed());
+
+    let mut silent = Leg::new();
+    silent.stream(0..50);
+    silent.receiver.finish(at(3_001));
+    assert_eq!(silent.ring.head(), 8_000 + 3_001 * 8);
+}
+
+#[test]
+fn a_call_of_a_single_packet_has_its_audio() {
+    let mut leg = Leg::new();
+    leg.send(100, 7, 4_000, 1);
+    let stats = leg.receiver.finish(at(150));
+    assert_eq!((leg.ring.base(), leg.ring.head()), (800 - 8_000, 8_160));
+    assert_eq!((stats.packets_received, stats.packets_expected), (1, 1));
+}
+
+#[test]
+fn a_leg_goes_on_with_the_anchor_from_before_a_restart() {
+    let segment =
+        Segment { ssrc: 1, first_sample: 77, first_rtp_timestamp: u32::MAX - 1_000, first_sequence: 9 };
+    let mut leg = Leg::with(|config| config.resume = Some(segment.clone()));
+    let timestamp = (u32::MAX - 1_000).wrapping_add(80_000);
+    for n in 0..20 {
+        leg.send(10_030 + 20 * u64::from(n), 60_000 + n as u16, timestamp.wrapping_add(160 * n), 1);
+    }
+    assert_eq!(leg.ring.base(), 77 + 80_000 - 8_000);
+    let stats = leg.receiver.stats();
+    assert_eq!((stats.segments, stats.packets_lost), (vec![segment], 0));
+}
+
+#[test]
+fn a_press_is_told_and_its_packets_are_neither_lost_nor_audio() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    for n in 0..6_u8 {
+        let payload = [7, if n > 2 { 0x80 } else { 0 }, 0, 160];
+        let event = packet(101, 20 + u16::from(n), 3_200, 1, &payload);
+        assert_eq!(
+            leg.receiver.on_packet(at(400 + 20 * u64::from(n)), &event),
+            PacketOutcome::TelephoneEvent
+        );
+    }
+    leg.send(520, 26, 26 * 160, 1);
+    let pressed: Vec<_> =
+        leg.receiver.take_events().filter(|event| matches!(event, LegEvent::Dtmf { .. })).collect();
+    assert_eq!(pressed, [LegEvent::Dtmf { digit: '7', duration_ms: 20 }]);
+    assert_eq!(leg.states()[140..152], [SlotState::Silence; 12]);
+    assert_eq!(leg.receiver.stats().packets_lost, 0);
+}
