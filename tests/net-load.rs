@@ -48,8 +48,9 @@ async fn a_thousand_legs_at_fifty_packets_a_second() {
         }
     }
     let (wall, busy) = (clock::since(begun), shard_time() - before);
-    for leg in legs {
-        let stats = leg.finish(clock::now()).await;
+    let endings: Vec<_> = legs.into_iter().map(|leg| leg.finish(clock::now())).collect();
+    for ending in endings {
+        let stats = ending.await;
         assert_eq!((stats.packets_received, stats.packets_lost), (500, 0));
     }
     let share = 100.0 * busy.as_secs_f64() / wall.as_secs_f64();

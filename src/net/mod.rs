@@ -8,8 +8,6 @@ mod hold;
 mod leg;
 pub mod plane;
 mod shard;
-#[doc(hidden)]
-pub mod shim;
 mod socket;
 mod sys;
 mod table;

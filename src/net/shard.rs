@@ -210,6 +210,7 @@ impl Shard {
                 self.drained = before;
                 return false;
             }
+            self.drained = self.drained.max(batch.newest());
         }
         true
     }

@@ -131,6 +131,11 @@ impl Batch {
         self.overflow
     }
 
+    /// When the newest datagram of all so far arrived: none from before it is left in the socket.
+    pub(super) fn newest(&self) -> MediaInstant {
+        self.newest
+    }
+
     fn arm(&mut self) {
         let buffers = self.slab.iter_mut().zip(&mut self.names).zip(&mut self.controls);
         let vectors = self.iovecs.iter_mut().zip(&mut self.headers);
