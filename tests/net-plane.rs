@@ -1,16 +1,18 @@
 //! The RTP plane over real sockets.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sidetone::clock;
-use sidetone::media::report::LegStats;
+use sidetone::media::report::{LegEvent, LegStats};
+use sidetone::media::ring::SlotRead;
+use sidetone::media::slot::SlotState;
 use sidetone::net::NetError;
 use sidetone::net::plane::{AttachError, LegHandle, LegSink, PlaneConfig, PlaneTotals, RtpPlane, Seat};
 
 mod net_support;
-use net_support::{RtpSender, receiver};
+use net_support::{RtpSender, receiver, receiver_and_ring};
 
 fn start(shards: usize) -> RtpPlane {
     let bind = "127.0.0.1:0".parse().unwrap();
@@ -92,7 +94,7 @@ async fn two_legs_get_every_packet_of_their_own_in_one_burst() {
     let mut senders = [RtpSender::new(first.port()), RtpSender::new(second.port())];
     let legs = [attach(first, senders[0].address()), attach(second, senders[1].address())];
     for _ in 0..3_000 {
-        senders.iter_mut().for_each(|s| s.send_of(8));
+        senders.iter_mut().for_each(|s| s.send_of(2));
     }
     let totals = eventually(&plane, |t| t.received == 6_000).await;
     assert_eq!(totals, PlaneTotals { received: 6_000, ..Default::default() });
@@ -225,6 +227,48 @@ async fn a_plane_that_was_shut_down_says_so() {
     let port = spare.port();
     let error = spare.attach(sender.address(), receiver(), deaf()).err().unwrap();
     assert_eq!(error, AttachError::ShardStopped { port });
+}
+
+#[tokio::test]
+async fn events_reach_the_sink_audio_the_ring_and_a_failing_sink_ends_neither() {
+    let plane = start(1);
+    let (first, second) = (plane.seat(), plane.seat());
+    let mut senders = [RtpSender::new(first.port()), RtpSender::new(second.port())];
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let heard = events.clone();
+    let sinks: [LegSink; 2] = [
+        Arc::new(move |event| heard.lock().unwrap().push(event)),
+        Arc::new(|_| panic!("made for this test")),
+    ];
+    let mut rings = Vec::new();
+    let mut legs = Vec::new();
+    for ((seat, sender), sink) in [first, second].into_iter().zip(&senders).zip(sinks) {
+        let (receiver, ring) = receiver_and_ring();
+        legs.push(seat.attach(sender.address(), receiver, sink).unwrap());
+        rings.push(ring);
+    }
+    for _ in 0..50 {
+        senders.iter_mut().for_each(RtpSender::send);
+        sleep(20).await;
+    }
+    for (leg, ring) in legs.into_iter().zip(rings) {
+        let stats = finish(leg).await;
+        assert_eq!((stats.packets_received, stats.packets_lost, stats.segments.len()), (50, 0, 1));
+        let mut reader = ring.reader();
+        let (mut slots, mut out) = (0, [0; 80]);
+        loop {
+            match reader.read_slot(0, &mut out) {
+                SlotRead::Ready { state: SlotState::Received, .. } => slots += 1,
+                SlotRead::Ready { .. } => {}
+                SlotRead::End => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(slots, 100);
+    }
+    let events = events.lock().unwrap();
+    assert!(matches!(events[..], [LegEvent::Anchored { .. }]), "{events:?}");
+    assert!(plane.is_healthy());
 }
 
 #[tokio::test]

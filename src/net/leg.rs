@@ -52,8 +52,9 @@ impl Leg {
         });
     }
 
-    pub(super) fn on_tick(&mut self, now: MediaInstant) {
-        self.guarded(|receiver| receiver.on_tick(now));
+    /// All that arrived before `drained` has been handed over.
+    pub(super) fn on_tick(&mut self, drained: MediaInstant) {
+        self.guarded(|receiver| receiver.on_tick(drained));
         self.forward_events();
     }
 
@@ -152,10 +153,15 @@ pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::clock::CallClock;
+    use crate::media::codec::Codec;
+    use crate::media::receiver::LegConfig;
+    use crate::media::time::SampleRate;
 
     fn leg(sink: LegSink) -> Leg {
         let key = LegKey { source: SocketAddr::from(([10, 0, 0, 1], 4000)), id: 1 };
-        Leg::new(key, LegReceiver::default(), sink)
+        let clock = Arc::new(CallClock::new(MediaInstant::default(), SampleRate::NARROWBAND, 1));
+        Leg::new(key, LegReceiver::new(LegConfig::new(Codec::Ulaw, clock)).0, sink)
     }
 
     #[test]

@@ -8,7 +8,6 @@ mod hold;
 mod leg;
 pub mod plane;
 mod shard;
-#[doc(hidden)]
 mod socket;
 mod sys;
 mod table;

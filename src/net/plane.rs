@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 pub use super::leg::LegSink;
 use super::leg::{Leg, LegKey};
 use super::shard::{Claim, Command, Shard, ShardLink};
-use crate::media::receiver::LegReceiver;
 use super::socket::{self, NetError};
+use crate::media::receiver::LegReceiver;
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
 

@@ -211,6 +211,7 @@ impl Shard {
                 self.drained = before;
                 return false;
             }
+            self.drained = self.drained.max(batch.newest());
         }
         true
     }

@@ -131,6 +131,11 @@ impl Batch {
         self.overflow
     }
 
+    /// When the newest datagram of all so far arrived: none from before it is left in the socket.
+    pub(super) fn newest(&self) -> MediaInstant {
+        self.newest
+    }
+
     fn arm(&mut self) {
         let buffers = self.slab.iter_mut().zip(&mut self.names).zip(&mut self.controls);
         let vectors = self.iovecs.iter_mut().zip(&mut self.headers);
@@ -152,8 +157,9 @@ impl Batch {
         let clocks = Clocks::read();
         for i in 0..self.filled {
             let header = &self.headers[i];
-            let used = (header.msg_hdr.msg_controllen as usize).min(CONTROL);
-            let control = parse_control(&self.controls[i].0[..used]);
+            // Not a usize in every libc.
+            let used: usize = header.msg_hdr.msg_controllen as _;
+            let control = parse_control(&self.controls[i].0[..used.min(CONTROL)]);
             if let Some(overflow) = control.overflow {
                 self.overflow = overflow;
             }

@@ -100,10 +100,11 @@ impl Table {
         }
     }
 
-    /// Give every leg the time, and finish those whose end has come. All that arrived before `drained` has been read.
+    /// Give every leg the time, and finish those whose end has come. All that arrived before `drained` has been read;
+    /// that, not `now`, is the legs' time, since for them a tick says that nothing came.
     pub(super) fn tick(&mut self, now: MediaInstant, drained: MediaInstant, mut ended: impl FnMut(LegKey)) {
         for leg in self.legs.values_mut() {
-            leg.on_tick(now);
+            leg.on_tick(drained);
         }
         let due = |leg: &Leg| {
             let ending = leg.ending.as_ref();

@@ -2,11 +2,24 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use sidetone::net::shim::LegReceiver;
+use std::sync::Arc;
 
-/// A fresh receiver.
+use sidetone::clock;
+use sidetone::media::clock::CallClock;
+use sidetone::media::codec::Codec;
+use sidetone::media::receiver::{LegConfig, LegReceiver};
+use sidetone::media::ring::Ring;
+use sidetone::media::time::SampleRate;
+
+/// A receiver of mu-law on a clock that starts now, and its ring.
+pub fn receiver_and_ring() -> (LegReceiver, Arc<Ring>) {
+    let clock = Arc::new(CallClock::new(clock::now(), SampleRate::NARROWBAND, 1));
+    LegReceiver::new(LegConfig::new(Codec::Ulaw, clock))
+}
+
+/// A receiver of mu-law whose audio nobody hears.
 pub fn receiver() -> LegReceiver {
-    LegReceiver::default()
+    receiver_and_ring().0
 }
 
 /// Sends one RTP stream to a port of this machine.
