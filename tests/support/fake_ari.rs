@@ -492,7 +492,8 @@ fn make(
     if !variables.is_empty() {
         body["channelvars"] = json!(variables);
     }
-    let (id, app) = (id.to_owned(), app.unwrap_or_default());
+    let Some(app) = app else { return (200, body) };
+    let id = id.to_owned();
     match world.stasis_start_after {
         None => {
             world.enter(&app, &id);

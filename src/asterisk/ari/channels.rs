@@ -211,7 +211,7 @@ impl AriClient {
         }
     }
 
-    /// Set a variable of a channel that is in our application.
+    /// Set a variable of a channel that is in our application. Asterisk 16 may do it up to 200 ms after this returns.
     ///
     /// # Errors
     /// [`AriError::NotInStasis`], [`AriError::NotFound`], or any other.

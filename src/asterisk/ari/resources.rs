@@ -90,12 +90,17 @@ impl AriClient {
         self.json(Method::POST, &["bridges"], &query, None).await
     }
 
-    /// Remove a bridge; one that is gone is a success. The channels in it stay. One request at a time for a bridge.
+    /// Remove a bridge of ours; one that is gone is a success. The channels in it stay. One request at a time for a bridge; it
+    /// may still be listed for a moment afterwards.
     ///
     /// # Errors
     /// Any [`AriError`] but [`AriError::NotFound`].
     pub async fn delete_bridge(&self, id: &str) -> Result<(), AriError> {
-        self.delete(&["bridges", id], &[]).await
+        match self.delete(&["bridges", id], &[]).await {
+            // So Asterisk calls a bridge that is being removed.
+            Err(AriError::NotInStasis { .. }) => Ok(()),
+            other => other,
+        }
     }
 
     /// Put a channel into a bridge.
