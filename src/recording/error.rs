@@ -126,7 +126,9 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
         io::ErrorKind::FileTooLarge => "raise the service's file size limit (LimitFSIZE, ulimit -f)",
         io::ErrorKind::PermissionDenied => "let the service's user write there",
         io::ErrorKind::ReadOnlyFilesystem => "mount the file system writable",
-        io::ErrorKind::NotADirectory => "a file is in the way of a folder: move it, or change node.data",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            "a file is in the way of a folder: move it, or change node.data"
+        }
         io::ErrorKind::NotFound => "keep other programs away from the recordings of running calls",
         _ => "see the system log (dmesg) for the disk's condition",
     }

@@ -1,1 +1,365 @@
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
 
+use tempfile::TempDir;
+
+use super::repair::{Mended, Outcome, mend};
+use super::report::Report;
+use super::wav::WavReader;
+use super::*;
+use crate::clock;
+use crate::media::ring::{RingWriter, ring};
+use crate::media::slot::SlotState;
+use crate::media::time::SampleRate;
+
+const RATE: SampleRate = SampleRate::NARROWBAND;
+
+struct Call {
+    spec: RecordingSpec,
+    failures: Arc<parking_lot::Mutex<Vec<RecordingError>>>,
+    writers: [RingWriter; 2],
+}
+
+/// A call that began now, with two legs of 10 s rings whose base is call sample 0.
+fn call(path: &Path) -> Call {
+    let (a, ring_a) = ring(RATE, 1_000);
+    let (b, ring_b) = ring(RATE, 1_000);
+    let failures = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let heard = failures.clone();
+    let spec = RecordingSpec {
+        call_id: "c1".into(),
+        path: path.to_owned(),
+        clock: Arc::new(CallClock::new(clock::now(), RATE, 2)),
+        legs: [Some(ring_a), Some(ring_b)],
+        resume: false,
+        on_failure: Arc::new(move |error| heard.lock().push(error)),
+    };
+    Call { spec, failures, writers: [a, b] }
+}
+
+impl Call {
+    /// Both legs speak from call sample 0 for `samples`: the left one 1, 2, 3 …, the right one backwards.
+    fn speak(&mut self, samples: usize) {
+        for (writer, sign) in self.writers.iter_mut().zip([1, -1]) {
+            writer.place(0, samples, |i| sign * (i % 1_000) as i16, SlotState::Silence);
+            self.spec.clock.propose_origin(0, clock::now());
+        }
+    }
+
+    fn hang_up(self) -> RecordingSpec {
+        self.spec
+    }
+}
+
+fn config() -> RecorderConfig {
+    RecorderConfig { writers: 1, min_free_mib: 0, ..RecorderConfig::default() }
+}
+
+fn quick() -> RecorderConfig {
+    RecorderConfig {
+        checkpoint: Duration::from_millis(100),
+        repair_window: Duration::from_millis(20),
+        ..config()
+    }
+}
+
+fn wait(handle: RecordingHandle) -> Result<Finished, RecordingError> {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(handle.finish())
+}
+
+fn samples(path: &Path) -> Vec<i16> {
+    WavReader::open(path).unwrap().read_all().unwrap()
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn sleep_ms(ms: u64) {
+    std::thread::sleep(Duration::from_millis(ms));
+}
+
+fn sha256_of(path: &Path) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(fs::read(path).unwrap()).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn a_call_becomes_a_file_of_exactly_its_samples() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("t/2026/c1.wav");
+    let recorder = Recorder::start(config()).unwrap();
+    let mut call = call(&path);
+    let handle = recorder.begin(call.spec.clone()).unwrap();
+    assert!(dir.path().join("t/2026/c1.wav.part").exists(), "the part file is there from the start");
+    call.speak(8_037);
+    let failures = call.failures.clone();
+    drop(call.hang_up());
+    let finished = wait(handle).unwrap();
+
+    assert_eq!((finished.frames, finished.sample_rate, finished.origin), (8_037, 8_000, 0));
+    assert_eq!(finished.gaps, [vec![], vec![]]);
+    assert_eq!(finished.sha256, sha256_of(&path));
+    let audio = samples(&path);
+    assert_eq!(audio.len(), 2 * 8_037);
+    assert!(audio.chunks(2).enumerate().all(|(i, f)| f == [(i % 1_000) as i16, -((i % 1_000) as i16)]));
+    assert!(failures.lock().is_empty());
+    let report = Report::new("c1", "t", &finished, Default::default());
+    report.write(&Report::path_for(&path)).unwrap();
+    assert_eq!(names(path.parent().unwrap()), ["c1.json", "c1.wav"]);
+}
+
+#[test]
+fn a_call_without_a_packet_is_silence_of_its_length() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("c1.wav");
+    let recorder = Recorder::start(quick()).unwrap();
+    let call = call(&path);
+    let started = call.spec.clock.start();
+    let handle = recorder.begin(call.spec.clone()).unwrap();
+    sleep_ms(250);
+    drop(call);
+    let finished = wait(handle).unwrap();
+    let age = clock::since(started);
+    let length = RATE.duration_of(finished.frames);
+    assert!(length >= Duration::from_millis(250) && length <= age, "{length:?} of {age:?}");
+    assert!(samples(&path).iter().all(|s| *s == 0));
+    let silence = vec![Gap { start_sample: 0, samples: finished.frames, kind: SlotState::Silence }];
+    assert_eq!(finished.gaps, [silence.clone(), silence]);
+}
+
+#[test]
+fn a_pause_is_marked_silence() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("c1.wav");
+    let recorder = Recorder::start(config()).unwrap();
+    let mut call = call(&path);
+    let handle = recorder.begin(call.spec.clone()).unwrap();
+    sleep_ms(50);
+    handle.pause();
+    handle.pause();
+    sleep_ms(50);
+    handle.resume();
+    handle.resume();
+    call.speak(16_000);
+    drop(call);
+    let finished = wait(handle).unwrap();
+    let [pause] = finished.paused[..] else { panic!("{:?}", finished.paused) };
+    assert!((400..4_000).contains(&pause.start_sample) && pause.samples >= 400, "{pause:?}");
+    let gap = Gap { start_sample: pause.start_sample, samples: pause.samples, kind: SlotState::Silence };
+    assert_eq!(finished.gaps, [vec![gap.clone()], vec![gap]]);
+    for (i, frame) in samples(&path).chunks(2).enumerate() {
+        let paused = (pause.start_sample..pause.start_sample + pause.samples).contains(&(i as u64));
+        assert_eq!(frame[0], if paused { 0 } else { (i % 1_000) as i16 }, "frame {i}");
+    }
+}
+
+#[test]
+fn a_part_file_is_valid_at_every_checkpoint_and_lag_is_known() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("c1.wav");
+    let recorder = Recorder::start(quick()).unwrap();
+    let mut call = call(&path);
+    let handle = recorder.begin(call.spec.clone()).unwrap();
+    call.speak(8_000);
+    sleep_ms(600);
+    let mut reader = WavReader::open(&dir.path().join("c1.wav.part")).unwrap();
+    assert!(reader.format().frames >= 7_800 && !reader.format().clamped);
+    assert_eq!(reader.read_all().unwrap()[2 * 500], 500);
+    let lag = recorder.lag();
+    assert!(lag.write < Duration::from_secs(1) && lag.durable < Duration::from_secs(2), "{lag:?}");
+    drop(call);
+    assert_eq!(wait(handle).unwrap().frames, 8_000);
+}
+
+#[test]
+fn a_suspended_recording_goes_on_in_the_next_process() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("c1.wav");
+    let recorder = Recorder::start(config()).unwrap();
+    let mut first = call(&path);
+    let handle = recorder.begin(first.spec.clone()).unwrap();
+    first.speak(4_000);
+    sleep_ms(150);
+    recorder.suspend();
+    assert!(matches!(wait(handle), Err(RecordingError::Stopped { .. })));
+    assert_eq!(names(dir.path()), ["c1.wav.part", "c1.wav.part.gaps"]);
+    // As if killed in the middle of a frame.
+    let part = fs::OpenOptions::new().append(true).open(dir.path().join("c1.wav.part")).unwrap();
+    std::io::Write::write_all(&mut &part, &[9, 9, 9]).unwrap();
+
+    let recorder = Recorder::start(config()).unwrap();
+    let mut second = call(&path);
+    second.spec.clock = Arc::new(CallClock::resumed(first.spec.clock.start(), RATE, 0));
+    second.spec.resume = true;
+    let handle = recorder.begin(second.spec.clone()).unwrap();
+    second.writers[0].place(6_000, 2_000, |_| 77, SlotState::Silence);
+    drop(second);
+    let finished = wait(handle).unwrap();
+    assert_eq!(finished.frames, 8_000);
+    let lost = |samples| vec![Gap { start_sample: 4_000, samples, kind: SlotState::Lost }];
+    assert_eq!(finished.gaps, [lost(2_000), lost(4_000)]);
+    let audio = samples(&path);
+    assert_eq!(audio[2 * 3_999..2 * 4_001], [999, -999, 0, 0]);
+    assert_eq!(audio[2 * 5_999..2 * 6_001], [0, 0, 77, 0]);
+}
+
+#[test]
+fn a_recording_that_cannot_begin_says_why() {
+    let dir = TempDir::new().unwrap();
+    let recorder = Recorder::start(config()).unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    let begin = |path: &Path| recorder.begin(call(path).spec).unwrap_err();
+
+    let blocked = begin(&dir.path().join("file/c1.wav")).to_string();
+    assert!(blocked.contains("file") && blocked.contains("in the way"), "{blocked}");
+
+    let taken = dir.path().join("taken.wav");
+    fs::write(&taken, "precious").unwrap();
+    assert!(matches!(begin(&taken), RecordingError::Exists { .. }));
+    fs::write(dir.path().join("open.wav.part"), "precious").unwrap();
+    assert!(matches!(begin(&dir.path().join("open.wav")), RecordingError::Exists { .. }));
+    assert_eq!(fs::read_to_string(&taken).unwrap(), "precious");
+
+    let mut wide = call(&dir.path().join("wide.wav")).spec;
+    wide.legs[1] = Some(ring(SampleRate::WIDEBAND, 10).1);
+    let error = recorder.begin(wide).unwrap_err().to_string();
+    assert!(error.contains("callee") && error.contains("16000"), "{error}");
+
+    let choosy = Recorder::start(RecorderConfig { min_free_mib: u64::MAX, ..config() }).unwrap();
+    let error = choosy.begin(call(&dir.path().join("big.wav")).spec).unwrap_err().to_string();
+    assert!(error.contains("min_free_mib"), "{error}");
+}
+
+#[test]
+fn a_deleted_file_fails_loudly_and_alone() {
+    let dir = TempDir::new().unwrap();
+    let recorder = Recorder::start(quick()).unwrap();
+    let doomed = call(&dir.path().join("doomed.wav"));
+    let mut healthy = call(&dir.path().join("healthy.wav"));
+    let doomed_handle = recorder.begin(doomed.spec.clone()).unwrap();
+    let healthy_handle = recorder.begin(healthy.spec.clone()).unwrap();
+    fs::remove_file(dir.path().join("doomed.wav.part")).unwrap();
+    sleep_ms(400);
+    assert!(matches!(doomed.failures.lock()[..], [RecordingError::Vanished { .. }]));
+    assert!(matches!(wait(doomed_handle), Err(RecordingError::Vanished { .. })));
+    healthy.speak(800);
+    drop(healthy);
+    assert_eq!(wait(healthy_handle).unwrap().frames, 800);
+}
+
+/// The rest of the paths of this file are relative to a data folder with one tenant.
+fn crashed(dir: &Path, name: &str, frames: usize, journal: &str) {
+    let folder = dir.join("acme/2026/01/31");
+    fs::create_dir_all(&folder).unwrap();
+    let mut bytes = wav::header(8_000, 2, 0).to_vec();
+    bytes.extend((0..frames).flat_map(|i| [i as u8, 0, 1, 0]));
+    bytes.push(0xee);
+    fs::write(folder.join(format!("{name}.wav.part")), bytes).unwrap();
+    fs::write(folder.join(format!("{name}.wav.part.gaps")), journal).unwrap();
+}
+
+fn repaired(mended: &Mended) -> (&Finished, &Report) {
+    match &mended.outcome {
+        Outcome::Repaired { finished, report } => (finished, report),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_crash_left_is_mended_once() {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("acme/2026/01/31");
+    let journal = "{\"origin\":-8,\"started_at\":\"2026-01-31T12:00:00Z\"}\n\
+                   {\"track\":1,\"start\":10,\"kind\":\"lost\"}\n{\"track\":0,\"sta";
+    crashed(dir.path(), "1700000000.42", 100, journal);
+    crashed(dir.path(), "alive", 5, "");
+    let claimed = HashSet::from([folder.join("alive.wav")]);
+
+    let mended = mend(dir.path(), &claimed);
+    let [one] = &mended[..] else { panic!("{mended:?}") };
+    let (finished, report) = repaired(one);
+    assert_eq!((one.call_id.as_str(), finished.frames, finished.origin), ("1700000000.42", 100, -8));
+    assert_eq!(finished.sha256, sha256_of(&finished.path));
+    assert_eq!((report.tenant.as_str(), report.repaired), ("acme", true));
+    assert_eq!(report.started_at.to_string(), "2026-01-31T12:00:00Z");
+    assert_eq!(report.legs[1].gaps, [Gap { start_sample: 10, samples: 90, kind: SlotState::Lost }]);
+    assert_eq!(samples(&finished.path).len(), 200);
+    let json = fs::read(folder.join("1700000000.42.json")).unwrap();
+    assert_eq!(&serde_json::from_slice::<Report>(&json).unwrap(), report);
+
+    assert!(mend(dir.path(), &claimed).is_empty());
+    assert_eq!(
+        names(&folder),
+        ["1700000000.42.json", "1700000000.42.wav", "alive.wav.part", "alive.wav.part.gaps"]
+    );
+}
+
+#[test]
+fn mending_that_was_killed_is_completed() {
+    let dir = TempDir::new().unwrap();
+    let folder = dir.path().join("acme/2026/01/31");
+    crashed(dir.path(), "c", 100, "{\"track\":0,\"start\":0,\"samples\":7,\"kind\":\"lost\"}\n");
+    mend(dir.path(), &HashSet::new());
+    // Killed between renaming the file and writing the report.
+    fs::remove_file(folder.join("c.json")).unwrap();
+    fs::write(folder.join("c.wav.part.gaps"), "{\"track\":0,\"start\":0,\"samples\":7,\"kind\":\"lost\"}\n")
+        .unwrap();
+    let again = mend(dir.path(), &HashSet::new());
+    assert_eq!(repaired(&again[0]).1.legs[0].gaps[0].samples, 7);
+    assert_eq!(names(&folder), ["c.json", "c.wav"]);
+}
+
+#[test]
+fn garbage_is_put_aside_and_nothing_overwritten() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("empty.wav.part"), "").unwrap();
+    fs::write(dir.path().join("noise.wav.part"), [0xa5; 500]).unwrap();
+    fs::write(dir.path().join("noise.wav.broken"), "older").unwrap();
+    fs::write(dir.path().join("twice.wav"), "kept").unwrap();
+    fs::write(dir.path().join("twice.wav.part"), wav::header(8_000, 2, 0)).unwrap();
+    fs::write(dir.path().join("lone.wav.part.gaps"), "").unwrap();
+    fs::create_dir(dir.path().join("folder.wav.part")).unwrap();
+    std::os::unix::fs::symlink("/", dir.path().join("loop")).unwrap();
+    let mended = mend(dir.path(), &HashSet::new());
+    assert_eq!(mended.len(), 3, "{mended:?}");
+    assert!(mended.iter().all(|m| matches!(m.outcome, Outcome::Broken { .. })), "{mended:?}");
+    assert_eq!(
+        names(dir.path()),
+        [
+            "empty.wav.broken",
+            "folder.wav.part",
+            "loop",
+            "noise.wav.broken",
+            "noise.wav.broken.2",
+            "twice.wav",
+            "twice.wav.broken"
+        ]
+    );
+    assert!(mend(dir.path(), &HashSet::new()).is_empty());
+}
+
+#[test]
+fn hundreds_of_calls_share_two_threads() {
+    let dir = TempDir::new().unwrap();
+    let recorder = Recorder::start(RecorderConfig { writers: 2, ..quick() }).unwrap();
+    let mut calls: Vec<_> = (0..300)
+        .map(|i| {
+            let call = call(&dir.path().join(format!("{i}.wav")));
+            let handle = recorder.begin(call.spec.clone()).unwrap();
+            (call, handle)
+        })
+        .collect();
+    for (call, _) in &mut calls {
+        call.speak(4_000);
+    }
+    for (call, handle) in calls {
+        drop(call);
+        assert_eq!(wait(handle).unwrap().frames, 4_000);
+    }
+    assert_eq!(recorder.lag(), Lag::default());
+}

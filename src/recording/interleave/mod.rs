@@ -68,11 +68,8 @@ impl Interleaver {
     }
 
     fn with_hole(legs: &[Option<Arc<Ring>>; 2], rate: SampleRate, lag: Duration, hole: SlotState) -> Self {
-        let capacity = legs
-            .iter()
-            .flatten()
-            .map(|ring| rate.duration_of(ring.capacity_slots() * ring.slot_samples() as u64))
-            .min();
+        let held = |ring: &Arc<Ring>| rate.duration_of(ring.capacity_slots() * ring.slot_samples() as u64);
+        let capacity = legs.iter().flatten().map(held).min();
         Self {
             rate,
             legs: legs.each_ref().map(|ring| ring.as_ref().map(|ring| Track::new(ring, hole))),
@@ -127,7 +124,7 @@ impl Interleaver {
         let mut until = None;
         let mut ended = None;
         for track in self.legs.iter_mut().flatten() {
-            let stuck = track.is_stuck(elapsed, self.patience);
+            track.watch(elapsed, self.patience);
             let reach = match track.reach(self.lag) {
                 Reach::Ended(end) => {
                     ended = ended.max(Some(end));
@@ -135,7 +132,7 @@ impl Interleaver {
                 }
                 Reach::Never => continue,
                 Reach::NotYet => by_wall,
-                Reach::Until(sample) if stuck => sample.max(by_wall),
+                Reach::Until(sample) if track.is_stuck() => sample.max(by_wall),
                 Reach::Until(sample) => sample,
             };
             until = Some(until.map_or(reach, |least: i64| least.min(reach)));

@@ -38,6 +38,7 @@ pub struct Track {
     heard: bool,
     missed_slots: u64,
     standing: Standing,
+    stuck: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +61,7 @@ impl Track {
             heard: false,
             missed_slots: 0,
             standing: Standing::default(),
+            stuck: false,
         }
     }
 
@@ -75,19 +77,25 @@ impl Track {
             (_, false) => {}
         }
         let slot = ring.slot_samples() as u64;
-        Reach::Until(ring.base() + (head.saturating_sub(lag) / slot * slot) as i64)
+        Reach::Until(ring.base() + (head.saturating_sub(self.effective(lag)) / slot * slot) as i64)
     }
 
-    /// Whether the receiver has stopped moving this leg on: a living one does so even when no packet comes. `elapsed` is
-    /// the time since the last call.
-    pub fn is_stuck(&mut self, elapsed: Duration, patience: Duration) -> bool {
+    /// See whether the receiver still moves this leg on: a living one does so even when no packet comes. `elapsed` is the
+    /// time since the last call. A leg that stood still for longer than `patience` is stuck: it is read to its very head,
+    /// since nothing mends it any more, and not waited for.
+    pub fn watch(&mut self, elapsed: Duration, patience: Duration) {
         let head = self.reader.ring().head();
         if head == self.standing.head {
             self.standing.time += elapsed.min(LONGEST_TURN);
         } else {
             self.standing = Standing { head, time: Duration::ZERO };
         }
-        self.standing.time >= patience
+        self.stuck = self.standing.time >= patience;
+    }
+
+    /// Whether the leg is not waited for.
+    pub fn is_stuck(&self) -> bool {
+        self.stuck
     }
 
     /// Slots that the writer of the ring took from this reader since the last call.
@@ -119,7 +127,7 @@ impl Track {
     /// Read the next slot. `Some` is what to call the samples that are asked for and are not there.
     fn next_piece(&mut self, lag: u64) -> Option<SlotState> {
         let position = self.reader.position();
-        match self.reader.read_slot(lag, &mut self.buffer) {
+        match self.reader.read_slot(self.effective(lag), &mut self.buffer) {
             SlotRead::Ready { state, len } => {
                 self.piece(position, len as u64, state);
                 self.pcm.extend_from_slice(&self.buffer[..len]);
@@ -135,6 +143,10 @@ impl Track {
             SlotRead::End if self.heard => Some(SlotState::Silence),
             SlotRead::End => Some(self.hole),
         }
+    }
+
+    fn effective(&self, lag: u64) -> u64 {
+        if self.stuck { 0 } else { lag }
     }
 
     fn piece(&mut self, position: u64, len: u64, state: SlotState) {

@@ -74,7 +74,7 @@ fn a_false_length_is_clamped_to_what_is_there() {
 #[test]
 fn length_zero_means_unknown_unless_a_chunk_follows() {
     assert_eq!(read(file(&fmt(1, 1, 16), 0, &[1, 0, 2, 0])).unwrap().1, [1, 2]);
-    assert_eq!(read(file(&fmt(1, 1, 16), 0, b"LIST\x02\0\0\0ab")).unwrap().1, []);
+    assert!(read(file(&fmt(1, 1, 16), 0, b"LIST\x02\0\0\0ab")).unwrap().1.is_empty());
 }
 
 #[test]
