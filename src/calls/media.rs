@@ -40,8 +40,33 @@ struct LegMedia {
 pub(super) struct CallMedia {
     clock: Arc<CallClock>,
     legs: [LegMedia; 2],
-    recording: Option<JoinHandle<Result<RecordingHandle, RecordingError>>>,
+    recording: Recording,
     listeners: Vec<LegListener>,
+}
+
+/// How far a call's recording is.
+enum Recording {
+    /// There is to be none.
+    Off,
+    /// Its file is being made.
+    Opening(JoinHandle<Result<RecordingHandle, RecordingError>>),
+    /// It runs.
+    Open(RecordingHandle),
+    /// It never began.
+    Failed(RecordingError),
+}
+
+impl Recording {
+    /// Wait until it runs or has failed.
+    async fn settled(self) -> Self {
+        let Self::Opening(task) = self else { return self };
+        match task.await {
+            Ok(Ok(handle)) => Self::Open(handle),
+            Ok(Err(error)) => Self::Failed(error),
+            // The task only calls `begin`, and is never cancelled: it panicked.
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
 }
 
 /// What is left when the media of a call is over.
@@ -90,7 +115,7 @@ impl CallMedia {
             Ok(LegMedia { seat: Some(seat), port, reception: Reception::Waiting(Box::new(receiver)), ring })
         };
         let legs = [leg(Leg::Caller)?, leg(Leg::Callee)?];
-        Ok(Self { clock, legs, recording: None, listeners: Vec::new() })
+        Ok(Self { clock, legs, recording: Recording::Off, listeners: Vec::new() })
     }
 
     pub(super) fn clock(&self) -> &Arc<CallClock> {
@@ -120,7 +145,7 @@ impl CallMedia {
             on_failure: Arc::new(on_failure),
         };
         let services = services.clone();
-        self.recording = Some(tokio::task::spawn_blocking(move || services.recorder.begin(spec)));
+        self.recording = Recording::Opening(tokio::task::spawn_blocking(move || services.recorder.begin(spec)));
     }
 
     /// Have both legs transcribed.
@@ -145,6 +170,21 @@ impl CallMedia {
             };
             self.listeners.push(engine.listen(audio, sink.clone()));
         }
+    }
+
+    /// Write silence from now on, or audio again.
+    ///
+    /// # Errors
+    /// There is no recording; why.
+    pub(super) async fn pause(&mut self, on: bool) -> Result<(), String> {
+        self.recording = std::mem::replace(&mut self.recording, Recording::Off).settled().await;
+        match &self.recording {
+            Recording::Open(handle) if on => handle.pause(),
+            Recording::Open(handle) => handle.resume(),
+            Recording::Failed(error) => return Err(error.to_string()),
+            Recording::Off | Recording::Opening(_) => return Err("the call is not recorded".into()),
+        }
+        Ok(())
     }
 
     /// Receive `leg` from `source`, for the first time.
@@ -184,12 +224,11 @@ impl CallMedia {
             }
         };
         let recorded = async {
-            Some(match recording?.await {
-                Ok(Ok(handle)) => handle.finish().await,
-                Ok(Err(error)) => Err(error),
-                // The task only calls `begin`, and is never cancelled: it panicked.
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            })
+            match recording.settled().await {
+                Recording::Open(handle) => Some(handle.finish().await),
+                Recording::Failed(error) => Some(Err(error)),
+                Recording::Off | Recording::Opening(_) => None,
+            }
         };
         let ((), recording) = tokio::join!(speech, recorded);
         MediaResult { stats: [first, second], recording }

@@ -1,6 +1,7 @@
 //! The call: its states, legs, ids, events, and its way through the parts.
 
 pub mod adoption;
+pub mod control;
 pub mod directory;
 pub mod event;
 mod finish;

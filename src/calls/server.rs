@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::asterisk::ari::{AriError, AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX};
@@ -15,6 +16,7 @@ use crate::media::clock::CallClock;
 use crate::recording::repair;
 use crate::telemetry::metric;
 
+use super::control::{CallControl, ControlError};
 use super::adoption::{self, Orphan, Plan, SessionRecord, Stranded};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
@@ -44,17 +46,6 @@ pub enum End {
     Stopped,
     /// Another client took the application: we hear of no calls any more.
     Replaced,
-}
-
-/// What can be asked of a running call from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// Hang up the channel.
-    Hangup,
-    /// Write silence to the recording from now on.
-    PauseRecording,
-    /// Record again.
-    ResumeRecording,
 }
 
 /// All calls of this node.
@@ -90,16 +81,6 @@ impl CallServer {
         self.table.len()
     }
 
-    /// Ask something of a running call. False if it does not run.
-    pub fn wish(&self, call: &CallId, wish: Wish) -> bool {
-        let message = match wish {
-            Wish::Hangup => Message::Machine(Input::Command(Command::Hangup)),
-            Wish::PauseRecording => Message::Pause(true),
-            Wish::ResumeRecording => Message::Pause(false),
-        };
-        self.table.send(call, message)
-    }
-
     /// Serve until `stop` resolves or the application is taken from us. Running calls are left in Asterisk, for the next
     /// process to go on with.
     pub async fn run(&self, mut events: EventStream, stop: impl Future<Output = ()>) -> End {
@@ -120,6 +101,15 @@ impl CallServer {
             tracing::warn!(calls = self.table.len(), "some calls did not stop in time; their records are on disk");
         }
         end
+    }
+
+    async fn pause(&self, call_id: &str, on: bool) -> Result<(), ControlError> {
+        let (reply, done) = oneshot::channel();
+        let sent = call_id.parse().is_ok_and(|call| self.table.send(&call, Message::Pause { on, reply }));
+        if !sent {
+            return Err(ControlError::NotLive);
+        }
+        done.await.map_err(|_| ControlError::NotLive)?.map_err(ControlError::NotPossible)
     }
 
     async fn notice(&self, notice: AriNotice) {
@@ -357,6 +347,22 @@ impl CallServer {
                 }
             }
         });
+    }
+}
+
+impl CallControl for CallServer {
+    fn hangup<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        let message = Message::Machine(Input::Command(Command::Hangup));
+        let sent = call_id.parse().is_ok_and(|call| self.table.send(&call, message));
+        Box::pin(std::future::ready(if sent { Ok(()) } else { Err(ControlError::NotLive) }))
+    }
+
+    fn pause_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        Box::pin(self.pause(call_id, true))
+    }
+
+    fn resume_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        Box::pin(self.pause(call_id, false))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::media::leg::Leg;
@@ -39,7 +40,12 @@ pub(super) enum Message {
     /// The recording broke.
     RecordingFailed(String),
     /// Mark silence in the recording, or stop doing so.
-    Pause(bool),
+    Pause {
+        /// Silence from now on, or audio again.
+        on: bool,
+        /// How that went.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
     /// The process ends: write the record and leave the call in Asterisk to the next one.
     Leave,
 }
@@ -82,7 +88,6 @@ pub(super) struct Session {
     recording_broken: Option<String>,
     tx: UnboundedSender<Message>,
     inbox: UnboundedReceiver<Message>,
-    paused: bool,
     /// When to write the record again: the origin is decided a little after the first packet.
     save_at: Option<MediaInstant>,
 }
@@ -120,7 +125,6 @@ impl Session {
             ended: None,
             finishing: None,
             recording_broken: None,
-            paused: false,
             save_at: None,
             services,
             table,
@@ -147,6 +151,7 @@ impl Session {
             tokio::select! {
                 message = self.inbox.recv() => match message {
                     Some(Message::Leave) | None => break,
+                    Some(Message::Pause { on, reply }) => self.pause(on, reply).await,
                     Some(message) => self.take(message),
                 },
                 () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => self.time_passed(),
@@ -222,9 +227,22 @@ impl Session {
             Message::Leg(leg, event) => self.leg_event(leg, event),
             Message::Transcript(event) => self.spoken(&event),
             Message::RecordingFailed(error) => self.recording_failed(error),
-            Message::Pause(on) => self.paused = on,
-            Message::Leave => {}
+            // Handled where it can be waited for.
+            Message::Pause { .. } | Message::Leave => {}
         }
+    }
+
+    async fn pause(&mut self, on: bool, reply: oneshot::Sender<Result<(), String>>) {
+        let done = match &mut self.media {
+            Some(media) => media.pause(on).await,
+            None => Err("the call is over".into()),
+        };
+        if done.is_ok() {
+            let status = if on { FileStatus::Paused } else { FileStatus::Open };
+            self.update(|record| record.recording.status = status);
+        }
+        // Who asked may have gone.
+        let _ = reply.send(done);
     }
 
     fn time_passed(&mut self) {

@@ -46,7 +46,7 @@ pub(super) struct ReplayArgs {
 
 pub(super) fn run(args: &ReplayArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = settings.load()?;
-    crate::telemetry::log::init(&settings.log)?;
+    crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
     let name = args.capture.file_stem().and_then(|n| n.to_str()).context("the capture's name is not text")?;
     let flows = find_flows(&args.capture)?;
     let repair = Duration::from_millis(args.repair_ms.unwrap_or(settings.rtp.repair_ms));

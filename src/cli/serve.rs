@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::SettingsArgs;
-use crate::api;
+use crate::api::{self, AppState, Auth};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::calls::directory::CallDirectory;
 use crate::calls::hub::{EventHub, HubConfig};
@@ -24,31 +23,32 @@ use crate::net::plane::{PlaneConfig, RtpPlane};
 use crate::recording::{Recorder, RecorderConfig};
 use crate::speech::{ModelChoice, ModelFile, SpeechConfig, SpeechEngine};
 use crate::telemetry::metric;
+use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
 
 /// Calls of the past that are kept in mind; older ones are read from disk when asked for.
 const RECENT_CALLS: usize = 10_000;
 
 pub(super) fn run(settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = settings.load()?;
-    crate::telemetry::log::init(&settings.log)?;
+    crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
     super::runtime()?.block_on(serve(settings))
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
-    let metrics = metric::install();
-    let readiness = api::Readiness::default();
-    let listener = TcpListener::bind(settings.http.bind).await.with_context(|| {
-        format!("cannot listen on http.bind = {}: is another program on that port? Choose another one", settings.http.bind)
-    })?;
+    let metrics = metric::install()?;
+    let readiness = Arc::new(ReadinessBoard::expecting(["asterisk", "media", "speech"]));
+    let auth = Auth::from_keys(&settings.http.keys)?;
+    let listener = api::bind(settings.http.bind).await?;
     let services = Arc::new(start_parts(settings, &readiness)?);
     let server = Arc::new(CallServer::new(services.clone()));
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
 
-    let state = api::AppState::new(&services, server.clone(), readiness.clone(), metrics);
-    let http = tokio::spawn(api::serve(listener, state, stop.clone().cancelled_owned()));
+    let (hub, directory) = (services.hub.clone(), services.directory.clone());
+    let state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
+    let http = tokio::spawn(api::serve(listener, state, stop.clone()));
     tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
-    tell_connection(&server, &readiness);
+    tell_connection(&server, readiness);
 
     let end = run_calls(&services, &server, &stop).await;
     stop.cancel();
@@ -108,7 +108,7 @@ async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
     }
 }
 
-fn start_parts(settings: Settings, readiness: &api::Readiness) -> anyhow::Result<Services> {
+fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {
     let data = settings.node.data.clone();
     std::fs::create_dir_all(&data)
         .with_context(|| format!("cannot make node.data = {}: choose a folder this user may write to", data.display()))?;
@@ -117,7 +117,7 @@ fn start_parts(settings: Settings, readiness: &api::Readiness) -> anyhow::Result
         shards: settings.rtp.shards,
         receive_buffer: settings.rtp.receive_buffer,
     })?;
-    readiness.ok("media", &format!("RTP on {}", settings.rtp.bind));
+    readiness.set("media", Health::Ok, format!("RTP on {}", settings.rtp.bind));
     let recorder = Recorder::start(RecorderConfig {
         writers: settings.recording.writers,
         checkpoint: Duration::from_millis(settings.recording.checkpoint_ms),
@@ -151,10 +151,10 @@ pub(super) fn ari_config(settings: &Settings) -> AriConfig {
 fn start_speech(
     settings: &Settings,
     data: &Path,
-    readiness: &api::Readiness,
+    readiness: &ReadinessBoard,
 ) -> anyhow::Result<Option<SpeechEngine>> {
     let Some(model) = ModelChoice::parse(&settings.speech.model).resolve(data)? else {
-        readiness.ok("speech", "off (speech.model)");
+        readiness.set("speech", Health::Ok, "off (speech.model)");
         return Ok(None);
     };
     tell_model(&model, readiness);
@@ -162,14 +162,18 @@ fn start_speech(
     Ok(Some(engine))
 }
 
-fn tell_model(model: &ModelFile, readiness: &api::Readiness) {
-    match model.warning() {
-        Some(warning) => {
-            tracing::warn!(model = model.name, "{warning}");
-            readiness.degraded("speech", &format!("{}: {warning}", model.name));
-        }
-        None => readiness.ok("speech", &model.name),
-    }
+fn tell_model(model: &ModelFile, readiness: &ReadinessBoard) {
+    let known = Dependency::new(Health::Ok, "transcribing").with("model", model.name.clone());
+    readiness.put(
+        "speech",
+        match model.warning() {
+            Some(warning) => {
+                tracing::warn!(model = model.name, "{warning}");
+                known.warn(warning)
+            }
+            None => known,
+        },
+    );
 }
 
 /// How to recognise, from the settings.
@@ -183,13 +187,13 @@ pub(super) fn speech_config(settings: &Settings) -> SpeechConfig {
     }
 }
 
-fn tell_connection(server: &CallServer, readiness: &api::Readiness) {
-    let (mut connection, readiness) = (server.connection(), readiness.clone());
+fn tell_connection(server: &CallServer, readiness: Arc<ReadinessBoard>) {
+    let mut connection = server.connection();
     tokio::spawn(async move {
         loop {
             match &*connection.borrow_and_update() {
-                Connection::Up => readiness.ok("asterisk", "connected"),
-                Connection::Down(reason) => readiness.failed("asterisk", reason),
+                Connection::Up => readiness.set("asterisk", Health::Ok, "connected"),
+                Connection::Down(reason) => readiness.set("asterisk", Health::Failed, reason.clone()),
             }
             if connection.changed().await.is_err() {
                 return;

@@ -71,7 +71,7 @@ impl Format {
 
 pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let mut settings = settings.load()?;
-    crate::telemetry::log::init(&settings.log)?;
+    crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
     settings.speech.model = args.model.clone().unwrap_or(settings.speech.model);
     settings.speech.language = args.language.clone().unwrap_or(settings.speech.language);
     let engine = engine(&settings)?;
