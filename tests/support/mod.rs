@@ -2,3 +2,4 @@
 #![allow(dead_code)] // each test binary compiles all of it and uses a part
 
 pub mod lab;
+pub mod server;

@@ -1,0 +1,143 @@
+//! Calls that go well: nothing lost, everything in its place, nothing left behind.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::audio::position;
+use crate::support::lab::{Call, Lab, Version};
+use crate::support::server::{Recorded, Sidetone};
+
+const CALLER_SAYS: [&str; 3] = ["agent-pass", "0.4", "vm-goodbye"];
+const CALLEE_SAYS: [&str; 3] = ["0.3", "auth-incorrect", "invalid"];
+
+/// Everything that holds for every call that went well.
+fn assert_exact(lab: &Lab, call: &Value, recorded: &Recorded) {
+    let id = &call["call_id"];
+    assert_eq!(call["outcome"], "completed", "{call:#}");
+    for leg in recorded.report["legs"].as_array().expect("legs") {
+        assert_eq!(leg["packets_lost"], 0, "{id}: {leg:#}");
+        assert_eq!(leg["packets_late"], 0, "{id}: {leg:#}");
+        assert_eq!(leg["gaps"], serde_json::json!([]), "{id}: {leg:#}");
+        assert_eq!(leg["segments"].as_array().map(Vec::len), Some(1), "{id}: {leg:#}");
+        // chan_rtp's first timestamp through a snoop; an unseen first packet would show here.
+        assert_eq!(leg["segments"][0]["first_rtp_timestamp"], 160, "{id}: {leg:#}");
+        let packets = leg["packets_received"].as_u64().expect("packets");
+        let first = leg["segments"][0]["first_sample"].as_u64().expect("first sample");
+        let length = recorded.legs[0].len() as u64;
+        // Both legs end with the call, one packet may be under way.
+        assert!(length.abs_diff(first + packets * 160) <= 160, "{id}: {length} samples, {leg:#}");
+    }
+    assert_eq!(recorded.legs[0].len(), recorded.legs[1].len());
+    for (leg, said) in recorded.legs.iter().zip([&CALLER_SAYS, &CALLEE_SAYS]) {
+        let mut after = 0;
+        for prompt in said.iter().filter(|p| !p.starts_with(|c: char| c.is_ascii_digit())) {
+            let image = lab.prompt_as_snooped(prompt);
+            let at = position(&leg[after..], &image)
+                .unwrap_or_else(|| panic!("{id}: {prompt} is not in the recording, sample for sample"));
+            after += at + image.len();
+        }
+    }
+}
+
+/// Sound in the room at the same time is at the same place on both legs: the callee's channel plays at the moment that
+/// the caller's dialplan goes on, so the first words of both start within a packet or two of each other.
+fn start_of(lab: &Lab, leg: &[i16], prompt: &str) -> usize {
+    position(leg, &lab.prompt_as_snooped(prompt)).expect("the prompt")
+}
+
+async fn calls_in_waves(lab: &Lab, server: &Sidetone, total: usize, at_once: usize) {
+    let mut done = 0;
+    while done < total {
+        let wave = at_once.min(total - done);
+        for _ in 0..wave {
+            Call::tap().caller(&CALLER_SAYS).callee(&CALLEE_SAYS).place(lab).await;
+        }
+        done += wave;
+        server.ended_calls(done, Duration::from_secs(60)).await;
+    }
+    let calls = server.ended_calls(total, Duration::from_secs(1)).await;
+    assert_eq!(calls.len(), total);
+    for call in &calls {
+        assert_exact(lab, call, &server.recorded(call));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_hundred_tapped_calls_are_exact_and_leave_nothing() {
+    let lab = Lab::start(Version::V22);
+    let server = Sidetone::start(&lab).await;
+    // One call first: what is made once for all calls (threads, pooled connections) is there afterwards.
+    calls_in_waves(&lab, &server, 1, 1).await;
+    let before = server.descriptors().iter().filter(|d| !d.contains("socket:")).count();
+
+    calls_in_waves(&lab, &server, 101, 10).await;
+
+    lab.assert_clean().await;
+    let after = server.descriptors();
+    assert_eq!(after.iter().filter(|d| !d.contains("socket:")).count(), before, "descriptors: {after:?}");
+    assert!(after.iter().filter(|d| d.contains("socket:")).count() < 60, "descriptors: {after:?}");
+    assert_eq!(server.metric("sidetone_calls_active").await, 0.0);
+    assert_eq!(server.metric("sidetone_rtp_packets_lost_total").await, 0.0);
+    assert_eq!(server.metric("sidetone_rtp_packets_unroutable_total").await, 0.0);
+    assert_eq!(server.metric("sidetone_rtp_kernel_drops_total").await, 0.0);
+    let parts = std::fs::read_dir(server.data().join("sessions")).expect("sessions").count();
+    assert_eq!(parts, 0, "session records are left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_calls_on_asterisk_16_are_exact() {
+    let lab = Lab::start(Version::V16);
+    let server = Sidetone::start(&lab).await;
+    calls_in_waves(&lab, &server, 5, 5).await;
+    lab.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_both_legs_lie_on_one_clock() {
+    let lab = Lab::start(Version::V22);
+    let server = Sidetone::start(&lab).await;
+    // An echo: what the caller says is what it hears, an instant later.
+    Call::echo_tapped().caller(&["0.5", "agent-pass", "0.5"]).place(&lab).await;
+    let calls = server.ended_calls(1, Duration::from_secs(30)).await;
+    let recorded = server.recorded(&calls[0]);
+    let said = start_of(&lab, &recorded.legs[0], "agent-pass");
+    let heard = start_of(&lab, &recorded.legs[1], "agent-pass");
+    let apart = heard as i64 - said as i64;
+    assert!((0..=160).contains(&apart), "the echo lies {apart} samples after the voice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_answered_call_is_heard_until_the_caller_hangs_up() {
+    let lab = Lab::start(Version::V22);
+    let server = Sidetone::start(&lab).await;
+    Call::answer().caller(&["0.5", "vm-goodbye"]).place(&lab).await;
+    let calls = server.ended_calls(1, Duration::from_secs(30)).await;
+    assert_eq!(calls[0]["mode"], "answer");
+    assert_eq!(calls[0]["outcome"], "completed");
+    let recorded = server.recorded(&calls[0]);
+    assert!(position(&recorded.legs[0], &lab.prompt_as_snooped("vm-goodbye")).is_some());
+    lab.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_call_is_transcribed_while_it_runs() {
+    let lab = Lab::start(Version::V22);
+    let server = Sidetone::start(&lab).await;
+    Call::tap().caller(&CALLER_SAYS).callee(&CALLEE_SAYS).place(&lab).await;
+    let calls = server.ended_calls(1, Duration::from_secs(30)).await;
+    let events = server.events(&calls[0]);
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], index as u64 + 1, "numbers without holes: {event}");
+    }
+    assert_eq!(events.first().map(|e| &e["type"]), Some(&Value::from("call.started")));
+    assert_eq!(events.last().map(|e| &e["type"]), Some(&Value::from("call.ended")));
+    let said = |leg: &str| -> String {
+        let mine = events.iter().filter(|e| e["type"] == "transcript.final" && e["leg"] == leg);
+        mine.filter_map(|e| e["text"].as_str()).collect::<Vec<_>>().join(" ")
+    };
+    assert!(said("caller").contains("goodbye"), "caller: {:?}", said("caller"));
+    assert!(said("callee").contains("incorrect"), "callee: {:?}", said("callee"));
+    let transcript = server.text(&format!("/api/calls/{}/transcript?format=vtt", calls[0]["call_id"].as_str().unwrap())).await;
+    assert!(transcript.starts_with("WEBVTT") && transcript.contains("goodbye"), "{transcript}");
+}

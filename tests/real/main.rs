@@ -1,0 +1,8 @@
+//! Real calls on a real Asterisk, heard by the real binary. One binary, so that it is linked once.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod audio;
+mod calls;
+mod crash;
