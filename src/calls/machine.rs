@@ -390,24 +390,20 @@ impl CallMachine {
 
     fn on_attached(&mut self, leg: Leg, refused: Option<String>, now: MediaInstant) {
         let state = &mut self.legs[leg.index()];
-        state.attaching = state.attaching.saturating_sub(1);
+        state.attaching = false;
+        // An attempt that has been given up meanwhile learns nothing from it.
+        let is_awaited = state.is_building() && state.build.attach == Part::Asked;
         match refused {
             None => {
                 state.attached_once = true;
-                // The confirmation of an attempt that has been given up is not that of the present one.
-                if state.attaching == 0 && state.is_building() && state.build.attach == Part::Asked {
+                if is_awaited {
                     state.build.attach = Part::Done;
                 }
             }
             Some(reason) => {
-                state.has_receiver = state.attached_once || state.attaching > 0;
-                if state.attaching > 0 {
-                    return;
-                }
-                if state.is_building() {
+                state.has_receiver = state.attached_once;
+                if is_awaited {
                     self.attempt_failed(leg, reason, now);
-                } else {
-                    self.lose_leg(leg, reason, now);
                 }
             }
         }

@@ -126,8 +126,8 @@ pub(super) struct LegMachine {
     pub(super) build: Build,
     /// The driver has, or is making, a receiver for it.
     pub(super) has_receiver: bool,
-    /// Attaches not confirmed yet.
-    pub(super) attaching: u8,
+    /// An attach is neither confirmed nor refused yet. There is only one at a time, so it is clear which is answered.
+    pub(super) attaching: bool,
     pub(super) attached_once: bool,
 }
 
@@ -139,7 +139,7 @@ impl LegMachine {
             attempts: 0,
             build: Build::default(),
             has_receiver: false,
-            attaching: 0,
+            attaching: false,
             attached_once: false,
         }
     }

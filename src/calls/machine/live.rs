@@ -74,6 +74,10 @@ impl CallMachine {
                 self.emit(CallEvent::Moved { channel });
                 self.note_state(state);
                 self.task(Errand::Subscribe).want(now);
+                // What fails from now on may fail because of the move: that is not the leg's fault.
+                for leg in &mut self.legs {
+                    leg.attempts = leg.attempts.min(1);
+                }
             }
             self.main_came_in(now);
             self.actions.push_back(Action::Save);
@@ -212,7 +216,11 @@ impl CallMachine {
             // The gate opens by itself.
             (Phase::Setup, _) => {}
             (Phase::Live, Mode::Answer) => {}
-            _ if is_in => self.task(Errand::Continue).want(now),
+            _ if is_in => {
+                // One under way may have let it go before it came in again; if not, the second finds nothing to do.
+                self.task(Errand::Continue).cancel();
+                self.task(Errand::Continue).want(now);
+            }
             _ => {}
         }
     }

@@ -82,7 +82,7 @@ impl CallMachine {
 
     /// A reply to the request that `errand` waits for.
     pub(super) fn errand_replied(&mut self, errand: Errand, channel: &str, reply: Reply, now: MediaInstant) {
-        if channel != self.channel.id {
+        if channel != self.channel.id && errand != Errand::Home {
             // Another channel has taken the main channel's place meanwhile.
             self.task(errand).cancel();
             self.task(errand).want(now);

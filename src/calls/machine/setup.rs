@@ -39,10 +39,11 @@ impl CallMachine {
             }
         }
         let build = self.legs[leg.index()].build;
-        if let (Some(source), Part::No) = (build.source, build.attach) {
+        let attaching = self.legs[leg.index()].attaching;
+        if let (Some(source), Part::No, false) = (build.source, build.attach, attaching) {
             let state = &mut self.legs[leg.index()];
             state.build.attach = Part::Asked;
-            state.attaching += 1;
+            state.attaching = true;
             let moved = std::mem::replace(&mut state.has_receiver, true);
             self.actions.push_back(Action::Save);
             self.actions.push_back(if moved {
