@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod check;
 mod config;
 mod replay;
 mod serve;
@@ -47,6 +48,8 @@ impl SettingsArgs {
 enum Command {
     /// Run: hear the calls that Asterisk hands over, until stopped.
     Serve,
+    /// Doctor: settings, disk, model, Asterisk, its modules, and a tone through the media path.
+    Check(check::CheckArgs),
     /// Text of recordings.
     Transcribe(transcribe::TranscribeArgs),
     /// A capture through the same media path as live calls: recording, report, transcript.
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Serve => serve::run(&cli.settings),
+        Command::Check(args) => check::run(args, &cli.settings),
         Command::Transcribe(args) => transcribe::run(args, &cli.settings),
         Command::Replay(args) => replay::run(args, &cli.settings),
         Command::Config(args) => config::run(args, &cli.settings),

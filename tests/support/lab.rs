@@ -352,6 +352,11 @@ impl Call {
         Call::to("conf-plain").with("ROOM", room)
     }
 
+    /// `Stasis(app,tap)`, then an echo: what the caller says is what it hears.
+    pub fn echo_tapped() -> Call {
+        Call::to("echo-tap")
+    }
+
     /// Answered by an echo.
     pub fn echo() -> Call {
         Call::to("echo")

@@ -103,6 +103,20 @@ impl AriClient {
         }
     }
 
+    /// `POST /bridges/{bridge}/play/{playback_id}`: play `media` (`sound:hello-world`, `tone:dial`) to all in it.
+    ///
+    /// # Errors
+    /// [`AriError`].
+    pub async fn play_on_bridge(
+        &self,
+        bridge: &str,
+        media: &str,
+        playback_id: &str,
+    ) -> Result<Playback, AriError> {
+        let parts = ["bridges", bridge, "play", playback_id];
+        self.json(Method::POST, &parts, &[("media", media)], None).await
+    }
+
     /// Put a channel into a bridge.
     ///
     /// # Errors
