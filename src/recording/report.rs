@@ -23,6 +23,7 @@ use super::part::{part_path, rename_durably};
 use super::{Finished, journal};
 use crate::media::leg::Leg;
 use crate::media::report::{Gap, LegStats};
+use crate::media::slot::{SLOT_MS, SlotState};
 
 /// The integrity report of a recording.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -78,7 +79,8 @@ impl Report {
             for segment in &mut stats.segments {
                 segment.first_sample -= finished.origin;
             }
-            LegReport { name: leg.name().to_owned(), stats, gaps: finished.gaps[leg.index()].clone() }
+            let gaps = finished.gaps[leg.index()].iter().filter(|gap| !is_edge(gap, finished)).cloned().collect();
+            LegReport { name: leg.name().to_owned(), stats, gaps }
         };
         Self {
             call_id: call_id.to_owned(),
@@ -114,11 +116,17 @@ impl Report {
     }
 }
 
+/// Two legs never begin and end at the very same sample: less than a slot of silence at either end is no gap.
+fn is_edge(gap: &Gap, finished: &Finished) -> bool {
+    let at_an_end = gap.start_sample == 0 || gap.start_sample + gap.samples == finished.frames;
+    let slot = u64::from(finished.sample_rate) * SLOT_MS / 1_000;
+    gap.kind == SlotState::Silence && at_an_end && gap.samples < slot
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::media::report::Segment;
-    use crate::media::slot::SlotState;
 
     #[test]
     fn a_report_is_flat_and_counts_from_the_first_frame() {
@@ -129,7 +137,13 @@ mod tests {
             sha256: "00".into(),
             origin: 640,
             started_at: jiff::Timestamp::UNIX_EPOCH,
-            gaps: [vec![Gap { start_sample: 5, samples: 80, kind: SlotState::ComfortNoise }], vec![]],
+            gaps: [
+                vec![
+                    Gap { start_sample: 0, samples: 2, kind: SlotState::Silence },
+                    Gap { start_sample: 5, samples: 80, kind: SlotState::ComfortNoise },
+                ],
+                vec![],
+            ],
             paused: vec![],
         };
         let segment = Segment { ssrc: 7, first_sample: 800, first_rtp_timestamp: 1, first_sequence: 2 };

@@ -166,7 +166,7 @@ impl Sidetone {
 
     /// All calls, newest first.
     pub async fn calls(&self) -> Vec<Value> {
-        self.get("/api/calls?limit=1000").await["calls"].as_array().cloned().unwrap_or_default()
+        self.get("/api/calls?limit=500").await["calls"].as_array().cloned().unwrap_or_default()
     }
 
     /// The calls, once `count` have ended.

@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use super::client::AriClient;
 use super::error::AriError;
-use super::model::{Application, AsteriskInfo, Bridge, Channel, Module, RawInfo};
+use super::model::{Application, AsteriskInfo, Bridge, Channel, Module, Playback, RawInfo};
 use crate::asterisk::version::AsteriskVersion;
 
 /// What a bridge does.
