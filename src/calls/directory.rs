@@ -225,9 +225,9 @@ impl CallDirectory {
         };
         let mut calls: Vec<_> = in_memory.iter().filter(|record| wanted(record)).cloned().collect();
         let Some(horizon) = horizon else { return page(calls, limit, None) };
-        let complete = calls.iter().filter(|record| Cursor::of(record) > horizon).count();
+        let complete = calls.iter().take_while(|record| Cursor::of(record) > horizon).count();
         if complete >= limit {
-            return page(calls, limit, None);
+            return page(calls, limit, Some(horizon));
         }
 
         let bound = query.before.clone().map_or(horizon.clone(), |before| before.min(horizon));
