@@ -3,13 +3,17 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 /// An `application/problem+json` answer.
 #[derive(Debug)]
-pub struct Problem {
+pub struct Problem(Box<Details>);
+
+#[derive(Debug)]
+struct Details {
     status: StatusCode,
     /// Last part of the `type` URN: stable, for programs.
     kind: &'static str,
@@ -28,13 +32,20 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
         remedy: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self { status, kind, title, detail: detail.into(), remedy: remedy.into(), header: None }
+        Self(Box::new(Details {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            remedy: remedy.into(),
+            header: None,
+        }))
     }
 
     /// With one more header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.0.header = Some((name, value));
         self
     }
 
@@ -84,17 +95,18 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let Details { status, kind, title, detail, remedy, header } = *self.0;
         let body = json!({
-            "type": format!("urn:sidetone:problem:{}", self.kind),
-            "title": self.title,
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-            "remedy": self.remedy,
+            "type": format!("urn:sidetone:problem:{kind}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": detail,
+            "remedy": remedy,
         });
-        let mut response = (self.status, Json(body)).into_response();
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        headers.extend(self.header);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.extend(header);
         response
     }
 }

@@ -227,7 +227,9 @@ impl CallDirectory {
         let Some(horizon) = horizon else { return page(calls, limit, None) };
         let complete = calls.iter().take_while(|record| Cursor::of(record) > horizon).count();
         if complete >= limit {
-            return page(calls, limit, Some(horizon));
+            calls.truncate(limit);
+            let next = calls.last().map(|record| Cursor::of(record));
+            return CallPage { calls, next };
         }
 
         let bound = query.before.clone().map_or(horizon.clone(), |before| before.min(horizon));
