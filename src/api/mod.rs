@@ -1,1 +1,22 @@
-//! To come.
+//! HTTP and WebSocket: what users see of calls.
+//!
+//! Handlers translate: they find the call that the caller may see, read what [`crate::calls`] has, and answer. They
+//! own no state but open sockets.
+
+mod access;
+mod auth;
+mod calls;
+mod health;
+mod observe;
+mod page;
+mod problem;
+mod recording;
+mod server;
+mod state;
+mod transcript;
+mod ws;
+
+pub use auth::{Auth, BindRefused, KeyError, check_bind};
+pub use problem::Problem;
+pub use server::{ServeError, bind, router, serve};
+pub use state::{AppState, SocketPolicy};

@@ -225,9 +225,11 @@ impl CallDirectory {
         };
         let mut calls: Vec<_> = in_memory.iter().filter(|record| wanted(record)).cloned().collect();
         let Some(horizon) = horizon else { return page(calls, limit, None) };
-        let complete = calls.iter().filter(|record| Cursor::of(record) > horizon).count();
+        let complete = calls.iter().take_while(|record| Cursor::of(record) > horizon).count();
         if complete >= limit {
-            return page(calls, limit, None);
+            calls.truncate(limit);
+            let next = calls.last().map(|record| Cursor::of(record));
+            return CallPage { calls, next };
         }
 
         let bound = query.before.clone().map_or(horizon.clone(), |before| before.min(horizon));

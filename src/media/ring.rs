@@ -60,6 +60,7 @@ pub fn ring(rate: SampleRate, slots: usize) -> (RingWriter, Arc<Ring>) {
     let writer = RingWriter {
         ring: shared.clone(),
         head: 0,
+        received: 0,
         opened: 0,
         live_lag: 0,
         repair_lag: u64::MAX,
@@ -136,6 +137,8 @@ pub struct Placed {
 pub struct RingWriter {
     ring: Arc<Ring>,
     head: u64,
+    /// The ring sample behind the last one received.
+    received: u64,
     /// Slots opened so far: the next slot never touched.
     opened: u64,
     live_lag: u64,
@@ -201,6 +204,7 @@ impl RingWriter {
             self.advance(at, missing);
         }
         let end = at + len as u64;
+        self.received = self.received.max(end);
         self.open_until(end);
         let oldest = self.oldest_open();
         let live_passed = self.passed_by(self.live_lag);
@@ -266,6 +270,16 @@ impl RingWriter {
                 self.finish(slot);
             }
             pos += count as u64;
+        }
+    }
+
+    /// Take back what was published at `to` and later, down to the last received sample: silence that only the passing of
+    /// time put there. For the very end, before the ring is closed; readers that were there already find the end.
+    pub fn cut(&mut self, to: u64) {
+        let to = to.max(self.received);
+        if to < self.head {
+            self.head = to;
+            self.ring.head.store(to, Ordering::Release);
         }
     }
 

@@ -3,11 +3,17 @@
 //! Nothing else names a metric: a new one is a line here. Nothing here is called once a packet: the shards add up and
 //! report every tick.
 
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
 /// A value that only grows.
 #[derive(Debug)]
 pub struct Counter {
     name: &'static str,
     help: &'static str,
+    /// Name and known values of the label by which it is split; they show as 0 from the start.
+    split: Option<(&'static str, &'static [&'static str])>,
 }
 
 /// A value that goes up and down.
@@ -22,6 +28,7 @@ pub struct Gauge {
 pub struct Histogram {
     name: &'static str,
     help: &'static str,
+    buckets: &'static [f64],
 }
 
 impl Counter {
@@ -33,6 +40,20 @@ impl Counter {
     /// Add `n` to the series with this label.
     pub fn add_labelled(&self, label: &'static str, value: &str, n: u64) {
         metrics::counter!(self.name, label => value.to_owned()).increment(n);
+    }
+
+    /// Add `n` to the series with these two labels.
+    pub fn add_labelled_twice(&self, first: (&'static str, &str), second: (&'static str, &str), n: u64) {
+        metrics::counter!(self.name, first.0 => first.1.to_owned(), second.0 => second.1.to_owned())
+            .increment(n);
+    }
+
+    fn create(&self) {
+        metrics::describe_counter!(self.name, self.help);
+        match self.split {
+            None => self.add(0),
+            Some((label, values)) => values.iter().for_each(|value| self.add_labelled(label, value, 0)),
+        }
     }
 }
 
@@ -46,6 +67,11 @@ impl Gauge {
     pub fn add(&self, delta: f64) {
         metrics::gauge!(self.name).increment(delta);
     }
+
+    fn create(&self) {
+        metrics::describe_gauge!(self.name, self.help);
+        self.add(0.0);
+    }
 }
 
 impl Histogram {
@@ -53,32 +79,88 @@ impl Histogram {
     pub fn record(&self, value: f64) {
         metrics::histogram!(self.name).record(value);
     }
+
+    fn create(&self) {
+        metrics::describe_histogram!(self.name, self.help);
+        // Asking for the handle creates the series, empty.
+        let _ = metrics::histogram!(self.name);
+    }
 }
 
-macro_rules! table {
-    ($($kind:ident $ident:ident = $name:literal, $help:literal;)*) => {
-        $(#[doc = $help] pub static $ident: $kind = $kind { name: concat!("sidetone_", $name), help: $help };)*
+/// Install the recorder for the process, with every metric described and, but for those whose labels cannot be known
+/// beforehand, present. The handle renders them; its `run_upkeep` must run every few seconds. Once installed, further
+/// calls give the same handle.
+///
+/// # Errors
+/// [`InstallError`] if another recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, InstallError> {
+    static INSTALLED: OnceLock<Result<PrometheusHandle, InstallError>> = OnceLock::new();
+    let installed = INSTALLED.get_or_init(|| {
+        let handle = builder().and_then(PrometheusBuilder::install_recorder);
+        let handle = handle.map_err(|error| InstallError(error.to_string()))?;
+        describe();
+        Ok(handle)
+    });
+    installed.clone()
+}
 
-        /// Tell the recorder the help text of every metric, and create those without labels so that they show as 0.
+/// Metrics cannot be recorded.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot install the metrics recorder: {0}")]
+pub struct InstallError(String);
+
+/// Setup of a call, seconds.
+const SETUP: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Interarrival jitter, seconds: a packet is 0.02.
+const JITTER: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16];
+/// Listening quality.
+const MOS: &[f64] = &[1.5, 2.0, 2.5, 3.0, 3.5, 3.8, 4.0, 4.2, 4.3, 4.4];
+/// End of speech to its text, seconds.
+const RECOGNITION: &[f64] = &[0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0];
+
+macro_rules! table {
+    ($($kind:ident $ident:ident = $name:literal, $help:literal $(, $extra:expr)?;)*) => {
+        $(#[doc = $help] pub static $ident: $kind = table!(@make $kind $name, $help $(, $extra)?);)*
+
+        /// The name of every metric.
+        pub const NAMES: &[&str] = &[$(concat!("sidetone_", $name)),*];
+
+        /// Tell the recorder the help text of every metric, and create those that can be, so that they show as 0.
         pub fn describe() {
-            $(table!(@describe $kind $ident);)*
+            $($ident.create();)*
+        }
+
+        fn builder() -> Result<PrometheusBuilder, BuildError> {
+            let builder = PrometheusBuilder::new();
+            $(let builder = table!(@buckets $kind $ident builder);)*
+            Ok(builder)
         }
     };
-    (@describe Counter $ident:ident) => {
-        metrics::describe_counter!($ident.name, $ident.help);
+    (@make Counter $name:literal, $help:literal) => {
+        Counter { name: concat!("sidetone_", $name), help: $help, split: None }
     };
-    (@describe Gauge $ident:ident) => {
-        metrics::describe_gauge!($ident.name, $ident.help);
+    (@make Counter $name:literal, $help:literal, $split:expr) => {
+        Counter { name: concat!("sidetone_", $name), help: $help, split: Some($split) }
     };
-    (@describe Histogram $ident:ident) => {
-        metrics::describe_histogram!($ident.name, $ident.help);
+    (@make Gauge $name:literal, $help:literal) => {
+        Gauge { name: concat!("sidetone_", $name), help: $help }
+    };
+    (@make Histogram $name:literal, $help:literal, $buckets:expr) => {
+        Histogram { name: concat!("sidetone_", $name), help: $help, buckets: $buckets }
+    };
+    (@buckets Histogram $ident:ident $builder:ident) => {
+        $builder.set_buckets_for_metric(Matcher::Full($ident.name.to_owned()), $ident.buckets)?
+    };
+    (@buckets $kind:ident $ident:ident $builder:ident) => {
+        $builder
     };
 }
 
 table! {
     Gauge CALLS_ACTIVE = "calls_active", "Calls being heard now.";
-    Counter CALLS = "calls_total", "Calls that ended, by outcome.";
-    Histogram CALL_SETUP = "call_setup_seconds", "StasisStart until both directions are wired.";
+    Counter CALLS = "calls_total", "Calls that ended, by outcome.",
+        ("outcome", &["completed", "partial", "failed", "rejected", "released"]);
+    Histogram CALL_SETUP = "call_setup_seconds", "StasisStart until both directions are wired.", SETUP;
     Counter RTP_RECEIVED = "rtp_packets_received_total", "RTP packets accepted.";
     Counter RTP_LOST = "rtp_packets_lost_total", "RTP packets that never came.";
     Counter RTP_LATE = "rtp_packets_late_total", "RTP packets that came after live readers had passed their place.";
@@ -88,14 +170,14 @@ table! {
     Counter RTP_INVALID = "rtp_packets_invalid_total", "Datagrams from known senders that were not usable RTP.";
     Counter RTP_KERNEL_DROPS = "rtp_kernel_drops_total", "Datagrams that the kernel dropped for want of buffer.";
     Counter RTP_RING_OVERRUNS = "rtp_ring_overruns_total", "Slots that a reader missed because the writer lapped it.";
-    Histogram LEG_JITTER = "leg_jitter_seconds", "Interarrival jitter of a leg, at its end.";
-    Histogram LEG_MOS = "leg_mos", "Listening quality estimate of a leg, at its end.";
+    Histogram LEG_JITTER = "leg_jitter_seconds", "Interarrival jitter of a leg, at its end.", JITTER;
+    Histogram LEG_MOS = "leg_mos", "Listening quality estimate of a leg, at its end.", MOS;
     Counter LEG_STALLS = "leg_stalls_total", "Times a leg went without packets for the stall time.";
     Counter RECORDING_BYTES = "recording_bytes_total", "Bytes of audio written.";
-    Counter RECORDINGS = "recordings_total", "Recordings, by outcome.";
+    Counter RECORDINGS = "recordings_total", "Recordings, by outcome.", ("outcome", &["saved", "failed"]);
     Gauge RECORDING_LAG = "recording_lag_seconds", "How far the slowest writer is behind what it could write.";
     Gauge ASR_LAG = "asr_lag_seconds", "Age of the oldest speech that waits to be recognised.";
-    Histogram ASR_FINAL_LATENCY = "asr_final_latency_seconds", "End of an utterance until its final.";
+    Histogram ASR_FINAL_LATENCY = "asr_final_latency_seconds", "End of an utterance until its final.", RECOGNITION;
     Counter ASR_PARTIALS_SHED = "asr_partials_shed_total", "Partials skipped for want of time.";
     Counter ASR_SECONDS = "asr_seconds_processed_total", "Seconds of audio recognised.";
     Counter ASR_COMPUTE_SECONDS = "asr_compute_seconds_total", "Seconds of processor time spent recognising.";
@@ -105,5 +187,5 @@ table! {
     Counter CALL_FILE_ERRORS = "call_file_errors_total", "Attempts to write a call's record or event journal that failed.";
     Counter ARI_RECONNECTS = "ari_reconnects_total", "Times the ARI event socket was opened again.";
     Counter ORPHANS_REMOVED = "orphans_removed_total", "Channels and bridges of ours that no call owned any more.";
-    Counter HTTP_REQUESTS = "http_requests_total", "HTTP requests, by route and status.";
+    Counter HTTP_REQUESTS = "http_requests_total", "HTTP requests, by route and status.", ("route", &[]);
 }

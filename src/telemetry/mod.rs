@@ -1,3 +1,5 @@
-//! Logs and metrics: one typed place for every name.
+//! Logs, metrics and readiness: one typed place for every name.
 
+pub mod log;
 pub mod metric;
+pub mod readiness;

@@ -6,3 +6,4 @@ mod support;
 mod audio;
 mod calls;
 mod crash;
+mod wire;

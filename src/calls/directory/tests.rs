@@ -1,1 +1,163 @@
+use std::time::Duration;
 
+use super::*;
+use crate::calls::record::CallMode;
+
+const START: &str = "2026-03-01T12:00:00Z";
+
+fn at(hours: i64) -> Timestamp {
+    START.parse::<Timestamp>().unwrap() + Duration::from_secs(hours as u64 * 3_600)
+}
+
+fn ended(id: &str, tenant: &str, hours: i64) -> CallRecord {
+    let mut record = CallRecord::new(id, tenant, CallMode::Tap, at(hours));
+    record.state = CallState::Ended;
+    record
+}
+
+fn ids(page: &CallPage) -> Vec<&str> {
+    page.calls.iter().map(|record| record.call_id.as_str()).collect()
+}
+
+/// Every id, page by page.
+fn walk(directory: &CallDirectory, query: CallQuery) -> Vec<String> {
+    let (mut query, mut all) = (query, Vec::new());
+    loop {
+        let page = directory.list(&query);
+        all.extend(page.calls.iter().map(|record| record.call_id.clone()));
+        match page.next {
+            // A cursor survives its text form.
+            Some(next) => query.before = Some(next.to_string().parse().unwrap()),
+            None => return all,
+        }
+    }
+}
+
+#[test]
+fn records_are_found_again_after_a_restart() {
+    let data = tempfile::tempdir().unwrap();
+    {
+        let directory = CallDirectory::open(data.path(), 100).unwrap();
+        directory.insert(CallRecord::new("live", "acme", CallMode::Tap, at(1))).unwrap();
+        directory.insert(CallRecord::new("over", "acme", CallMode::Answer, at(0))).unwrap();
+        let changed = directory
+            .update("over", |record| {
+                record.state = CallState::Ended;
+                record.outcome = Some("completed".into());
+                record.call_id = "forged".into();
+            })
+            .unwrap();
+        assert_eq!(changed.call_id, "over");
+        assert!(directory.update("nope", |_| {}).is_none());
+    }
+    let directory = CallDirectory::open(data.path(), 100).unwrap();
+    assert_eq!(directory.get("over").unwrap().outcome.as_deref(), Some("completed"));
+    let unfinished: Vec<_> = directory.unfinished().iter().map(|record| record.call_id.clone()).collect();
+    assert_eq!(unfinished, ["live"], "a call that was cut off can be told from one that ended");
+}
+
+#[test]
+fn listing_goes_on_into_days_that_are_not_in_memory() {
+    let data = tempfile::tempdir().unwrap();
+    let all: Vec<String> = (0..40).map(|n| format!("c{n:02}")).collect();
+    {
+        let directory = CallDirectory::open(data.path(), 7).unwrap();
+        for (n, id) in all.iter().enumerate() {
+            let tenant = if n % 3 == 0 { "other" } else { "acme" };
+            directory.insert(ended(id, tenant, n as i64 * 5)).unwrap();
+        }
+        directory.insert(CallRecord::new("old-and-live", "acme", CallMode::Tap, at(11))).unwrap();
+        directory.flush();
+        check(&directory, &all);
+        assert!(directory.get_recent("c01").is_none(), "memory is bounded");
+        directory.update("old-and-live", |record| record.state = CallState::Ended).unwrap();
+    }
+    let directory = CallDirectory::open(data.path(), 7).unwrap();
+    check(&directory, &all);
+    assert_eq!(directory.get("c01").unwrap().call_id, "c01");
+    assert!(directory.get("c99").is_none());
+    directory.update("c01", |record| record.label = Some("late".into())).unwrap();
+    directory.flush();
+    assert_eq!(directory.get("c01").unwrap().label.as_deref(), Some("late"));
+}
+
+fn check(directory: &CallDirectory, all: &[String]) {
+    let mut expected: Vec<String> = all.iter().rev().cloned().collect();
+    expected.insert(expected.iter().position(|id| id == "c02").unwrap(), "old-and-live".into());
+    for limit in [1, 3, 7, 100] {
+        assert_eq!(
+            walk(directory, CallQuery { limit, ..CallQuery::default() }),
+            expected,
+            "pages of {limit}"
+        );
+    }
+    let acme = walk(directory, CallQuery { tenant: Some("acme".into()), limit: 4, ..CallQuery::default() });
+    assert_eq!(acme.len(), 27);
+    assert!(!acme.contains(&"c03".to_owned()));
+    let text = walk(directory, CallQuery { text: Some("C0".into()), limit: 4, ..CallQuery::default() });
+    assert_eq!(text.len(), 10);
+}
+
+#[test]
+fn a_query_filters_by_state() {
+    let data = tempfile::tempdir().unwrap();
+    let directory = CallDirectory::open(data.path(), 100).unwrap();
+    directory.insert(ended("a", "t", 0)).unwrap();
+    directory.insert(CallRecord::new("b", "t", CallMode::Tap, at(1))).unwrap();
+    let query = CallQuery { state: Some(CallState::SettingUp), limit: 9, ..CallQuery::default() };
+    assert_eq!(ids(&directory.list(&query)), ["b"]);
+}
+
+#[test]
+fn time_ordered_ids_are_found_on_disk_without_reading_every_day() {
+    let data = tempfile::tempdir().unwrap();
+    let start = at(0);
+    let seconds = uuid::Timestamp::from_unix(uuid::NoContext, start.as_second() as u64, 0);
+    let id = uuid::Uuid::new_v7(seconds).to_string();
+    let directory = CallDirectory::open(data.path(), 1).unwrap();
+    let mut record = ended(&id, "t", 0);
+    record.started_at = start;
+    directory.insert(record).unwrap();
+    directory.insert(ended("newer", "t", 90)).unwrap();
+    directory.flush();
+    assert!(directory.get_recent(&id).is_none());
+    assert_eq!(directory.get(&id).unwrap().call_id, id);
+    assert_eq!(
+        directory.journal(&id).unwrap().parent(),
+        directory.files(&directory.get(&id).unwrap()).unwrap().recording().parent()
+    );
+}
+
+#[test]
+fn only_ended_calls_are_removed_and_then_nothing_is_left() {
+    let data = tempfile::tempdir().unwrap();
+    let directory = CallDirectory::open(data.path(), 10).unwrap();
+    directory.insert(CallRecord::new("live", "t", CallMode::Tap, at(0))).unwrap();
+    assert!(matches!(directory.remove("live"), Err(RemoveError::NotEnded(_))));
+    assert!(matches!(directory.remove("nope"), Err(RemoveError::Unknown(_))));
+    let record = directory.insert(ended("over", "t", 0)).unwrap();
+    directory.flush();
+    let files = directory.files(&record).unwrap();
+    std::fs::write(files.recording(), "RIFF").unwrap();
+    assert!(files.record().exists());
+    directory.remove("over").unwrap();
+    assert!(!files.recording().exists() && !files.record().exists());
+    assert!(directory.get("over").is_none());
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused_and_broken_files_passed_over() {
+    let data = tempfile::tempdir().unwrap();
+    let directory = CallDirectory::open(data.path(), 10).unwrap();
+    assert!(directory.insert(ended("../x", "t", 0)).is_err());
+    assert!(directory.insert(ended("x", "..", 0)).is_err());
+    assert!(directory.get("../../etc/passwd").is_none());
+    assert!("1.../x".parse::<Cursor>().is_err() && "x".parse::<Cursor>().is_err());
+    let record = directory.insert(ended("good", "t", 0)).unwrap();
+    let files = directory.files(&record).unwrap();
+    drop(directory);
+    std::fs::write(files.folder().join("bad.call.json"), "{").unwrap();
+    std::fs::copy(files.record(), files.folder().join("copy.call.json")).unwrap();
+    let directory = CallDirectory::open(data.path(), 10).unwrap();
+    assert_eq!(ids(&directory.list(&CallQuery { limit: 9, ..CallQuery::default() })), ["good"]);
+}

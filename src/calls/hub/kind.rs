@@ -12,7 +12,9 @@ pub enum EventKind {
     CallAnswered,
     /// The call is over; the last event of it but for those about its files.
     CallEnded,
-    /// Admission refused the call: it goes on in Asterisk, unheard.
+    /// A transfer put another channel in the place of the call's own.
+    CallMoved,
+    /// The call is not taken: it goes on in Asterisk, unheard.
     CallRejected,
     /// The first event of a call.
     CallStarted,
@@ -42,11 +44,12 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind that is published.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::AriDisconnected,
         Self::AriConnected,
         Self::CallAnswered,
         Self::CallEnded,
+        Self::CallMoved,
         Self::CallRejected,
         Self::CallStarted,
         Self::Dtmf,
@@ -68,6 +71,7 @@ impl EventKind {
             Self::AriConnected => "ari.connected",
             Self::CallAnswered => "call.answered",
             Self::CallEnded => "call.ended",
+            Self::CallMoved => "call.moved",
             Self::CallRejected => "call.rejected",
             Self::CallStarted => "call.started",
             Self::Dtmf => "dtmf",

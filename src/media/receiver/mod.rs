@@ -319,16 +319,19 @@ impl LegReceiver {
     }
 
     /// Bring everything to its end as of `end`: packets kept back are placed, a press is ended, and a leg without packets
-    /// for the last 200 ms or more is padded up to `end`. The ring stays open; events can still be taken.
+    /// for the last 200 ms or more is padded up to `end`; any other ends with its last packet. The ring stays open; events can still be taken.
     pub fn flush(&mut self, end: MediaInstant) {
         self.settle_at_end(end);
         let events = &mut self.events;
         self.events_dtmf.end(|press| push(events, dtmf(press)));
-        if let (Some(base), Some(last)) = (self.base, self.last_arrival)
-            && end.saturating_since(last) > STALL_MARGIN
-            && let Ok(to) = u64::try_from(self.config.clock.sample_at(end) - base)
-        {
-            self.writer.advance(to, self.fill);
+        if let (Some(base), Some(last)) = (self.base, self.last_arrival) {
+            let stalled = end.saturating_since(last) > STALL_MARGIN;
+            let to = u64::try_from(self.config.clock.sample_at(end) - base).unwrap_or(0);
+            if stalled {
+                self.writer.advance(to, self.fill);
+            }
+            // The end is told late: time may have run on past it.
+            self.writer.cut(if stalled { to } else { 0 });
         }
         self.announce_gaps_before(u64::MAX);
     }

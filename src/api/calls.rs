@@ -1,0 +1,161 @@
+//! `/api/calls`: the list, one call, its report, and commands to it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::access::{Params, VisibleCall, blocking};
+use super::auth::Principal;
+use super::problem::Problem;
+use super::state::AppState;
+use crate::calls::control::ControlError;
+use crate::calls::directory::{CallQuery, Cursor, RemoveError};
+use crate::calls::record::{CallRecord, CallState};
+
+/// Calls of a page unless asked otherwise, and at most.
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 500;
+
+#[derive(Deserialize)]
+pub(super) struct ListParams {
+    limit: Option<usize>,
+    state: Option<CallState>,
+    #[serde(default)]
+    q: String,
+    before: Option<String>,
+    tenant: Option<String>,
+}
+
+/// Calls that the caller may see, newest first; `next` is the `before` of the next page.
+pub(super) async fn list(
+    State(state): State<AppState>,
+    principal: Principal,
+    Params(params): Params<ListParams>,
+) -> Result<Response, Problem> {
+    let before = params.before.as_deref().map(str::parse::<Cursor>).transpose().map_err(|_| {
+        Problem::bad_request("`before` is not a cursor.", "Give the `next` of the page before, unchanged.")
+    })?;
+    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::bad_request(
+            format!("`limit` is {limit}."),
+            format!("Ask for 1 to {MAX_LIMIT} calls, and page on with `before`."),
+        ));
+    }
+    // A tenant asking for another's calls sees what there is for it: none.
+    if params.tenant.as_deref().is_some_and(|tenant| !principal.may_see(tenant)) {
+        return Ok(Json(json!({ "calls": [], "next": null })).into_response());
+    }
+    let query = CallQuery {
+        tenant: principal.tenant.as_deref().map(Into::into).or(params.tenant),
+        state: params.state,
+        text: Some(params.q.trim().to_owned()).filter(|text| !text.is_empty()),
+        before,
+        limit,
+    };
+    let directory = Arc::clone(&state.directory);
+    let page = blocking("cannot list the calls", move || directory.list(&query)).await?;
+    let calls: Vec<&CallRecord> = page.calls.iter().map(|record| &**record).collect();
+    Ok(Json(json!({ "calls": calls, "next": page.next.map(|next| next.to_string()) })).into_response())
+}
+
+/// One call.
+pub(super) async fn show(VisibleCall(record): VisibleCall) -> Json<CallRecord> {
+    Json(CallRecord::clone(&record))
+}
+
+/// The integrity report, as written beside the recording.
+pub(super) async fn report(
+    State(state): State<AppState>,
+    VisibleCall(record): VisibleCall,
+) -> Result<Response, Problem> {
+    let files = state.directory.files(&record).map_err(|_| Problem::no_such_call(&record.call_id))?;
+    match tokio::fs::read(files.report()).await {
+        Ok(json) => Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(json)).into_response()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Problem::no_such_file(
+            "There is no report of this call.",
+            "It is written when the recording is finished: wait for the event `recording.saved`.",
+        )),
+        Err(error) => Err(Problem::internal("cannot read the report", &error)),
+    }
+}
+
+/// Remove an ended call and its files.
+pub(super) async fn remove(
+    State(state): State<AppState>,
+    VisibleCall(record): VisibleCall,
+) -> Result<StatusCode, Problem> {
+    let (directory, id) = (Arc::clone(&state.directory), record.call_id.clone());
+    match blocking("cannot remove the call", move || directory.remove(&id)).await? {
+        Ok(()) => {
+            tracing::info!(call_id = record.call_id, tenant = record.tenant, "call removed on request");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Err(RemoveError::Unknown(id)) => Err(Problem::no_such_call(&id)),
+        Err(RemoveError::NotEnded(_)) => Err(Problem::conflict(
+            "call-not-over",
+            "The call is not over",
+            "Only ended calls can be removed.",
+            "Hang it up with POST …/hangup, and wait for its state `ended`.",
+        )),
+        Err(error @ RemoveError::Files { .. }) => {
+            Err(Problem::internal("cannot remove the call's files", &error))
+        }
+    }
+}
+
+/// Hang the call up.
+pub(super) async fn hangup(
+    State(state): State<AppState>,
+    VisibleCall(record): VisibleCall,
+) -> Result<StatusCode, Problem> {
+    commanded(state.control.hangup(&record.call_id).await)
+}
+
+/// Marked silence from now on.
+pub(super) async fn pause_recording(
+    State(state): State<AppState>,
+    VisibleCall(record): VisibleCall,
+) -> Result<StatusCode, Problem> {
+    commanded(state.control.pause_recording(&record.call_id).await)
+}
+
+/// Audio again.
+pub(super) async fn resume_recording(
+    State(state): State<AppState>,
+    VisibleCall(record): VisibleCall,
+) -> Result<StatusCode, Problem> {
+    commanded(state.control.resume_recording(&record.call_id).await)
+}
+
+fn commanded(done: Result<(), ControlError>) -> Result<StatusCode, Problem> {
+    let problem = match done {
+        Ok(()) => return Ok(StatusCode::NO_CONTENT),
+        Err(ControlError::NotLive) => Problem::conflict(
+            "call-not-live",
+            "The call is not live",
+            "The call is over, or ending.",
+            "GET the call to see its state.",
+        ),
+        Err(ControlError::NotPossible(why)) => {
+            Problem::conflict("not-possible", "Not with this call", why, "GET the call to see its state.")
+        }
+        Err(ControlError::Failed(why)) => {
+            tracing::warn!(error = why, "a command to a call failed");
+            Problem::new(
+                StatusCode::BAD_GATEWAY,
+                "command-failed",
+                "The command was not carried out",
+                why,
+                "Look at /ready, and try again.",
+            )
+        }
+    };
+    Err(problem)
+}

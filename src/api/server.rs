@@ -1,0 +1,146 @@
+//! Routes, and the server around them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::problem::Problem;
+use super::state::AppState;
+use super::{auth, calls, health, observe, page, recording, transcript, ws};
+
+/// Connections that are still busy this long after the server was told to stop are cut.
+const GRACE: Duration = Duration::from_secs(10);
+/// Histogram samples are folded into their buckets this often, whether or not anyone scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why the server does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be had.
+    #[error("cannot listen on `http.bind` = {bind}: {source}; {}", remedy(.source))]
+    Bind {
+        /// As configured.
+        bind: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The listener failed.
+    #[error("the HTTP server stopped: {0}")]
+    Serve(#[from] io::Error),
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another process has this port: stop it, or set `http.bind` to a free one"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address: set `http.bind` to one of its own"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: set `http.bind` to a higher one"
+        }
+        _ => "set `http.bind` to an address and port of this machine",
+    }
+}
+
+/// Take the address.
+///
+/// # Errors
+/// [`ServeError::Bind`], which names the setting and what to do.
+pub async fn bind(bind: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(bind).await.map_err(|source| ServeError::Bind { bind, source })
+}
+
+/// All routes.
+pub fn router(state: AppState) -> Router {
+    let keyed = Router::new()
+        .route("/api/calls", get(calls::list))
+        .route("/api/calls/{id}", get(calls::show).delete(calls::remove))
+        .route("/api/calls/{id}/report", get(calls::report))
+        .route("/api/calls/{id}/transcript", get(transcript::negotiated))
+        .route("/api/calls/{id}/transcript.json", get(transcript::json))
+        .route("/api/calls/{id}/transcript.txt", get(transcript::text))
+        .route("/api/calls/{id}/transcript.srt", get(transcript::srt))
+        .route("/api/calls/{id}/transcript.vtt", get(transcript::vtt))
+        .route("/api/calls/{id}/recording", get(recording::show))
+        .route("/api/calls/{id}/hangup", post(calls::hangup))
+        .route("/api/calls/{id}/recording/pause", post(calls::pause_recording))
+        .route("/api/calls/{id}/recording/resume", post(calls::resume_recording))
+        .route("/ws/events", get(ws::all))
+        .route("/ws/calls/{id}/events", get(ws::call))
+        .route_layer(from_fn_with_state(state.clone(), auth::require));
+    Router::new()
+        .route("/", get(page::index))
+        .route("/health", get(health::health))
+        .route("/api/health", get(health::health))
+        .route("/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/api/schema/events.json", get(page::event_schema))
+        .merge(keyed)
+        .fallback(async || {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "no-such-path",
+                "No such path",
+                "Nothing is served at this path.",
+                "Calls are at /api/calls, events at /ws/events.",
+            )
+        })
+        .method_not_allowed_fallback(async || {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Not with this method",
+                "This path does not take this method.",
+                "Use one of those in the `Allow` header.",
+            )
+        })
+        .layer(from_fn(observe::observe))
+        .with_state(state)
+}
+
+/// Serve until `shutdown` is cancelled; then requests under way are finished and WebSockets closed with 1001, for at
+/// most ten seconds.
+///
+/// # Errors
+/// [`ServeError::Serve`].
+pub async fn serve(
+    listener: TcpListener,
+    mut state: AppState,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    state.closing = shutdown.clone();
+    let (open, metrics) = (state.open.clone(), state.metrics.clone());
+    let upkeep = async {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            metrics.run_upkeep();
+        }
+    };
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+        tracing::warn!("some connections were still busy and have been cut");
+    };
+    let server =
+        axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let stopped = async {
+        server.await?;
+        open.close();
+        open.wait().await;
+        Ok(())
+    };
+    tokio::select! {
+        done = stopped => done,
+        () = overdue => Ok(()),
+        () = upkeep => Ok(()),
+    }
+}

@@ -1,0 +1,78 @@
+//! What handlers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::auth::Auth;
+use crate::calls::control::CallControl;
+use crate::calls::directory::CallDirectory;
+use crate::calls::hub::EventHub;
+use crate::telemetry::readiness::ReadinessBoard;
+
+/// What handlers share; cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// Events.
+    pub hub: Arc<EventHub>,
+    /// Calls.
+    pub directory: Arc<CallDirectory>,
+    /// Commands to live calls.
+    pub control: Arc<dyn CallControl>,
+    /// What `/ready` shows.
+    pub readiness: Arc<ReadinessBoard>,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+    /// Who may come in.
+    pub auth: Arc<Auth>,
+    /// How WebSockets are kept.
+    pub sockets: SocketPolicy,
+    /// Cancelled when the server stops.
+    pub(super) closing: CancellationToken,
+    /// Open WebSockets.
+    pub(super) open: TaskTracker,
+}
+
+/// How WebSockets are kept, and when they are given up.
+#[derive(Clone, Debug)]
+pub struct SocketPolicy {
+    /// A ping is sent this often; two unanswered ones end the connection.
+    pub ping: Duration,
+    /// A subscriber that takes no data for this long is dropped.
+    pub send_timeout: Duration,
+    /// Events read at once.
+    pub batch: usize,
+}
+
+impl Default for SocketPolicy {
+    fn default() -> Self {
+        Self { ping: Duration::from_secs(15), send_timeout: Duration::from_secs(20), batch: 256 }
+    }
+}
+
+impl AppState {
+    /// The state of a server that is not serving yet, with the default [`SocketPolicy`].
+    pub fn new(
+        hub: Arc<EventHub>,
+        directory: Arc<CallDirectory>,
+        control: Arc<dyn CallControl>,
+        readiness: Arc<ReadinessBoard>,
+        metrics: PrometheusHandle,
+        auth: Auth,
+    ) -> Self {
+        Self {
+            hub,
+            directory,
+            control,
+            readiness,
+            metrics,
+            auth: Arc::new(auth),
+            sockets: SocketPolicy::default(),
+            closing: CancellationToken::new(),
+            open: TaskTracker::new(),
+        }
+    }
+}

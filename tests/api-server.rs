@@ -1,0 +1,12 @@
+//! The HTTP and WebSocket server as its users see it: a real one on a port of its own, spoken to over TCP.
+
+#[path = "api-server/access.rs"]
+mod access;
+#[path = "api-server/events.rs"]
+mod events;
+#[path = "api-server/files.rs"]
+mod files;
+#[path = "api-server/subscribers.rs"]
+mod subscribers;
+#[path = "api-server/support.rs"]
+mod support;

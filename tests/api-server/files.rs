@@ -1,0 +1,195 @@
+//! Calls, and the files that they leave.
+
+use serde_json::{Value, json};
+use sidetone::calls::hub::EventKind;
+use sidetone::calls::record::{CallFiles, CallState, FileStatus};
+
+use crate::support::{Server, problem};
+
+/// An ended call with a recording of 1,000 bytes.
+fn recorded(server: &Server, call_id: &str) -> (CallFiles, Vec<u8>) {
+    let record = server.live_call("acme", call_id);
+    server.end_call(call_id);
+    server.directory.update(call_id, |record| record.recording.status = FileStatus::Ready);
+    server.directory.flush();
+    let files = server.directory.files(&record).unwrap();
+    let wav: Vec<u8> = (0..1_000u32).map(|n| n as u8).collect();
+    std::fs::write(files.recording(), &wav).unwrap();
+    (files, wav)
+}
+
+#[tokio::test]
+async fn calls_are_listed_paged_and_searched() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    for n in 0..5 {
+        server.live_call(if n == 0 { "other" } else { "acme" }, &format!("c{n}"));
+    }
+    server.directory.update("c4", |record| record.label = Some("Sales".into()));
+    let first = server.json("/api/calls?limit=3").await;
+    let ids = |page: &Value| -> Vec<String> {
+        page["calls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|call| call["call_id"].as_str().unwrap().into())
+            .collect()
+    };
+    assert_eq!(ids(&first), ["c4", "c3", "c2"]);
+    let rest = server.json(&format!("/api/calls?limit=3&before={}", first["next"].as_str().unwrap())).await;
+    assert_eq!(ids(&rest), ["c1", "c0"]);
+    assert!(rest["next"].is_null());
+    assert_eq!(ids(&server.json("/api/calls?q=sAlEs").await), ["c4"]);
+    assert_eq!(ids(&server.json("/api/calls?q=%2B49c2").await), ["c2"]);
+    assert_eq!(ids(&server.json("/api/calls?tenant=other").await), ["c0"]);
+    server.directory.update("c1", |record| record.state = CallState::Ended);
+    assert_eq!(ids(&server.json("/api/calls?state=ended").await), ["c1"]);
+    assert_eq!(server.json("/api/calls/c4").await["label"], "Sales");
+}
+
+#[tokio::test]
+async fn bad_input_is_a_problem_with_a_remedy() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.live_call("acme", "c1");
+    for (path, status) in [
+        ("/api/calls?limit=0", 400),
+        ("/api/calls?limit=x", 400),
+        ("/api/calls?limit=100000", 400),
+        ("/api/calls?state=dead", 400),
+        ("/api/calls?before=junk", 400),
+        ("/api/calls/nope", 404),
+        ("/api/calls/..%2F..%2Fetc%2Fpasswd", 400),
+        ("/api/calls/%2e%2e/recording", 404),
+        ("/api/calls/a.b/recording", 400),
+        ("/api/calls/%ff", 400),
+        ("/api/calls/c1/transcript?format=doc", 400),
+        ("/api/calls/c1/transcript", 404),
+        ("/api/calls/c1/report", 404),
+        ("/nothing/here", 404),
+    ] {
+        problem(server.get(path).await, status).await;
+    }
+    let wrong_method = server.request("DELETE", "/api/calls").send().await.unwrap();
+    assert!(wrong_method.headers().contains_key("allow"));
+    problem(wrong_method, 405).await;
+}
+
+#[tokio::test]
+async fn a_recording_comes_whole_in_parts_and_by_its_head() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let (_, wav) = recorded(&server, "c1");
+    let path = "/api/calls/c1/recording";
+    let whole = server.get(path).await;
+    assert_eq!(whole.headers()["content-type"], "audio/wav");
+    assert_eq!(whole.headers()["content-length"], "1000");
+    assert_eq!(whole.headers()["accept-ranges"], "bytes");
+    let tag = whole.headers()["etag"].to_str().unwrap().to_owned();
+    assert_eq!(whole.bytes().await.unwrap(), wav);
+
+    let head = server.request("HEAD", path).send().await.unwrap();
+    assert_eq!((head.status().as_u16(), &head.headers()["content-length"]), (200, &"1000".parse().unwrap()));
+    assert!(head.bytes().await.unwrap().is_empty());
+
+    for (range, wanted) in [("bytes=0-99", 0..100), ("bytes=990-", 990..1_000), ("bytes=-10", 990..1_000)] {
+        let part = server.request("GET", path).header("range", range).send().await.unwrap();
+        assert_eq!(part.status(), 206);
+        let described = format!("bytes {}-{}/1000", wanted.start, wanted.end - 1);
+        assert_eq!(part.headers()["content-range"], described.as_str());
+        assert_eq!(part.headers()["content-length"], wanted.len().to_string().as_str());
+        assert_eq!(part.bytes().await.unwrap(), wav[wanted]);
+    }
+    let outside = server.request("GET", path).header("range", "bytes=1000-").send().await.unwrap();
+    assert_eq!(outside.headers()["content-range"], "bytes */1000");
+    problem(outside, 416).await;
+
+    let conditional = |name, value: &str| {
+        server.request("GET", path).header(name, value).header("range", "bytes=0-9").send()
+    };
+    assert_eq!(conditional("if-range", &tag).await.unwrap().status(), 206);
+    assert_eq!(conditional("if-range", "\"other\"").await.unwrap().status(), 200);
+    assert_eq!(conditional("if-none-match", &tag).await.unwrap().status(), 304);
+}
+
+#[tokio::test]
+async fn a_recording_that_is_still_written_is_refused_with_the_reason() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.live_call("acme", "c1");
+    problem(server.get("/api/calls/c1/recording").await, 404).await;
+    server.directory.update("c1", |record| record.recording.status = FileStatus::Open);
+    let told = problem(server.get("/api/calls/c1/recording").await, 409).await;
+    assert!(told["remedy"].as_str().unwrap().contains("recording.saved"));
+}
+
+#[tokio::test]
+async fn a_transcript_grows_with_the_call_and_comes_in_four_forms() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let record = server.live_call("acme", "c1");
+    let said = |leg, start: f64, text: &str| {
+        json!({"leg": leg, "utterance": 1, "revision": 2, "start": start, "end": start + 1.0, "text": text,
+               "language": "en", "words": []})
+    };
+    server.hub.publish("c1", EventKind::TranscriptFinal, said("callee", 2.0, "Hi."));
+    server.hub.publish("c1", EventKind::TranscriptPartial, said("callee", 4.0, "not yet"));
+    server.hub.publish("c1", EventKind::TranscriptFinal, said("caller", 0.5, "Hello?"));
+    let live = server.json("/api/calls/c1/transcript").await;
+    assert_eq!((&live["complete"], &live["utterances"][0]["text"]), (&json!(false), &json!("Hello?")));
+    assert_eq!(live["utterances"].as_array().unwrap().len(), 2);
+
+    let text = server.get("/api/calls/c1/transcript?format=txt").await.text().await.unwrap();
+    assert_eq!(text, "[00:00:00] caller: Hello?\n[00:00:02] callee: Hi.\n");
+    let by_extension = server.get("/api/calls/c1/transcript.srt").await;
+    assert!(
+        by_extension.text().await.unwrap().starts_with("1\n00:00:00,500 --> 00:00:01,500\ncaller: Hello?\n")
+    );
+    let by_accept =
+        server.request("GET", "/api/calls/c1/transcript").header("accept", "text/vtt, */*").send();
+    let by_accept = by_accept.await.unwrap();
+    assert_eq!(by_accept.headers()["content-type"], "text/vtt; charset=utf-8");
+    assert!(by_accept.text().await.unwrap().starts_with("WEBVTT"));
+
+    let stored = json!({"call_id": "c1", "duration": 9.0, "utterances": [said("caller", 1.0, "Stored.")]});
+    let files = server.directory.files(&record).unwrap();
+    files.create_folder().unwrap();
+    std::fs::write(files.transcript(), stored.to_string()).unwrap();
+    assert_eq!(server.json("/api/calls/c1/transcript.json").await, stored);
+    assert!(server.get("/api/calls/c1/transcript.txt").await.text().await.unwrap().contains("Stored."));
+}
+
+#[tokio::test]
+async fn only_ended_calls_can_be_deleted_and_their_files_go_with_them() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.live_call("acme", "live");
+    problem(server.request("DELETE", "/api/calls/live").send().await.unwrap(), 409).await;
+    let (files, _) = recorded(&server, "over");
+    std::fs::write(files.report(), "{\"call_id\":\"over\"}").unwrap();
+    assert_eq!(server.json("/api/calls/over/report").await["call_id"], "over");
+    assert_eq!(server.request("DELETE", "/api/calls/over").send().await.unwrap().status(), 204);
+    problem(server.get("/api/calls/over").await, 404).await;
+    assert!(!files.recording().exists() && !files.report().exists() && !files.record().exists());
+    problem(server.request("DELETE", "/api/calls/over").send().await.unwrap(), 404).await;
+}
+
+#[tokio::test]
+async fn commands_reach_the_driver_and_its_refusals_the_user() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    for call in ["c1", "gone", "unrecorded", "broken"] {
+        server.live_call("acme", call);
+    }
+    for (path, status) in [("c1/hangup", 204), ("c1/recording/pause", 204), ("c1/recording/resume", 204)] {
+        assert_eq!(
+            server.request("POST", &format!("/api/calls/{path}")).send().await.unwrap().status(),
+            status
+        );
+    }
+    assert_eq!(*server.control.asked.lock(), ["hangup c1", "pause c1", "resume c1"]);
+    problem(server.request("POST", "/api/calls/gone/hangup").send().await.unwrap(), 409).await;
+    problem(server.request("POST", "/api/calls/unrecorded/recording/pause").send().await.unwrap(), 409).await;
+    problem(server.request("POST", "/api/calls/broken/hangup").send().await.unwrap(), 502).await;
+    problem(server.request("POST", "/api/calls/none/hangup").send().await.unwrap(), 404).await;
+}

@@ -1,0 +1,187 @@
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use reqwest::{Client, RequestBuilder, Response};
+use serde_json::Value;
+use sidetone::api::{self, AppState, Auth, SocketPolicy};
+use sidetone::calls::control::{CallControl, ControlError};
+use sidetone::calls::directory::CallDirectory;
+use sidetone::calls::hub::{EventHub, HubConfig, Journals};
+use sidetone::calls::record::{CallMode, CallRecord, CallState};
+use sidetone::telemetry::metric;
+use sidetone::telemetry::readiness::ReadinessBoard;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_util::sync::CancellationToken;
+
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+pub struct Server {
+    pub addr: SocketAddr,
+    pub hub: Arc<EventHub>,
+    pub directory: Arc<CallDirectory>,
+    pub readiness: Arc<ReadinessBoard>,
+    pub control: Arc<Recorded>,
+    pub client: Client,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Default)]
+pub struct Setup {
+    pub keys: Vec<&'static str>,
+    pub hub: HubConfig,
+    pub sockets: SocketPolicy,
+}
+
+impl Server {
+    pub async fn start(data: &Path) -> Self {
+        Self::with(data, Setup::default()).await
+    }
+
+    pub async fn with(data: &Path, setup: Setup) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = Arc::new(CallDirectory::open(data, 100).unwrap());
+        let journals = Arc::clone(&directory) as Arc<dyn Journals>;
+        let hub = Arc::new(EventHub::new(setup.hub, Some(journals)).unwrap());
+        let readiness = Arc::new(ReadinessBoard::expecting(["ari", "model"]));
+        let control = Arc::new(Recorded::default());
+        let mut state = AppState::new(
+            Arc::clone(&hub),
+            Arc::clone(&directory),
+            Arc::clone(&control) as Arc<dyn CallControl>,
+            Arc::clone(&readiness),
+            metric::install().unwrap(),
+            Auth::from_keys(&setup.keys).unwrap(),
+        );
+        state.sockets = setup.sockets;
+        let listener = api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let serving = api::serve(listener, state, shutdown.clone());
+        let task = tokio::spawn(async move { serving.await.unwrap() });
+        let client = Client::builder().no_proxy().build().unwrap();
+        Self { addr, hub, directory, readiness, control, client, shutdown, task }
+    }
+
+    /// Stop as a process does: afterwards the files are complete and can be opened by the next server.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(8), self.task).await.expect("stops in time").unwrap();
+    }
+
+    pub fn begin_shutdown(&self) {
+        self.shutdown.cancel();
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.client.request(method.parse().unwrap(), self.url(path))
+    }
+
+    pub async fn get(&self, path: &str) -> Response {
+        self.request("GET", path).send().await.unwrap()
+    }
+
+    pub async fn json(&self, path: &str) -> Value {
+        let response = self.get(path).await;
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        response.json().await.unwrap()
+    }
+
+    pub async fn socket(&self, path: &str) -> Socket {
+        tokio_tungstenite::connect_async(format!("ws://{}{path}", self.addr)).await.unwrap().0
+    }
+
+    /// A call in the directory, its stream open with a journal.
+    pub fn live_call(&self, tenant: &str, call_id: &str) -> Arc<CallRecord> {
+        let mut record = CallRecord::new(call_id, tenant, CallMode::Tap, sidetone::clock::timestamp());
+        record.state = CallState::Live;
+        record.channel.caller.number = format!("+49{call_id}");
+        let record = self.directory.insert(record).unwrap();
+        let journal = self.directory.files(&record).unwrap().events();
+        self.hub.open_call(tenant, call_id, Some(journal)).unwrap();
+        record
+    }
+
+    pub fn end_call(&self, call_id: &str) {
+        self.directory.update(call_id, |record| record.state = CallState::Ended).unwrap();
+        self.hub.close_call(call_id);
+    }
+}
+
+/// The next event of a socket; `None` when it is closed, however.
+pub async fn next(socket: &mut Socket) -> Option<Value> {
+    loop {
+        let message = tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("in time")?;
+        match message {
+            Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).unwrap()),
+            Ok(Message::Close(_)) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// The code with which the socket is closed next.
+pub async fn close_code(socket: &mut Socket) -> Option<u16> {
+    loop {
+        match tokio::time::timeout(Duration::from_secs(20), socket.next()).await.expect("in time")? {
+            Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+            Ok(_) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+pub async fn problem(response: Response, status: u16) -> Value {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["status"], status);
+    for field in ["type", "title", "detail", "remedy"] {
+        assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{field}: {problem}");
+    }
+    problem
+}
+
+/// Remembers what it was asked, and does what the call's id says.
+#[derive(Default)]
+pub struct Recorded {
+    pub asked: Mutex<Vec<String>>,
+}
+
+impl Recorded {
+    fn ask(&self, what: &str, call_id: &str) -> BoxFuture<'_, Result<(), ControlError>> {
+        self.asked.lock().push(format!("{what} {call_id}"));
+        let done = match call_id {
+            "gone" => Err(ControlError::NotLive),
+            "unrecorded" => Err(ControlError::NotPossible("The call is not recorded.".into())),
+            "broken" => Err(ControlError::Failed("Asterisk does not answer.".into())),
+            _ => Ok(()),
+        };
+        Box::pin(async { done })
+    }
+}
+
+impl CallControl for Recorded {
+    fn hangup<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        self.ask("hangup", call_id)
+    }
+
+    fn pause_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        self.ask("pause", call_id)
+    }
+
+    fn resume_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        self.ask("resume", call_id)
+    }
+}

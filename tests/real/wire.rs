@@ -1,0 +1,81 @@
+//! What Asterisk really sent: a capture of the loopback, laid out by RTP timestamp, to hold recordings against.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use sidetone::net::capture::Capture;
+use tempfile::TempDir;
+
+use crate::support::lab::{FRAME, ulaw_decode};
+
+/// A running capture of everything sent to one UDP port. Needs the right to capture; without it there is none.
+pub struct Wire {
+    tcpdump: Child,
+    folder: TempDir,
+}
+
+/// What one SSRC sent: u-law decoded, by position relative to its first timestamp.
+#[derive(Debug, Default)]
+pub struct Sent {
+    pub first_timestamp: u32,
+    pub packets: BTreeMap<u32, Vec<i16>>,
+    pub datagrams: u64,
+}
+
+impl Wire {
+    /// `None`, said aloud, where this user may not capture.
+    pub async fn tap(port: u16) -> Option<Wire> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("wire.pcap");
+        let filter = format!("udp dst port {port}");
+        let mut tcpdump = Command::new("tcpdump")
+            .args(["-i", "lo", "-B", "65536", "-s", "400", "-U", "-Z", "root", "-w"])
+            .arg(&file)
+            .arg(&filter)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        // The file's header is there once it listens.
+        for _ in 0..250 {
+            if file.metadata().is_ok_and(|m| m.len() >= 24) {
+                return Some(Wire { tcpdump, folder });
+            }
+            if tcpdump.try_wait().ok()?.is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        eprintln!("no right to capture: the recordings are not held against the wire");
+        None
+    }
+
+    /// Stop, and lay out what was seen, by SSRC.
+    pub fn sent(mut self) -> BTreeMap<u32, Sent> {
+        let pid = self.tcpdump.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+        self.tcpdump.wait().expect("tcpdump's end");
+        let file: PathBuf = self.folder.path().join("wire.pcap");
+        let mut sent = BTreeMap::<u32, Sent>::new();
+        for datagram in Capture::open(&file).expect("a capture") {
+            let rtp = datagram.expect("a whole packet").payload;
+            let word = |at: usize| u32::from_be_bytes([rtp[at], rtp[at + 1], rtp[at + 2], rtp[at + 3]]);
+            assert_eq!((rtp.len(), rtp[0], rtp[1] & 0x7f), (12 + FRAME, 0x80, 0), "not as chan_rtp sends u-law");
+            let (timestamp, ssrc) = (word(4), word(8));
+            let mine = sent.entry(ssrc).or_insert_with(|| Sent { first_timestamp: timestamp, ..Sent::default() });
+            mine.datagrams += 1;
+            let at = timestamp.wrapping_sub(mine.first_timestamp);
+            mine.packets.insert(at, rtp[12..].iter().map(|&byte| ulaw_decode(byte)).collect());
+        }
+        sent
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill();
+        let _ = self.tcpdump.wait();
+    }
+}
