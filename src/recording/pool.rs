@@ -57,7 +57,7 @@ struct Threads {
 #[derive(Debug)]
 struct Shared {
     syncer: Syncer,
-    sealers: Mutex<Option<Sender<(Job, Option<Fault>)>>>,
+    sealers: Mutex<Option<Sender<Sealing>>>,
 }
 
 #[derive(Debug)]
@@ -73,6 +73,13 @@ enum Order {
     Begin(Box<Job>),
     Wake,
     Stop,
+}
+
+/// A recording that is complete, or has failed.
+#[derive(Debug)]
+struct Sealing {
+    job: Job,
+    fault: Option<Fault>,
 }
 
 struct Job {
@@ -119,7 +126,7 @@ impl Recorder {
         for index in 0..SEALERS {
             let (sealing, shared) = (sealing.clone(), shared.clone());
             threads.others.push(spawn(format!("rec-seal-{index}"), move || {
-                for (job, fault) in sealing {
+                for Sealing { job, fault } in sealing {
                     seal(job, fault, &shared.syncer);
                 }
             })?);
@@ -146,16 +153,18 @@ impl Recorder {
                 |error| tracing::warn!(call_id = spec.call_id, %error, "recording is not synced on the way"),
             )
             .ok();
-        let writer = self.writers.iter().min_by_key(|writer| writer.recordings.load(Ordering::Relaxed));
         let part = part_path(&spec.path);
         let control = Arc::new(Control::default());
         let (done, outcome) = oneshot::channel();
         let job = Job { recording, control: control.clone(), device, done, on_failure: spec.on_failure };
-        let Some(writer) = writer.filter(|writer| writer.orders.send(Order::Begin(Box::new(job))).is_ok())
+        let Some(writer) = self.writers.iter().min_by_key(|writer| writer.recordings.load(Ordering::Relaxed))
         else {
             return Err(RecordingError::Stopped { path: part });
         };
         writer.recordings.fetch_add(1, Ordering::Relaxed);
+        if writer.orders.send(Order::Begin(Box::new(job))).is_err() {
+            return Err(RecordingError::Stopped { path: part });
+        }
         tracing::info!(call_id = spec.call_id, path = %part.display(), resumed = spec.resume, "recording");
         Ok(RecordingHandle {
             control,
@@ -302,7 +311,7 @@ impl Writer {
                     let job = jobs.swap_remove(index);
                     self.recordings.fetch_sub(1, Ordering::Relaxed);
                     if let Some(sealers) = &*shared.sealers.lock() {
-                        let _ = sealers.send((job, fault));
+                        let _ = sealers.send(Sealing { job, fault });
                     }
                 }
             }

@@ -83,6 +83,14 @@ fn sleep_ms(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
 
+fn eventually(mut holds: impl FnMut() -> bool) {
+    let start = clock::now();
+    while !holds() {
+        assert!(clock::since(start) < Duration::from_secs(20), "it never came to that");
+        sleep_ms(20);
+    }
+}
+
 fn sha256_of(path: &Path) -> String {
     use sha2::{Digest, Sha256};
     Sha256::digest(fs::read(path).unwrap()).iter().map(|b| format!("{b:02x}")).collect()
@@ -166,9 +174,11 @@ fn a_part_file_is_valid_at_every_checkpoint_and_lag_is_known() {
     let mut call = call(&path);
     let handle = recorder.begin(call.spec.clone()).unwrap();
     call.speak(8_000);
-    sleep_ms(600);
-    let mut reader = WavReader::open(&dir.path().join("c1.wav.part")).unwrap();
-    assert!(reader.format().frames >= 7_800 && !reader.format().clamped);
+    let part = dir.path().join("c1.wav.part");
+    let announced = || u32::from_le_bytes(fs::read(&part).unwrap()[76..80].try_into().unwrap());
+    eventually(|| announced() >= 4 * 7_800);
+    let mut reader = WavReader::open(&part).unwrap();
+    assert!(!reader.format().clamped);
     assert_eq!(reader.read_all().unwrap()[2 * 500], 500);
     let lag = recorder.lag();
     assert!(lag.write < Duration::from_secs(1) && lag.durable < Duration::from_secs(2), "{lag:?}");
@@ -209,6 +219,19 @@ fn a_suspended_recording_goes_on_in_the_next_process() {
 }
 
 #[test]
+fn a_dropped_handle_finishes_the_recording_though_its_rings_are_open() {
+    let dir = TempDir::new().unwrap();
+    let recorder = Recorder::start(config()).unwrap();
+    let mut call = call(&dir.path().join("c1.wav"));
+    let handle = recorder.begin(call.spec.clone()).unwrap();
+    call.speak(4_030);
+    drop(handle);
+    let path = dir.path().join("c1.wav");
+    eventually(|| path.exists());
+    assert_eq!(samples(&path).len(), 2 * 4_000, "an open ring's last slot may not be whole");
+}
+
+#[test]
 fn a_recording_that_cannot_begin_says_why() {
     let dir = TempDir::new().unwrap();
     let recorder = Recorder::start(config()).unwrap();
@@ -244,7 +267,7 @@ fn a_deleted_file_fails_loudly_and_alone() {
     let doomed_handle = recorder.begin(doomed.spec.clone()).unwrap();
     let healthy_handle = recorder.begin(healthy.spec.clone()).unwrap();
     fs::remove_file(dir.path().join("doomed.wav.part")).unwrap();
-    sleep_ms(400);
+    eventually(|| !doomed.failures.lock().is_empty());
     assert!(matches!(doomed.failures.lock()[..], [RecordingError::Vanished { .. }]));
     assert!(matches!(wait(doomed_handle), Err(RecordingError::Vanished { .. })));
     healthy.speak(800);
@@ -252,7 +275,7 @@ fn a_deleted_file_fails_loudly_and_alone() {
     assert_eq!(wait(healthy_handle).unwrap().frames, 800);
 }
 
-/// The rest of the paths of this file are relative to a data folder with one tenant.
+/// What a crash leaves of tenant acme's recording `name`: a header that was never updated, whole frames, a torn one.
 fn crashed(dir: &Path, name: &str, frames: usize, journal: &str) {
     let folder = dir.join("acme/2026/01/31");
     fs::create_dir_all(&folder).unwrap();
@@ -290,7 +313,7 @@ fn what_a_crash_left_is_mended_once() {
     assert_eq!(report.legs[1].gaps, [Gap { start_sample: 10, samples: 90, kind: SlotState::Lost }]);
     assert_eq!(samples(&finished.path).len(), 200);
     let json = fs::read(folder.join("1700000000.42.json")).unwrap();
-    assert_eq!(&serde_json::from_slice::<Report>(&json).unwrap(), report);
+    assert_eq!(serde_json::from_slice::<Report>(&json).unwrap(), *report);
 
     assert!(mend(dir.path(), &claimed).is_empty());
     assert_eq!(
@@ -341,6 +364,46 @@ fn garbage_is_put_aside_and_nothing_overwritten() {
         ]
     );
     assert!(mend(dir.path(), &HashSet::new()).is_empty());
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_a_crash_leaves_is_mended_or_put_aside(
+        header in proptest::bool::ANY,
+        bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        lines in proptest::collection::vec((0usize..4, 0u64..60, proptest::option::of(0u64..u64::MAX), 0usize..3), 0..8),
+        torn in 0usize..30,
+    ) {
+        let dir = TempDir::new().unwrap();
+        let mut file = if header { wav::header(8_000, 2, 12).to_vec() } else { Vec::new() };
+        file.extend(bytes);
+        fs::write(dir.path().join("c.wav.part"), &file).unwrap();
+        let mut journal = String::new();
+        for (track, start, samples, kind) in lines {
+            let kind = ["lost", "silence", "nonsense"][kind];
+            let samples = samples.map(|n| format!(",\"samples\":{n}")).unwrap_or_default();
+            journal += &format!("{{\"track\":{track},\"start\":{start}{samples},\"kind\":\"{kind}\"}}\n");
+        }
+        journal.truncate(journal.len().saturating_sub(torn));
+        fs::write(dir.path().join("c.wav.part.gaps"), journal).unwrap();
+
+        let mended = mend(dir.path(), &HashSet::new());
+        if header {
+            let (finished, report) = repaired(&mended[0]);
+            proptest::prop_assert_eq!(finished.frames, (file.len() as u64 - 80) / 4);
+            proptest::prop_assert_eq!(WavReader::open(&finished.path).unwrap().format().frames, finished.frames);
+            for leg in &report.legs {
+                let mut end = 0;
+                for gap in &leg.gaps {
+                    proptest::prop_assert!(gap.start_sample >= end && gap.samples > 0);
+                    end = gap.start_sample + gap.samples;
+                }
+                proptest::prop_assert!(end <= finished.frames);
+            }
+        }
+        proptest::prop_assert_eq!(mended.len(), 1);
+        proptest::prop_assert!(mend(dir.path(), &HashSet::new()).is_empty());
+    }
 }
 
 #[test]
