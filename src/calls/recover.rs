@@ -18,7 +18,7 @@ use super::services::Services;
 /// close the books on the calls `ended`. Blocks for as long as that takes.
 pub(super) fn after_crash(services: &Services, ended: Vec<(SessionRecord, String)>, unfinished: &[PathBuf]) {
     let root = super::record::recordings_root(services.directory.data());
-    let mended = repair::mend_these(&root, unfinished);
+    let mended = unfinished.iter().filter_map(|wav| repair::mend_one(&root, wav)).collect::<Vec<_>>();
     let mut told = HashSet::new();
     for (record, reason) in ended {
         told.insert(record.call.as_str().to_owned());

@@ -67,7 +67,7 @@ impl CallServer {
     /// A server without calls. Looks through the data folder: call it where blocking is allowed.
     pub fn new(services: Arc<Services>) -> Self {
         let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
-        let unfinished = repair::unfinished(&recordings_root(services.directory.data()));
+        let unfinished = repair::leftovers(&recordings_root(services.directory.data()));
         Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished }
     }
 

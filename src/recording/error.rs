@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::Finished;
 
 /// Why a recording could not begin, go on or be finished. Cheap to clone: the call and its event both get it.
@@ -119,6 +121,10 @@ impl RecordingError {
 
 /// What an operator does about `error`.
 pub(super) fn remedy(error: &io::Error) -> &'static str {
+    // Out of descriptors has no kind of its own.
+    if [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+        return "raise the service's limit on open files (LimitNOFILE, ulimit -n)";
+    }
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free disk space, or move node.data to a larger disk"

@@ -5,13 +5,14 @@
 //! reaches to the end of the file. The journal stays until the report is written.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::gaps::Tracks;
+use super::part::private_file;
 use crate::media::slot::SlotState;
 
 /// What is known of a recording besides its samples.
@@ -90,10 +91,11 @@ pub fn remove(part: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes the journal of an open recording.
+/// Writes the journal of an open recording. The file is open only while a line is written: most calls have few, and a
+/// process has only so many descriptors.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    path: PathBuf,
     /// Gaps of each track that are on disk with their length.
     ended: [usize; Tracks::COUNT],
     /// Start of the gap that is on disk without one.
@@ -104,13 +106,14 @@ pub struct Journal {
 impl Journal {
     /// Open the journal of `part`, going on behind what it holds: the gaps in `known`.
     pub fn open(part: &Path, known: &Tracks) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).append(true).open(path_of(part))?;
+        let path = path_of(part);
+        let mut file = append_to(&path)?;
         if file.metadata()?.len() > 0 {
             // The last line may be torn.
             file.write_all(b"\n")?;
         }
         Ok(Self {
-            file,
+            path,
             // The last gap may grow from here on: it is told again when it has ended.
             ended: known.all().map(|track| track.as_slice().len().saturating_sub(1)),
             open: [None; Tracks::COUNT],
@@ -147,9 +150,9 @@ impl Journal {
         if self.lines.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all(&self.lines);
+        append_to(&self.path)?.write_all(&self.lines)?;
         self.lines.clear();
-        written
+        Ok(())
     }
 
     fn line(&mut self, line: &Line) {
@@ -158,6 +161,10 @@ impl Journal {
             self.lines.push(b'\n');
         }
     }
+}
+
+fn append_to(path: &Path) -> io::Result<File> {
+    private_file().append(true).open(path)
 }
 
 #[cfg(test)]

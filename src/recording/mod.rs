@@ -17,7 +17,6 @@ mod part;
 mod pool;
 pub mod repair;
 pub mod report;
-mod sync;
 #[cfg(test)]
 mod tests;
 pub mod wav;

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -17,6 +17,13 @@ pub fn part_path(path: &Path) -> PathBuf {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     part.into()
+}
+
+/// Options that make files which strangers cannot read: people's calls.
+pub fn private_file() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.create(true).mode(0o640);
+    options
 }
 
 /// An open recording on disk. Frames are appended at explicit offsets: a failed write never moves later ones.
@@ -47,7 +54,7 @@ impl PartFile {
             std::fs::create_dir_all(folder)?;
         }
         let part = part_path(path);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&part)?;
+        let file = private_file().read(true).write(true).create_new(true).open(&part)?;
         let mut part = Self { file, path: part, rate_hz, frames: 0, header_frames: u64::MAX };
         part.write_header()?;
         Ok(part)

@@ -1,10 +1,10 @@
 //! After a crash: mend what was being recorded.
 //!
-//! Run once at start, before anything records. Every `.wav.part` below the folder that no live call claims becomes a valid
+//! To be run at start. Every `.wav.part` below the folder that no live call claims becomes a valid
 //! `.wav` of as many frames as the file holds, with a report; one that is no recording becomes `.wav.broken`. Running it
 //! again, or crashing within it, does no harm.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,9 @@ pub enum Outcome {
     /// A valid recording with its report. Packet counts are not known here: whoever has them may write the report again.
     Repaired {
         /// The file.
-        finished: Finished,
+        finished: Box<Finished>,
         /// Its report, as written beside it.
-        report: Report,
+        report: Box<Report>,
     },
     /// No recording, put aside.
     Broken {
@@ -54,62 +54,58 @@ pub enum Outcome {
     },
 }
 
-/// Mend every part file below `root` whose finished path (`….wav`) is not in `claimed`. The first folder below `root` is
-/// the tenant's.
+/// Mend everything below `root` that is not in `claimed` (finished paths, `….wav`, spelt as below `root`). Nothing may be
+/// recorded meanwhile: where that cannot wait, take [`leftovers`] first and [`mend_one`] of them later. The first folder
+/// below `root` is the tenant's.
 pub fn mend(root: &Path, claimed: &HashSet<PathBuf>) -> Vec<Mended> {
-    let found: Vec<_> = unfinished(root).into_iter().filter(|wav| !claimed.contains(wav)).collect();
-    mend_these(root, &found)
+    let unclaimed = leftovers(root).into_iter().filter(|wav| !claimed.contains(wav));
+    unclaimed.filter_map(|wav| mend_one(root, &wav)).collect()
 }
 
-/// The finished paths (`….wav`) of all recordings below `root` that are not finished. Asked before anything records, the
-/// answer tells what an earlier process left, also once new recordings run.
-pub fn unfinished(root: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    find(root, &mut found);
-    found.sort();
-    found
-}
-
-/// Mend the recordings `these`, named by their finished paths.
-pub fn mend_these(root: &Path, these: &[PathBuf]) -> Vec<Mended> {
-    these.iter().filter_map(|wav| mend_one(root, wav)).inspect(tell).collect()
-}
-
-/// The finished paths of recordings that have a part file or a journal. Folders that cannot be read are logged and left.
-fn find(folder: &Path, found: &mut Vec<PathBuf>) {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-        Err(error) => {
-            tracing::error!(path = %folder.display(), %error, "cannot look for recordings to mend");
-            return;
-        }
-    };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_dir() {
-            find(&path, found);
-            continue;
-        }
-        let name = path.to_string_lossy();
-        let wav = name.strip_suffix(".gaps").unwrap_or(&name).strip_suffix(".part").map(PathBuf::from);
-        if let Some(wav) = wav.filter(|wav| kind.is_file() && wav.extension().is_some_and(|e| e == "wav"))
-            && !found.contains(&wav)
-        {
-            found.push(wav);
+/// The finished paths, in order, of recordings below `root` that have a part file or a journal. Links are not followed;
+/// folders that cannot be read are logged and left.
+pub fn leftovers(root: &Path) -> Vec<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => {
+                tracing::error!(path = %folder.display(), %error, "cannot look for recordings to mend");
+                continue;
+            }
+        };
+        for entry in entries.flatten() {
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                Ok(kind) if kind.is_file() => {
+                    let name = entry.file_name();
+                    found.extend(name.to_str().and_then(finished_name).map(|name| folder.join(name)));
+                }
+                _ => {}
+            }
         }
     }
+    found.into_iter().collect()
 }
 
-fn mend_one(root: &Path, wav: &Path) -> Option<Mended> {
+fn finished_name(name: &str) -> Option<&str> {
+    let part = name.strip_suffix(".gaps").unwrap_or(name);
+    part.strip_suffix(".part").filter(|name| name.ends_with(".wav"))
+}
+
+/// Mend the recording whose finished path is `wav`. `None` if there was nothing to do.
+pub fn mend_one(root: &Path, wav: &Path) -> Option<Mended> {
     let part = part_path(wav);
     let call_id = wav.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let outcome = match outcome_of(root, wav, &part, &call_id) {
         Ok(outcome) => outcome?,
         Err(source) => Outcome::Failed { path: part, source },
     };
-    Some(Mended { call_id, outcome })
+    let mended = Mended { call_id, outcome };
+    tell(&mended);
+    Some(mended)
 }
 
 fn outcome_of(root: &Path, wav: &Path, part: &Path, call_id: &str) -> io::Result<Option<Outcome>> {
@@ -155,7 +151,7 @@ fn report_on(root: &Path, wav: &Path, file: PathBuf, call_id: &str) -> io::Resul
         Report::new(call_id, &tenant_of(root, wav), &finished, [LegStats::default(), LegStats::default()]);
     report.repaired = true;
     report.write(&Report::path_for(wav))?;
-    Ok(Outcome::Repaired { finished, report })
+    Ok(Outcome::Repaired { finished: Box::new(finished), report: Box::new(report) })
 }
 
 fn tenant_of(root: &Path, wav: &Path) -> String {

@@ -13,13 +13,12 @@
 //! Samples count from the file's first frame; kinds are those of [`SlotState`](crate::media::slot::SlotState), save
 //! `received` and `repaired`, which are no gaps.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::part::{part_path, rename_durably};
+use super::part::{part_path, private_file, rename_durably};
 use super::{Finished, journal};
 use crate::media::leg::Leg;
 use crate::media::report::{Gap, LegStats};
@@ -106,7 +105,7 @@ impl Report {
         let mut staged = path.as_os_str().to_owned();
         staged.push(".tmp");
         let staged = PathBuf::from(staged);
-        let mut file = File::create(&staged)?;
+        let mut file = private_file().write(true).truncate(true).open(&staged)?;
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
         file.write_all(&text)?;

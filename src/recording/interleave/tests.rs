@@ -89,7 +89,7 @@ fn a_leg_whose_receiver_died_does_not_hold_the_other_up() {
     let mut mixer = Interleaver::new(&[Some(ring_a), Some(ring_b)], RATE, lag);
     b.place(0, 8_000, |_| 2, SlotState::Silence);
     for ms in (0..20_000).step_by(100) {
-        a.place(ms as u64 * 8, 800, |_| 1, SlotState::Silence);
+        a.place(ms * 8, 800, |_| 1, SlotState::Silence);
         let until = mixer.due(at(ms), ms as i64 * 8 + 800);
         emit_until(&mut mixer, until, &[]);
     }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -18,6 +18,7 @@ pub struct Syncer {
     systems: Mutex<HashMap<u64, System>>,
     /// When the last complete round began; what was written before is durable.
     durable_ns: AtomicU64,
+    failing: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -61,10 +62,13 @@ impl Syncer {
         let files: Vec<Arc<File>> = self.systems.lock().values().map(|system| system.file.clone()).collect();
         for file in files {
             if let Err(error) = rustix::fs::syncfs(&*file) {
-                tracing::error!(%error, "the disk did not take what was recorded; see the system log (dmesg)");
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::error!(%error, "the disk did not take what was recorded; see the system log (dmesg)");
+                }
                 return;
             }
         }
+        self.failing.store(false, Ordering::Relaxed);
         self.durable_ns.store(began.as_nanos(), Ordering::Relaxed);
     }
 
