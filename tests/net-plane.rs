@@ -65,6 +65,20 @@ async fn packets_that_come_before_their_leg_is_attached_are_not_lost() {
 }
 
 #[tokio::test]
+async fn ipv4_senders_are_known_on_an_ipv6_socket() {
+    let config = PlaneConfig { bind: "[::]:0".parse().unwrap(), shards: 1, receive_buffer: 1 << 20 };
+    let Ok(plane) = RtpPlane::start(config) else {
+        eprintln!("no IPv6 here: nothing to test");
+        return;
+    };
+    let seat = plane.seat();
+    let mut sender = RtpSender::new(seat.port());
+    let leg = attach(seat, sender.address());
+    sender.send();
+    assert_eq!(finish(leg).await.packets_received, 1);
+}
+
+#[tokio::test]
 async fn two_legs_get_every_packet_of_their_own_paced() {
     let plane = start(1);
     let (first, second) = (plane.seat(), plane.seat());

@@ -75,6 +75,8 @@ impl Leg {
     pub(super) fn finish(mut self, now: MediaInstant) {
         let ending = self.ending.take();
         let end = ending.as_ref().map_or(now, |ending| ending.end);
+        // What flushing brings about is heard of too.
+        self.guarded(|receiver| receiver.flush(end));
         self.forward_events();
         let stats = self.receiver.take().and_then(|receiver| {
             catch_unwind(AssertUnwindSafe(|| receiver.finish(end)))

@@ -193,13 +193,16 @@ impl Shard {
     fn drain(&mut self, batch: &mut Batch) -> bool {
         for _ in 0..BATCHES_A_TURN {
             let before = clock::now();
-            let count = batch.receive(self.bound.socket.as_fd()).unwrap_or_else(|error| {
-                self.failures += 1;
-                if self.failures == 1 {
-                    tracing::error!(shard = self.link.number, %error, "receiving RTP failed");
+            let count = match batch.receive(self.bound.socket.as_fd()) {
+                Ok(count) => count,
+                Err(error) => {
+                    self.failures += 1;
+                    if self.failures == 1 {
+                        tracing::error!(shard = self.link.number, %error, "receiving RTP failed");
+                    }
+                    return false;
                 }
-                0
-            });
+            };
             // A leg attached before a datagram was sent must be known when that is routed: commands first.
             self.take_commands();
             for datagram in batch.datagrams() {
@@ -249,7 +252,8 @@ impl Shard {
         if let Some(patience) = self.table.hold_patience() {
             timeout = timeout.min(patience);
         }
-        if legs >= PACED_LEGS {
+        // A socket that fails may be called readable for ever.
+        if legs >= PACED_LEGS || self.failures > 0 {
             sys::wait_readable([self.wake.as_fd()], timeout.min(PACE));
         } else {
             sys::wait_readable([self.wake.as_fd(), self.bound.socket.as_fd()], timeout);

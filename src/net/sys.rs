@@ -103,7 +103,7 @@ impl Batch {
         if n < 0 {
             let error = io::Error::last_os_error();
             return match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+                io::ErrorKind::WouldBlock => Ok(0),
                 _ => Err(error),
             };
         }
@@ -298,99 +298,4 @@ pub(super) fn wait_readable<const N: usize>(sockets: [BorrowedFd<'_>; N], timeou
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::fd::AsFd;
-
-    use super::*;
-
-    #[test]
-    fn control_data_is_read_and_nonsense_is_not() {
-        let mut bytes = Vec::new();
-        for (kind, data) in [
-            (libc::SCM_TIMESTAMPNS, [7_i64.to_ne_bytes(), 9_i64.to_ne_bytes()].concat()),
-            (libc::SO_RXQ_OVFL, 3_u32.to_ne_bytes().to_vec()),
-        ] {
-            bytes.extend((16 + data.len()).to_ne_bytes());
-            bytes.extend(libc::SOL_SOCKET.to_ne_bytes());
-            bytes.extend(kind.to_ne_bytes());
-            bytes.extend(&data);
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
-        }
-        assert_eq!(parse_control(&bytes), ControlData { stamp: Some(7_000_000_009), overflow: Some(3) });
-        for cut in 0..bytes.len() {
-            parse_control(&bytes[..cut]);
-        }
-        assert_eq!(parse_control(&[0xff; 64]), ControlData::default());
-        assert_eq!(parse_control(&[0; 64]), ControlData::default());
-    }
-
-    #[test]
-    fn a_wall_clock_that_was_set_does_not_move_arrivals() {
-        let clocks =
-            Clocks { monotonic: MediaInstant::from_nanos(50_000_000_000), realtime: 1_000_000_000_000 };
-        let age = |ns: u64| clocks.monotonic_of(1_000_000_000_000 - ns);
-        assert_eq!(age(3_000_000), MediaInstant::from_nanos(49_997_000_000));
-        assert_eq!(age(20_000_000_000), clocks.monotonic);
-        assert_eq!(clocks.monotonic_of(1_000_000_000_001), clocks.monotonic);
-    }
-
-    #[test]
-    fn arrivals_are_the_kernels_and_in_order() {
-        let receiver = crate::net::socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
-        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut batch = Batch::new();
-        let mut windows = Vec::new();
-        for i in 0..40_u8 {
-            let before = clock::now();
-            sender.send_to(&[i], receiver.address).unwrap();
-            windows.push((before, clock::now()));
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        // Read long after: the stamps must tell when they came, not when they were read.
-        assert_eq!(batch.receive(receiver.socket.as_fd()).unwrap(), 40);
-        let mut latest = MediaInstant::default();
-        for (datagram, (before, after)) in batch.datagrams().zip(windows) {
-            assert_eq!(datagram.source, sender.local_addr().unwrap());
-            assert!(datagram.arrival >= latest);
-            latest = datagram.arrival;
-            let slack = Duration::from_millis(1);
-            assert!(datagram.arrival + slack >= before && datagram.arrival <= after + slack, "{datagram:?}");
-        }
-        assert_eq!(batch.receive(receiver.socket.as_fd()).unwrap(), 0);
-    }
-
-    #[test]
-    fn long_datagrams_are_cut_and_drops_are_counted() {
-        let receiver = crate::net::socket::bind("127.0.0.1:0".parse().unwrap(), 4096).unwrap();
-        let small = socket2::SockRef::from(&receiver.socket);
-        small.set_recv_buffer_size(4096).unwrap();
-        let sender = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut batch = Batch::new();
-        sender.send_to(&[1; 6000], receiver.address).unwrap();
-        batch.receive(receiver.socket.as_fd()).unwrap();
-        let long: Vec<_> = batch.datagrams().map(|d| (d.payload.len(), d.truncated)).collect();
-        assert_eq!(long, [(SLOT, true)]);
-        for _ in 0..500 {
-            sender.send_to(&[2; 1000], receiver.address).unwrap();
-        }
-        let mut read = 0;
-        while let n @ 1.. = batch.receive(receiver.socket.as_fd()).unwrap() {
-            read += n;
-        }
-        // The count comes with the next datagram.
-        sender.send_to(&[3], receiver.address).unwrap();
-        batch.receive(receiver.socket.as_fd()).unwrap();
-        assert!(read < 500);
-        assert_eq!(read as u32 + batch.overflow(), 500);
-    }
-
-    #[test]
-    fn mapped_ipv4_senders_are_ipv4() {
-        let mut name = [0; 128];
-        name[..2].copy_from_slice(&(libc::AF_INET6 as u16).to_ne_bytes());
-        name[2..4].copy_from_slice(&4000_u16.to_be_bytes());
-        name[8..24].copy_from_slice(&Ipv4Addr::LOCALHOST.to_ipv6_mapped().octets());
-        assert_eq!(parse_name(&name), Some("127.0.0.1:4000".parse().unwrap()));
-        assert_eq!(parse_name(&[0; 128]), None);
-    }
-}
+mod tests;

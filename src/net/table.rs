@@ -126,16 +126,19 @@ impl Table {
         (!self.hold.is_empty()).then_some(PATIENCE / 4)
     }
 
+    /// Tell the metrics what the legs received since the last time.
     pub(super) fn report_legs(&mut self) {
         for leg in self.legs.values_mut() {
             leg.report();
         }
     }
 
+    /// Finish every leg as of `now`, and give up all that is held.
     pub(super) fn finish_all(&mut self, now: MediaInstant) {
         for (_, leg) in self.legs.drain() {
             leg.finish(now);
         }
+        self.expire_held(MediaInstant::from_nanos(u64::MAX));
     }
 
     fn leg(&mut self, key: LegKey) -> Option<&mut Leg> {

@@ -9,7 +9,7 @@ use super::super::skew::Skew;
 use super::super::source::{Arrival, Source};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::route::{Question, nanos};
+use super::route::{MAX_LATENESS, Question, nanos};
 use super::{LegReceiver, PREROLL_SLOTS, Previous, Stream};
 
 /// Packets of a source that was replaced are still taken for this long.
@@ -184,7 +184,7 @@ struct Anchor {
     /// The least delayed packet.
     timestamp: RtpTimestamp,
     arrival: MediaInstant,
-    /// The earliest packet of media.
+    /// The earliest packet of media that can belong to it.
     first_timestamp: RtpTimestamp,
     first_sequence: SequenceNumber,
 }
@@ -198,7 +198,8 @@ impl Anchor {
             held.arrival.nanos_since(reference.arrival) - ticks(held) * 1_000_000_000 / i64::from(clock_rate)
         };
         let fastest = media().min_by_key(delay)?;
-        let first = media().min_by_key(|held| ticks(held))?;
+        let latest = delay(&fastest) + nanos(MAX_LATENESS);
+        let first = media().filter(|held| delay(held) <= latest).min_by_key(|held| ticks(held))?;
         Some(Self {
             timestamp: fastest.timestamp,
             arrival: fastest.arrival,

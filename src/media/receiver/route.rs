@@ -16,7 +16,7 @@ use super::{Kind, LegReceiver, PacketError, PacketOutcome};
 /// GStreamer's rtpjitterbuffer.
 pub(super) const MAX_DISAGREEMENT: Duration = Duration::from_secs(1);
 /// A single packet may be later than its place by so much, and still be believed to be late.
-const MAX_LATENESS: Duration = Duration::from_secs(30);
+pub(super) const MAX_LATENESS: Duration = Duration::from_secs(30);
 /// A source that shows no second packet within this time was a stray packet.
 const PROBATION: Duration = Duration::from_secs(2);
 
@@ -262,8 +262,22 @@ impl LegReceiver {
 
     pub(super) fn settle_deadline(&self) -> Option<MediaInstant> {
         let pending = self.pending.as_ref()?;
-        let wait = if self.is_confirmed() { self.config.anchor_window } else { PROBATION };
+        let long = !self.is_confirmed() || self.is_catching_up();
+        let wait = if long { PROBATION } else { self.config.anchor_window };
         Some(pending.since + wait)
+    }
+
+    /// Whether packets held as a jump come in faster than they were sent: the network had stopped, and its queue drains.
+    fn is_catching_up(&self) -> bool {
+        let mut media = self.hold.packets().iter().filter(|held| held.is_media);
+        let (Some(Pending { question: Question::Jump { .. }, .. }), Some(first), Some(last)) =
+            (self.pending, media.next(), media.next_back())
+        else {
+            return false;
+        };
+        let passed = last.arrival.nanos_since(first.arrival);
+        let ticks = i64::from(last.timestamp.since(first.timestamp));
+        ticks * 1_000_000_000 / i64::from(self.config.codec.rtp_clock_rate()) > passed + passed / 4
     }
 
     pub(super) fn settle_if_due(&mut self, now: MediaInstant) {
