@@ -146,6 +146,27 @@ async fn replaced_is_final() {
     assert!(matches!(next(&mut second).await, Some(AriNotice::Event(_))));
 }
 
+/// Asterisk stood still, carried out our abandoned attempt after the one that succeeded, and found nobody at its end.
+#[tokio::test]
+async fn our_own_late_attempt_is_not_another_client() {
+    let fake = FakeAri::start().await;
+    fake.fault("GET /events", Fault::Lost);
+    let client = AriClient::new(AriConfig {
+        request_timeout: Duration::from_millis(200),
+        ..client(&fake.url, "change-me").config().clone()
+    });
+    let mut stream = connect(&client.unwrap(), quick());
+    let reason = expect_disconnected(&mut stream).await;
+    assert!(matches!(reason, Disconnect::Failed(AriError::Timeout { .. })), "{reason}");
+    expect_connected(&mut stream, true).await;
+    fake.replaced_by_a_ghost("sidetone");
+    assert!(matches!(expect_disconnected(&mut stream).await, Disconnect::Ghost));
+    expect_connected(&mut stream, false).await;
+
+    let _other = opened(&fake.url).await;
+    assert!(matches!(next(&mut stream).await, Some(AriNotice::Replaced)));
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_told_once_and_mended() {
     let fake = FakeAri::start().await;

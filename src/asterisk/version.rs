@@ -27,7 +27,7 @@ type Since = &'static [(u16, u16, u16)];
 
 const EXTERNAL_MEDIA: Since = &[(16, 6, 0), (17, 1, 0)];
 const SNOOP_ID: Since = &[(12, 2, 0)];
-const LINEAR_FORMATS: Since = &[(18, 21, 0), (20, 6, 0), (21, 1, 0), (22, 0, 0)];
+const SLIN: Since = &[(18, 21, 0), (20, 6, 0), (21, 1, 0), (22, 0, 0)];
 const AUDIOSOCKET: Since = &[(18, 0, 0)];
 const CHAN_WEBSOCKET: Since = &[(20, 18, 0), (22, 8, 0), (23, 2, 0)];
 
@@ -74,8 +74,8 @@ pub struct Capabilities {
     pub external_media: Result<(), Missing>,
     /// Snoops with ids of our own.
     pub snoop_id: Result<(), Missing>,
-    /// RTP legs in `slin` and `slin16`; before, `ulaw` came whatever was asked (asterisk#394).
-    pub linear_formats: Result<(), Missing>,
+    /// RTP legs in `slin`; before, `ulaw` came instead (asterisk#394, seen on 16.28; `slin16` was right there).
+    pub slin: Result<(), Missing>,
     /// AudioSocket legs.
     pub audiosocket: Result<(), Missing>,
     /// chan_websocket legs, from where their worst faults are mended.
@@ -106,11 +106,7 @@ impl AsteriskVersion {
         Capabilities {
             external_media: self.need("ExternalMedia", EXTERNAL_MEDIA, UPGRADE),
             snoop_id: self.need("a snoop with an id", SNOOP_ID, UPGRADE),
-            linear_formats: self.need(
-                "slin over RTP",
-                LINEAR_FORMATS,
-                "Use `ulaw` or `alaw` as `rtp.format`.",
-            ),
+            slin: self.need("slin over RTP", SLIN, "Use `ulaw`, `alaw` or `slin16` as `rtp.format`."),
             audiosocket: self.need("AudioSocket", AUDIOSOCKET, "Use RTP."),
             chan_websocket: self.need("chan_websocket", CHAN_WEBSOCKET, "Use RTP."),
             known_bad: KNOWN_BAD
@@ -207,9 +203,9 @@ mod tests {
         assert!(can("16.28.0~dfsg-0+deb11u4").external_media.is_ok());
         assert!(can("17.0.1").external_media.is_err());
         assert!(can("18.0.0").external_media.is_ok());
-        assert!(can("16.28.0").linear_formats.is_err());
-        assert!(can("19.8.0").linear_formats.is_err());
-        assert!(can("18.26.4-vici").linear_formats.is_ok());
+        assert!(can("16.28.0").slin.is_err());
+        assert!(can("19.8.0").slin.is_err());
+        assert!(can("18.26.4-vici").slin.is_ok());
         assert!(can("16.28.0").audiosocket.is_err());
         assert!(can("21.12.3").chan_websocket.is_err());
         assert!(can("22.8.0").chan_websocket.is_ok());
@@ -220,12 +216,11 @@ mod tests {
 
     #[test]
     fn a_refusal_names_version_and_remedy() {
-        let refusal =
-            AsteriskVersion::parse("16.28.0").capabilities().linear_formats.unwrap_err().to_string();
+        let refusal = AsteriskVersion::parse("16.28.0").capabilities().slin.unwrap_err().to_string();
         assert_eq!(
             refusal,
             "slin over RTP needs Asterisk 18.21.0, 20.6.0, 21.1.0, 22.0.0 or later in its branch; this is 16.28.0. \
-             Use `ulaw` or `alaw` as `rtp.format`."
+             Use `ulaw`, `alaw` or `slin16` as `rtp.format`."
         );
     }
 

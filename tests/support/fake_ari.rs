@@ -205,6 +205,12 @@ impl FakeAri {
         self.act(app, Act::Close(code));
     }
 
+    /// Another client took the application and was gone at once.
+    pub fn replaced_by_a_ghost(&self, app: &str) {
+        self.emit(app, &json!({"type": "ApplicationReplaced", "application": app}).to_string());
+        self.world.lock().apps.get_mut(app).expect("an application").socket = None;
+    }
+
     fn act(&self, app: &str, act: Act) {
         let world = self.world.lock();
         let socket = world.apps.get(app).and_then(|app| app.socket.as_ref());
@@ -238,6 +244,9 @@ async fn serve(
         return error(401, "Authentication required").into_response();
     }
     if path == "events" {
+        if let Some(Fault::Lost) = fault {
+            std::future::pending::<()>().await;
+        }
         let Some(app) = query.get("app").filter(|app| !app.is_empty()).cloned() else {
             return error(400, "HTTP request is missing param: [app]").into_response();
         };
@@ -560,7 +569,7 @@ impl World {
 
     /// `Stasis(app)` by channel `id`: fails where no client is connected; a leg of ours then ends.
     fn enter(&mut self, app: &str, id: &str) -> bool {
-        if !self.apps.get(app).is_some_and(|app| app.socket.is_some()) || !self.channels.contains_key(id) {
+        if self.apps.get(app).is_none_or(|app| app.socket.is_none()) || !self.channels.contains_key(id) {
             self.channels.remove(id);
             return false;
         }

@@ -13,14 +13,13 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::client::{AriClient, AriConfig, install_tls_provider};
 use super::error::AriError;
 use super::event::AriEvent;
-use super::guard::PROBE_PREFIX;
+use super::guard::{PROBE_PREFIX, ensure_app_is_free};
 use super::reconnect::Backoff;
 use crate::clock;
 use crate::telemetry::metric;
@@ -87,6 +86,10 @@ pub enum Disconnect {
     /// Events came faster than they were taken, until the queue was full.
     #[error("the event queue ({0}) overflowed: events were lost, starting over")]
     Overflow(usize),
+    /// An attempt to connect that we had given up was carried out by Asterisk later, and took the application from the socket
+    /// that succeeded. Nobody is at its other end.
+    #[error("a late attempt to connect of our own took the application")]
+    Ghost,
     /// It could not be opened.
     #[error(transparent)]
     Failed(#[from] AriError),
@@ -117,7 +120,7 @@ impl EventStream {
 /// the application and of [`AriClient::subscribe`] come.
 pub fn connect(client: &AriClient, config: SocketConfig) -> EventStream {
     let (tx, notices) = mpsc::channel(config.queue.max(1));
-    let task = tokio::spawn(keep_open(client.config().clone(), config, tx));
+    let task = tokio::spawn(keep_open(client.clone(), config, tx));
     EventStream { notices, task }
 }
 
@@ -129,15 +132,17 @@ enum End {
     Unwanted,
 }
 
-async fn keep_open(ari: AriConfig, config: SocketConfig, tx: mpsc::Sender<AriNotice>) {
+async fn keep_open(client: AriClient, config: SocketConfig, tx: mpsc::Sender<AriNotice>) {
+    let ari = client.config();
     let mut backoff = Backoff::new(config.backoff_min, config.backoff_max);
     let mut first = true;
     let mut told = None;
+    let mut abandoned = false;
     loop {
         // Room for `Connected` is made sure of before there is a socket that must be read.
         let Ok(room) = tx.reserve().await else { return };
         let opened = tokio::select! {
-            opened = open(&ari) => opened,
+            opened = open(ari) => opened,
             () = tx.closed() => return,
         };
         let reason = match opened {
@@ -154,6 +159,7 @@ async fn keep_open(ari: AriConfig, config: SocketConfig, tx: mpsc::Sender<AriNot
                 match end {
                     End::Lost(reason) => reason,
                     End::Unwanted => return,
+                    End::Replaced if abandoned && was_a_ghost(&client).await => Disconnect::Ghost,
                     End::Replaced => {
                         tracing::error!(app = ari.app, "another client took our Stasis application");
                         let _ = tx.send(AriNotice::Replaced).await;
@@ -163,6 +169,7 @@ async fn keep_open(ari: AriConfig, config: SocketConfig, tx: mpsc::Sender<AriNot
             }
             Err(error) => {
                 drop(room);
+                abandoned |= matches!(error, AriError::Timeout { .. });
                 Disconnect::Failed(error)
             }
         };
@@ -181,6 +188,12 @@ async fn keep_open(ari: AriConfig, config: SocketConfig, tx: mpsc::Sender<AriNot
     }
 }
 
+async fn was_a_ghost(client: &AriClient) -> bool {
+    // Asterisk finds out that nobody is there when it first reads.
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    ensure_app_is_free(client).await.is_ok()
+}
+
 async fn open(ari: &AriConfig) -> Result<Socket, AriError> {
     const REQUEST: &str = "GET /events (WebSocket)";
     let bad_url = |reason: String| AriError::BadUrl { url: ari.url.clone(), reason };
@@ -193,9 +206,8 @@ async fn open(ari: &AriConfig) -> Result<Socket, AriError> {
     request.headers_mut().insert("authorization", ari.authorization());
 
     install_tls_provider();
-    let limits = WebSocketConfig::default();
     let after = ari.request_timeout;
-    match timeout(after, connect_async_with_config(request, Some(limits), true)).await {
+    match timeout(after, connect_async_with_config(request, None, true)).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(WsError::Http(response))) => {
             let status = response.status().as_u16();
