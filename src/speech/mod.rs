@@ -15,6 +15,7 @@ pub mod model;
 pub mod recogniser;
 pub mod resample;
 pub mod scheduler;
+pub mod scripted;
 pub mod segment;
 pub mod session;
 pub mod transcript;
