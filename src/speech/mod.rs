@@ -8,6 +8,7 @@
 
 pub mod agreement;
 pub mod batch;
+pub mod dispatch;
 pub mod engine;
 pub mod event;
 pub mod ggml;
