@@ -82,12 +82,12 @@ impl Simulation {
         let mut ended = vec![false; legs];
         for tick in 0..100_000_u32 {
             let now = TICK * tick;
-            for leg in 0..legs {
+            for (leg, ended) in ended.iter_mut().enumerate() {
                 let own = now.saturating_sub(stagger * leg as u32);
                 let at = (own.as_millis() / TICK.as_millis()) as usize * TICK_SAMPLES;
                 if now >= stagger * leg as u32 && at < pcm.len() {
                     self.sessions[leg].push(&pcm[at..(at + TICK_SAMPLES).min(pcm.len())]);
-                } else if at >= pcm.len() && !std::mem::replace(&mut ended[leg], true) {
+                } else if at >= pcm.len() && !std::mem::replace(ended, true) {
                     self.sessions[leg].finish();
                 }
                 self.attend(leg, now);

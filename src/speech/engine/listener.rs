@@ -164,7 +164,7 @@ impl Listener {
         let complete = run.ended && run.session.as_ref().is_none_or(|s| s.unfinished() == 0);
         let late = run.finish.as_ref().is_some_and(|(_, deadline)| now >= *deadline);
         let awaited = run.finish.is_some() || run.detached;
-        if !late && !(complete && awaited) {
+        if !(late || complete && awaited) {
             return;
         }
         let Some(run) = self.legs.remove(&owner) else { return };
