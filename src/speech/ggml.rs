@@ -136,8 +136,9 @@ fn header<F: Read + Seek>(file: &mut Cursor<'_, F>) -> Result<(Shape, Storage), 
     let decoder_layers = number("number of decoder layers", &|v| (1..=64).contains(&v))?;
     let mels = number("number of mel bands", &|v| v == 80 || v == 128)?;
     // Thousands count the versions of the quantisation formats.
-    let wide_of =
-        |v: i32| storage(v % 1_000).filter(|s| width as u64 % s.1 == 0 && (0..=2).contains(&(v / 1_000)));
+    let wide_of = |v: i32| {
+        storage(v % 1_000).filter(|s| (width as u64).is_multiple_of(s.1) && (0..=2).contains(&(v / 1_000)))
+    };
     let ftype = number("number format", &|v| wide_of(v).is_some())?;
     number("number of mel filters", &|v| v == mels)?;
     number("length of a mel filter", &|v| v == FFT_BINS)?;

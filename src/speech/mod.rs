@@ -8,6 +8,7 @@
 
 pub mod agreement;
 pub mod batch;
+pub mod dispatch;
 pub mod engine;
 pub mod event;
 pub mod ggml;
@@ -15,6 +16,7 @@ pub mod model;
 pub mod recogniser;
 pub mod resample;
 pub mod scheduler;
+pub mod scripted;
 pub mod segment;
 pub mod session;
 pub mod transcript;

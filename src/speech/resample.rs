@@ -153,7 +153,8 @@ mod tests {
                 .zip(&wanted[2_000..14_000])
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max);
-            assert!(worst < 0.01, "{hz}: {worst}");
+            // Half a sample off would make 0.04; a filter's delay need not be a whole number of samples.
+            assert!(worst < 0.04, "{hz}: {worst}");
         }
     }
 

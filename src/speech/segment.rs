@@ -289,3 +289,6 @@ impl Segmenter {
 pub(crate) fn samples_in(d: Duration) -> u64 {
     d.as_micros() as u64 * u64::from(RATE) / 1_000_000
 }
+
+#[cfg(test)]
+mod tests;

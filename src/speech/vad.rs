@@ -28,15 +28,10 @@ pub struct Frame {
 }
 
 /// The detector of one leg.
+#[derive(Default)]
 pub struct Vad {
     detector: Box<Detector>,
     voiced: bool,
-}
-
-impl Default for Vad {
-    fn default() -> Self {
-        Self { detector: Box::default(), voiced: false }
-    }
 }
 
 impl Vad {

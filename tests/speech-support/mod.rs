@@ -38,7 +38,11 @@ pub fn listed(list: &Path, path: impl Fn(&str) -> PathBuf) -> Vec<Prompt> {
     let prompt = |line: &str| {
         let (name, text) = line.split_once(':')?;
         let bytes = std::fs::read(path(name)).ok()?;
-        Some(Prompt { name: name.into(), text: text.trim().into(), pcm: bytes.into_iter().map(ulaw).collect() })
+        Some(Prompt {
+            name: name.into(),
+            text: text.trim().into(),
+            pcm: bytes.into_iter().map(ulaw).collect(),
+        })
     };
     list.lines().filter_map(prompt).collect()
 }

@@ -11,13 +11,11 @@ use super::{Command, EventSink, FinishReport, LegAudio, Outcome, Shared, Work};
 use crate::clock;
 use crate::media::ring::{RingReader, SlotRead};
 use crate::media::time::MediaInstant;
-use crate::speech::RATE;
+use crate::speech::dispatch::dispatch;
 use crate::speech::event::{TranscriptEvent, TranscriptKind};
-use crate::speech::recogniser::Request;
 use crate::speech::resample::Resampler;
-use crate::speech::scheduler::{Class, Task, TaskId};
 use crate::speech::segment::SegmentConfig;
-use crate::speech::session::{Order, Session};
+use crate::speech::session::Session;
 use crate::telemetry::metric;
 
 /// How often rings are looked at.
@@ -148,49 +146,13 @@ impl Listener {
         let Some(run) = self.legs.get_mut(&owner) else { return };
         let Some(session) = &mut run.session else { return };
         let now = clock::now();
-        let mut queue = self.shared.queue.lock();
-        let step = queue.scheduler.partial_step(session.open_length());
-        if session.partial_due(step) {
-            match session.partial_ticket() {
-                None => session.ask_partial(),
-                Some(ticket) => {
-                    // Newer audio takes the place of what still waits; what is being recognised is waited for.
-                    if queue.scheduler.cancel(TaskId { owner, ticket }).is_some() {
-                        queue.scheduler.press(now);
-                        metric::ASR_PARTIALS_SHED.add(1);
-                        session.ask_partial();
-                    }
-                }
-            }
+        let grace = self.segments.hangover.saturating_sub(self.segments.pause);
+        let payload = |audio, request| Work { audio, request, reply: self.outbox.clone() };
+        let done = dispatch(session, owner, &mut self.shared.queue.lock().scheduler, now, grace, payload);
+        metric::ASR_PARTIALS_SHED.add(done.replaced);
+        for _ in 0..done.submitted {
+            self.shared.wake.notify_one();
         }
-        for order in session.take_orders() {
-            match order {
-                Order::Recognise { ticket, class, audio } => {
-                    let length = Duration::from_micros(audio.len() as u64 * 1_000_000 / u64::from(RATE));
-                    let wait = match class {
-                        Class::Partial => step,
-                        Class::Speculative => self.segments.hangover.saturating_sub(self.segments.pause),
-                        Class::Final | Class::Job => Duration::ZERO,
-                    };
-                    let request = Request {
-                        language: session.language().to_owned(),
-                        prompt: None,
-                        partial: class == Class::Partial,
-                    };
-                    let payload = Work { audio, request, reply: self.outbox.clone() };
-                    let id = TaskId { owner, ticket };
-                    queue
-                        .scheduler
-                        .submit(Task { id, class, deadline: now + wait, audio: length, payload }, now);
-                    self.shared.wake.notify_one();
-                }
-                Order::Promote { ticket } => {
-                    queue.scheduler.reclass(TaskId { owner, ticket }, Class::Final, now)
-                }
-                Order::Cancel { ticket } => drop(queue.scheduler.cancel(TaskId { owner, ticket })),
-            }
-        }
-        drop(queue);
         for event in session.take_events() {
             run.publish(event, now);
         }
@@ -202,7 +164,7 @@ impl Listener {
         let complete = run.ended && run.session.as_ref().is_none_or(|s| s.unfinished() == 0);
         let late = run.finish.as_ref().is_some_and(|(_, deadline)| now >= *deadline);
         let awaited = run.finish.is_some() || run.detached;
-        if !late && !(complete && awaited) {
+        if !(late || complete && awaited) {
             return;
         }
         let Some(run) = self.legs.remove(&owner) else { return };

@@ -1,0 +1,158 @@
+//! The model inside the binary on real telephone speech, without time.
+
+#![cfg(feature = "embedded-model")]
+
+#[path = "speech-support/mod.rs"]
+mod support;
+
+use std::sync::{Arc, OnceLock};
+
+use sidetone::speech::batch::{BatchAudio, BatchError, transcribe};
+use sidetone::speech::recogniser::{Request, SpeechModel};
+use sidetone::speech::resample::Resampler;
+use sidetone::speech::transcript::Transcript;
+use sidetone::speech::{ModelFile, SpeechConfig, SpeechEngine, TranscriptEvent};
+use support::{hush, noise, prompt, prompts, word_errors};
+
+fn model() -> Arc<dyn SpeechModel> {
+    static MODEL: OnceLock<Arc<dyn SpeechModel>> = OnceLock::new();
+    MODEL.get_or_init(|| ModelFile::embedded().unwrap().load().unwrap()).clone()
+}
+
+fn engine() -> SpeechEngine {
+    SpeechEngine::start(SpeechConfig { workers: 2, ..SpeechConfig::default() }, model()).unwrap()
+}
+
+fn transcribed(channels: &[&[i16]]) -> Vec<TranscriptEvent> {
+    let audio = BatchAudio { channels, rate: 8_000, language: "en" };
+    let mut events = transcribe(&engine(), &audio, &mut |_| {}).unwrap();
+    events.sort_by_key(|e| (e.leg, e.utterance));
+    events
+}
+
+fn padded(pcm: &[i16]) -> Vec<i16> {
+    [&hush(4_000, 1)[..], pcm, &hush(8_000, 2)[..]].concat()
+}
+
+fn text(events: &[TranscriptEvent]) -> String {
+    events.iter().map(|e| e.text.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// 16 kHz, -1 to 1.
+fn wide(pcm: &[i16]) -> Vec<f32> {
+    let mut resampler = Resampler::new(8_000).unwrap();
+    let samples: Vec<f32> = pcm.iter().map(|&s| f32::from(s) / 32_768.0).collect();
+    let mut out = Vec::new();
+    resampler.push(&samples, &mut out);
+    resampler.finish(&mut out);
+    out
+}
+
+#[test]
+fn prompts_come_out_word_for_word() {
+    let (mut errors, mut words) = (0, 0);
+    for prompt in prompts() {
+        let heard = text(&transcribed(&[&padded(&prompt.pcm)]));
+        let (wrong, of) = word_errors(&prompt.text, &heard);
+        if wrong > 0 {
+            eprintln!("{}: {heard:?} instead of {:?}", prompt.name, prompt.text);
+        }
+        errors += wrong;
+        words += of;
+    }
+    assert!(errors as f64 <= 0.05 * words as f64, "{errors} of {words} words wrong");
+}
+
+#[test]
+fn times_lie_where_the_speech_is() {
+    let prompt = prompt("agent-pass");
+    let events = transcribed(&[&padded(&prompt.pcm)]);
+    let (first, last) = (&events[0], &events[events.len() - 1]);
+    let length = prompt.pcm.len() as f64 / 8_000.0;
+    assert!((0.4..0.9).contains(&first.start), "{first:?}");
+    assert!((length - 0.3..length + 0.6).contains(&last.end), "{last:?}");
+    for event in &events {
+        assert!(event.words.iter().all(|w| w.start >= event.start && w.end <= event.end && w.start <= w.end));
+        assert!(event.words.windows(2).all(|w| w[0].end <= w[1].start));
+        assert!(event.words.iter().all(|w| w.stable && (0.0..=1.0).contains(&w.confidence)));
+    }
+}
+
+#[test]
+fn two_channels_are_two_speakers() {
+    let (left, right) =
+        (padded(&prompt("hello-world").pcm), padded(&prompt("cannot-complete-as-dialed").pcm));
+    let length = left.len().max(right.len());
+    let (left, right) = (padded_to(left, length), padded_to(right, length));
+    let transcript = Transcript::new(None, length as f64 / 8_000.0, "m", transcribed(&[&left, &right]));
+    let text = transcript.to_text();
+    assert!(text.contains("caller: hello world"), "{text}");
+    assert!(text.contains("callee: your call cannot be completed as dialed"), "{text}");
+}
+
+fn padded_to(mut pcm: Vec<i16>, length: usize) -> Vec<i16> {
+    pcm.resize(length, 0);
+    pcm
+}
+
+#[test]
+fn nothing_is_heard_in_silence_noise_and_tones() {
+    let tone = |a: f64, b: f64| -> Vec<i16> {
+        let wave = |i: usize, hz: f64| (i as f64 * hz * std::f64::consts::TAU / 8_000.0).sin() * 6_000.0;
+        let on = |i: usize| i % 16_000 < 8_000;
+        (0..64_000).map(|i| if on(i) { (wave(i, a) + wave(i, b)) as i16 } else { 0 }).collect()
+    };
+    let quiet = [
+        ("digital silence", vec![0; 40_000]),
+        ("line noise", hush(80_000, 3)),
+        ("noise at -50 dB", noise(80_000, 4, 180)),
+        ("noise at -30 dB", noise(80_000, 5, 1_800)),
+        ("ring-back", tone(440.0, 480.0)),
+        ("busy", tone(480.0, 620.0)),
+        ("European ring-back", tone(425.0, 425.0)),
+        ("dial tone", tone(350.0, 440.0)),
+        ("DTMF 5", tone(770.0, 1_336.0)),
+    ];
+    for (what, pcm) in quiet {
+        assert_eq!(text(&transcribed(&[&pcm])), "", "{what}");
+    }
+}
+
+#[test]
+fn what_a_recogniser_heard_before_does_not_show() {
+    let request = Request { language: "en".into(), prompt: None, partial: false };
+    let pieces: Vec<Vec<f32>> = prompts().iter().map(|p| wide(&p.pcm)).collect();
+    let mut used = model().recogniser().unwrap();
+    for (index, piece) in pieces.iter().enumerate() {
+        // A longer and a shorter window, a prompt and a piece cut off in the middle go before.
+        let other = &pieces[(index + 3) % pieces.len()];
+        let prompted = Request { prompt: Some("please enter your password".into()), ..request.clone() };
+        used.recognise(other, &prompted).unwrap();
+        used.recognise(&other[..other.len() / 2], &request).unwrap();
+        used.recognise(&[&other[..], &piece[..], &other[..]].concat(), &request).unwrap();
+        let after = used.recognise(piece, &request).unwrap();
+        let alone = model().recogniser().unwrap().recognise(piece, &request).unwrap();
+        assert_eq!(after, alone, "{}", prompts()[index].name);
+    }
+}
+
+#[test]
+fn a_snippet_of_any_length_is_taken() {
+    let request = Request { language: "en".into(), prompt: None, partial: true };
+    let mut recogniser = model().recogniser().unwrap();
+    for samples in [0, 1, 100, 1_600, 3_000, 40_000] {
+        recogniser.recognise(&vec![0.0; samples], &request).unwrap();
+    }
+}
+
+#[test]
+fn three_channels_and_no_rate_are_refused() {
+    let engine = engine();
+    let none: &[i16] = &[];
+    let three = BatchAudio { channels: &[none, none, none], rate: 8_000, language: "en" };
+    assert!(matches!(transcribe(&engine, &three, &mut |_| {}), Err(BatchError::Channels { count: 3 })));
+    let still = BatchAudio { channels: &[none], rate: 0, language: "en" };
+    assert!(matches!(transcribe(&engine, &still, &mut |_| {}), Err(BatchError::Rate(_))));
+    let empty = BatchAudio { channels: &[none], rate: 8_000, language: "en" };
+    assert_eq!(transcribe(&engine, &empty, &mut |_| {}).unwrap(), []);
+}

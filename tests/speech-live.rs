@@ -1,0 +1,187 @@
+//! The engine as calls use it: rings in, events out, on real threads.
+
+#[path = "speech-support/mod.rs"]
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sidetone::clock;
+use sidetone::media::leg::Leg;
+use sidetone::media::slot::SlotState;
+use sidetone::media::time::{MediaInstant, SampleRate};
+use sidetone::speech::recogniser::SpeechModel;
+use sidetone::speech::scripted::ScriptedModel;
+use sidetone::speech::{LegAudio, SpeechConfig, SpeechEngine, SpeechError, TranscriptEvent, TranscriptKind};
+use support::{Collected, LiveLeg, hush, prompt};
+
+fn scripted(pcm: &[i16]) -> Arc<dyn SpeechModel> {
+    let words = (0..20).map(|i| (format!("w{i}"), 0.6 + 0.25 * f64::from(i), 0.8 + 0.25 * f64::from(i)));
+    Arc::new(ScriptedModel::new(pcm, words.collect()))
+}
+
+/// Speech at 16 kHz, which passes through the engine sample for sample.
+fn speech() -> Vec<i16> {
+    let doubled = prompt("agent-pass").pcm.into_iter().flat_map(|s| [s, s]);
+    let mut pcm: Vec<i16> =
+        std::iter::repeat_n(0, 8_000).chain(doubled).chain(std::iter::repeat_n(0, 16_000)).collect();
+    for (sample, noise) in pcm.iter_mut().zip(hush(1_000_000, 3)) {
+        *sample = sample.saturating_add(noise);
+    }
+    pcm
+}
+
+/// Each utterance: revisions without holes, stable words that stay, one final, and that last.
+fn check(events: &[(MediaInstant, TranscriptEvent)]) {
+    let mut last: HashMap<(Leg, u64), &TranscriptEvent> = HashMap::new();
+    for (_, event) in events {
+        if let Some(before) = last.insert((event.leg, event.utterance), event) {
+            assert_eq!(before.kind, TranscriptKind::Partial);
+            assert_eq!(event.revision, before.revision + 1);
+            let stable = before.words.iter().take_while(|w| w.stable).count();
+            assert_eq!(before.words[..stable], event.words[..stable]);
+        }
+    }
+    assert!(last.values().all(|e| e.kind == TranscriptKind::Final));
+}
+
+#[tokio::test]
+async fn an_event_is_the_body_of_the_envelope() {
+    let pcm = speech();
+    let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&pcm)).unwrap();
+    let leg = LiveLeg::new(pcm, SampleRate::WIDEBAND, 4);
+    let collected = Collected::default();
+    let listener = engine.listen(LegAudio { first_utterance: 7, ..leg.audio() }, collected.sink());
+    tokio::task::spawn_blocking(move || leg.speak()).await.unwrap();
+    let report = listener.finish().await;
+    let events = collected.events();
+    check(&events);
+    assert!(
+        report.complete && report.finals >= 1 && report.unfinished == 0 && report.missed_slots == 0,
+        "{report:?}"
+    );
+    assert_eq!(report.finals + report.partials, events.len() as u64);
+    let (_, event) = &events[0];
+    assert_eq!(event.type_name(), "transcript.partial");
+    let json = serde_json::to_value(event).unwrap();
+    assert_eq!(json["leg"], "caller");
+    assert_eq!(json["utterance"], 7);
+    assert_eq!(json["revision"], 1);
+    assert_eq!(json["words"][0]["text"], "w0");
+    assert!(json["words"][0]["stable"].is_boolean() && json["words"][0]["confidence"].is_number());
+    assert!(json.get("kind").is_none());
+}
+
+#[tokio::test]
+async fn words_are_timed_on_the_recordings_clock() {
+    let pcm = speech();
+    let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&pcm)).unwrap();
+    let mut leg = LiveLeg::new(pcm, SampleRate::WIDEBAND, 4);
+    // Another leg's audio began 2 s earlier: the recording starts there.
+    let call = sidetone::media::clock::CallClock::new(clock::now(), SampleRate::WIDEBAND, 1);
+    call.propose_origin(-32_000, call.start());
+    leg.clock = Arc::new(call);
+    let collected = Collected::default();
+    let listener = engine.listen(leg.audio(), collected.sink());
+    tokio::task::spawn_blocking(move || leg.speak()).await.unwrap();
+    listener.finish().await;
+    let events = collected.events();
+    let first = &events.last().unwrap().1;
+    let word = events.iter().flat_map(|(_, e)| &e.words).find(|w| w.text == "w4").unwrap();
+    assert!((word.start - (2.0 + 0.6 + 1.0)).abs() < 0.01, "{word:?} in {first:?}");
+}
+
+#[tokio::test]
+async fn a_leg_without_media_ends_at_once_and_one_without_end_when_time_is_up() {
+    let pcm = speech();
+    let config = SpeechConfig { finish_timeout: Duration::from_millis(300), ..SpeechConfig::default() };
+    let engine = SpeechEngine::start(config, scripted(&pcm)).unwrap();
+    let mute = LiveLeg::new(Vec::new(), SampleRate::WIDEBAND, 1);
+    let listener = engine.listen(mute.audio(), Collected::default().sink());
+    mute.speak();
+    let report = listener.finish().await;
+    assert!(report.complete && report.finals == 0, "{report:?}");
+
+    let endless = LiveLeg::new(pcm, SampleRate::WIDEBAND, 1);
+    let listener = engine.listen(endless.audio(), Collected::default().sink());
+    let started = clock::now();
+    let report = listener.finish().await;
+    assert!(!report.complete, "{report:?}");
+    assert!(clock::since(started) < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn what_the_ring_lost_is_silence_and_counted() {
+    let pcm = speech();
+    let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&pcm)).unwrap();
+    let (mut writer, ring) = sidetone::media::ring::ring(SampleRate::WIDEBAND, 128);
+    let leg = LiveLeg::new(Vec::new(), SampleRate::WIDEBAND, 1);
+    let collected = Collected::default();
+    let listener = engine.listen(LegAudio { ring, ..leg.audio() }, collected.sink());
+    // Nobody can read while a whole recording goes through a ring of 1.28 s.
+    writer.place(0, 1_600, |i| pcm[i], SlotState::Silence);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    writer.place(1_600, pcm.len() - 1_600, |i| pcm[1_600 + i], SlotState::Silence);
+    drop(writer);
+    let report = listener.finish().await;
+    assert!(report.complete && report.missed_slots > 100, "{report:?}");
+}
+
+#[test]
+fn settings_out_of_range_are_refused() {
+    let config = SpeechConfig { hangover: Duration::from_millis(50), ..SpeechConfig::default() };
+    let refused = SpeechEngine::start(config, scripted(&speech()));
+    assert!(matches!(refused, Err(SpeechError::Setting { setting: "hangover_ms", value_ms: 50, .. })));
+}
+
+#[cfg(feature = "embedded-model")]
+#[tokio::test]
+async fn both_parties_of_a_call_come_out_word_for_word_in_real_time() {
+    use sidetone::speech::ModelFile;
+    use support::word_errors;
+
+    let engine =
+        SpeechEngine::start(SpeechConfig::default(), ModelFile::embedded().unwrap().load().unwrap()).unwrap();
+    let script = [["auth-incorrect", "digit-5", "queue-thereare"], ["invalid", "hello-world", "vm-goodbye"]];
+    let collected = Collected::default();
+    let mut listeners = Vec::new();
+    let mut speakers = Vec::new();
+    let mut call = None;
+    for (leg, names) in Leg::BOTH.into_iter().zip(script) {
+        let said = names.iter().flat_map(|name| [hush(6_400, 5), prompt(name).pcm, hush(6_400, 6)]);
+        let live = LiveLeg::new(said.collect::<Vec<_>>().concat(), SampleRate::NARROWBAND, 1);
+        let audio = LegAudio { leg, ..live.audio() };
+        call.get_or_insert_with(|| live.clock.clone());
+        listeners.push(engine.listen(audio, collected.sink()));
+        speakers.push(tokio::task::spawn_blocking(move || live.speak()));
+    }
+    for speaker in speakers {
+        speaker.await.unwrap();
+    }
+    for listener in listeners {
+        let report = listener.finish().await;
+        assert!(report.complete && report.failed == 0 && report.missed_slots == 0, "{report:?}");
+    }
+    let events = collected.events();
+    check(&events);
+    let start = call.unwrap().start();
+    let (mut errors, mut words) = (0, 0);
+    for (leg, names) in Leg::BOTH.into_iter().zip(script) {
+        let finals: Vec<_> =
+            events.iter().filter(|(_, e)| e.leg == leg && e.kind == TranscriptKind::Final).collect();
+        let heard = finals.iter().map(|(_, e)| e.text.as_str()).collect::<Vec<_>>().join(" ");
+        let said = names.map(|name| prompt(name).text).join(" ");
+        let (wrong, of) = word_errors(&said, &heard);
+        errors += wrong;
+        words += of;
+        if wrong > 0 {
+            eprintln!("{heard:?} instead of {said:?}");
+        }
+        for (at, event) in finals {
+            let late = at.nanos_since(start + Duration::from_secs_f64(event.end)) as f64 / 1e9;
+            assert!(late < 1.5, "{late} s for {:?}", event.text);
+        }
+    }
+    assert!(errors as f64 <= 0.05 * words as f64, "{errors} of {words} words wrong");
+}

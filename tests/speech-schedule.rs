@@ -1,0 +1,249 @@
+//! Legs, scheduler and workers under simulated time: how often partials come, what is shed, and that no final ever is.
+
+#[path = "speech-support/mod.rs"]
+mod support;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use sidetone::media::leg::Leg;
+use sidetone::media::time::MediaInstant;
+use sidetone::speech::dispatch::dispatch;
+use sidetone::speech::recogniser::{Hypothesis, RecogniseError, Recogniser, Request, SpeechModel};
+use sidetone::speech::resample::Resampler;
+use sidetone::speech::scheduler::{Scheduler, Task};
+use sidetone::speech::scripted::{ScriptedModel, ScriptedWord};
+use sidetone::speech::segment::SegmentConfig;
+use sidetone::speech::session::Session;
+use sidetone::speech::{TranscriptEvent, TranscriptKind};
+use support::{hush, prompt};
+
+const TICK: Duration = Duration::from_millis(20);
+const STEP: Duration = Duration::from_millis(500);
+const TICK_SAMPLES: usize = 320;
+
+/// A prompt at 16 kHz between `before` and `after` seconds of a silent line, with words of 0.25 s all through it.
+fn recording(name: &str, before: f64, after: f64) -> (Vec<i16>, Vec<ScriptedWord>) {
+    let narrow: Vec<f32> = prompt(name).pcm.iter().map(|&s| f32::from(s) / 32_768.0).collect();
+    let mut wide = Vec::new();
+    let mut resampler = Resampler::new(8_000).unwrap();
+    resampler.push(&narrow, &mut wide);
+    resampler.finish(&mut wide);
+    let speech: Vec<i16> = wide.iter().map(|s| (s * 32_768.0).round() as i16).collect();
+    let silence = |seconds: f64| vec![0; (seconds * 16_000.0) as usize];
+    let mut pcm = [silence(before), speech, silence(after)].concat();
+    for (sample, noise) in pcm.iter_mut().zip(hush(1_000_000, 9)) {
+        *sample = sample.saturating_add(noise);
+    }
+    let count = (wide.len() as f64 / 16_000.0 / 0.25) as usize;
+    let word = |i: usize| (format!("w{i}"), before + 0.1 + 0.25 * i as f64, before + 0.3 + 0.25 * i as f64);
+    (pcm, (0..count).map(word).collect())
+}
+
+type Outcome = Option<Result<Hypothesis, RecogniseError>>;
+type Job = (Vec<f32>, Request);
+
+struct Worker {
+    recogniser: Box<dyn Recogniser>,
+    busy: Option<(Duration, Task<Job>)>,
+}
+
+struct Simulation {
+    scheduler: Scheduler<Job>,
+    workers: Vec<Worker>,
+    sessions: Vec<Session>,
+    cost: Duration,
+    events: Vec<(Duration, usize, TranscriptEvent)>,
+    shed: u64,
+    /// What becomes of the n-th outcome: true spoils it.
+    spoil: Box<dyn FnMut() -> bool>,
+}
+
+impl Simulation {
+    fn new(legs: usize, workers: usize, cost: Duration, model: &ScriptedModel) -> Self {
+        let session = |_| Session::new(Leg::Caller, "en".into(), 0.0, 1, SegmentConfig::default());
+        let worker = |_| Worker { recogniser: model.recogniser().unwrap(), busy: None };
+        Self {
+            scheduler: Scheduler::new(STEP),
+            workers: (0..workers).map(worker).collect(),
+            sessions: (0..legs).map(session).collect(),
+            cost,
+            events: Vec::new(),
+            shed: 0,
+            spoil: Box::new(|| false),
+        }
+    }
+
+    /// Each leg says `pcm`, each `stagger` after the one before. Runs until all is out.
+    fn run(&mut self, pcm: &[i16], stagger: Duration) {
+        let pcm: Vec<f32> = pcm.iter().map(|&s| f32::from(s) / 32_768.0).collect();
+        let legs = self.sessions.len();
+        let mut ended = vec![false; legs];
+        for tick in 0..100_000_u32 {
+            let now = TICK * tick;
+            for (leg, ended) in ended.iter_mut().enumerate() {
+                let own = now.saturating_sub(stagger * leg as u32);
+                let at = (own.as_millis() / TICK.as_millis()) as usize * TICK_SAMPLES;
+                if now >= stagger * leg as u32 && at < pcm.len() {
+                    self.sessions[leg].push(&pcm[at..(at + TICK_SAMPLES).min(pcm.len())]);
+                } else if at >= pcm.len() && !std::mem::replace(ended, true) {
+                    self.sessions[leg].finish();
+                }
+                self.attend(leg, now);
+            }
+            self.work(now);
+            if ended.iter().all(|&e| e) && self.sessions.iter().all(|s| s.unfinished() == 0) {
+                return;
+            }
+        }
+        panic!("not everything came to its end");
+    }
+
+    fn attend(&mut self, leg: usize, now: Duration) {
+        let session = &mut self.sessions[leg];
+        let grace = Duration::from_millis(240);
+        let job = |audio: std::sync::Arc<[f32]>, request| (audio.to_vec(), request);
+        self.shed += dispatch(session, leg as u64, &mut self.scheduler, instant(now), grace, job).replaced;
+        self.events.extend(session.take_events().into_iter().map(|event| (now, leg, event)));
+    }
+
+    fn work(&mut self, now: Duration) {
+        for index in 0..self.workers.len() {
+            let worker = &mut self.workers[index];
+            if let Some((until, task)) = worker.busy.take() {
+                if until > now {
+                    worker.busy = Some((until, task));
+                    continue;
+                }
+                let result = worker.recogniser.recognise(&task.payload.0, &task.payload.1);
+                self.scheduler.completed(task.audio, self.cost);
+                let broken = RecogniseError::Panicked { model: "m".into() };
+                let result = if (self.spoil)() { Err(broken) } else { result };
+                self.tell(&task, Some(result), now);
+            }
+            let picked = self.scheduler.next(instant(now));
+            for task in picked.shed {
+                self.shed += 1;
+                self.tell(&task, None, now);
+            }
+            self.workers[index].busy = picked.task.map(|(task, _)| (now + self.cost, task));
+        }
+    }
+
+    fn tell(&mut self, task: &Task<Job>, outcome: Outcome, now: Duration) {
+        let leg = task.id.owner as usize;
+        self.sessions[leg].on_result(task.id.ticket, outcome);
+        self.attend(leg, now);
+    }
+
+    /// Check what has to hold whatever happens, and give back the finals of each leg.
+    fn finals(&self) -> Vec<Vec<(Duration, TranscriptEvent)>> {
+        let mut finals = vec![Vec::new(); self.sessions.len()];
+        let mut open: HashMap<(usize, u64), TranscriptEvent> = HashMap::new();
+        for (at, leg, event) in &self.events {
+            let before = open.insert((*leg, event.utterance), event.clone());
+            assert_eq!(event.revision, before.as_ref().map_or(0, |b| b.revision) + 1);
+            if let Some(before) = before {
+                assert_eq!(before.kind, TranscriptKind::Partial, "nothing follows a final: {event:?}");
+                let stable = before.words.iter().take_while(|w| w.stable).count();
+                assert_eq!(before.words[..stable], event.words[..stable]);
+            }
+            if event.kind == TranscriptKind::Final {
+                finals[*leg].push((*at, event.clone()));
+            }
+        }
+        assert!(open.values().all(|e| e.kind == TranscriptKind::Final), "an utterance without its final");
+        for legs in &finals {
+            for (index, (_, event)) in legs.iter().enumerate() {
+                assert_eq!(event.utterance, index as u64 + 1);
+            }
+        }
+        finals
+    }
+}
+
+fn instant(at: Duration) -> MediaInstant {
+    MediaInstant::from_nanos(1_000_000_000) + at
+}
+
+#[test]
+fn partials_come_early_and_often_and_the_final_right_after_the_hangover() {
+    let (pcm, words) = recording("agent-pass", 1.0, 1.5);
+    let model = ScriptedModel::new(&pcm, words.clone());
+    let mut simulation = Simulation::new(1, 1, Duration::from_millis(100), &model);
+    simulation.run(&pcm, Duration::ZERO);
+    let finals = simulation.finals();
+    let events = &simulation.events;
+
+    let (first, _, event) = &events[0];
+    assert!(first.as_secs_f64() - event.start < 0.75, "first at {first:?}, speech from {}", event.start);
+    let gap = events.windows(2).map(|w| w[1].0 - w[0].0).max().unwrap();
+    assert!(gap <= Duration::from_secs(1), "{gap:?}");
+    let (at, last) = finals[0].last().unwrap();
+    assert!((at.as_secs_f64() - last.end) < 0.45, "{at:?} for {}", last.end);
+    let text: Vec<&str> = words.iter().map(|w| w.0.as_str()).collect();
+    assert_eq!(finals[0].iter().map(|f| f.1.text.as_str()).collect::<Vec<_>>().join(" "), text.join(" "));
+    assert_eq!(simulation.shed, 0);
+    assert!(events.iter().any(|(_, _, e)| e.kind == TranscriptKind::Partial && e.words[0].stable));
+}
+
+#[test]
+fn overload_takes_partials_and_never_finals() {
+    let (pcm, words) = recording("agent-pass", 0.5, 1.0);
+    let model = ScriptedModel::new(&pcm, words.clone());
+    let alone = {
+        let mut simulation = Simulation::new(1, 1, Duration::from_millis(10), &model);
+        simulation.run(&pcm, Duration::ZERO);
+        simulation.finals()[0].iter().map(|f| f.1.text.clone()).collect::<Vec<_>>()
+    };
+    let mut simulation = Simulation::new(30, 2, Duration::from_millis(200), &model);
+    simulation.run(&pcm, Duration::from_millis(40));
+    let finals = simulation.finals();
+    let texts =
+        |leg: &Vec<(Duration, TranscriptEvent)>| leg.iter().map(|f| f.1.text.clone()).collect::<Vec<_>>();
+    assert!(finals.iter().all(|leg| texts(leg) == alone), "every leg has every final, whole");
+    assert!(simulation.shed > 10, "{}", simulation.shed);
+    assert!(simulation.scheduler.partial_step(Duration::ZERO) > STEP);
+
+    // 30 finals of 0.2 s on two workers take 3 s: that, the hangover, and nothing behind partials.
+    let stagger = |leg: usize| 0.04 * leg as f64;
+    let late = |(leg, finals): (usize, &Vec<(Duration, TranscriptEvent)>)| {
+        let (at, event) = finals.last().unwrap();
+        at.as_secs_f64() - stagger(leg) - event.end
+    };
+    let worst = finals.iter().enumerate().map(late).fold(0.0, f64::max);
+    assert!(worst < 3.0 + 0.4 + 0.2, "{worst}");
+}
+
+#[test]
+fn a_model_slower_than_the_step_is_asked_less_often() {
+    let (pcm, words) = recording("ss-noservice", 0.5, 1.0);
+    let model = ScriptedModel::new(&pcm, words);
+    let mut simulation = Simulation::new(1, 1, Duration::from_millis(700), &model);
+    simulation.run(&pcm, Duration::ZERO);
+    let finals = simulation.finals();
+    let (at, last) = finals[0].last().unwrap();
+    // At worst a partial has just begun when the speaker stops.
+    assert!(at.as_secs_f64() - last.end < 0.2 + 1.5, "{at:?} for {}", last.end);
+    let partials = simulation.events.iter().filter(|e| e.2.kind == TranscriptKind::Partial).count();
+    assert!((2..=6).contains(&partials), "{partials}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn every_utterance_has_one_final_whatever_fails(
+        spoilt in prop::collection::vec(any::<bool>(), 64),
+        cost in 10..900_u64,
+        workers in 1..3_usize,
+    ) {
+        let (pcm, words) = recording("invalid", 0.3, 1.0);
+        let model = ScriptedModel::new(&pcm, words);
+        let mut simulation = Simulation::new(2, workers, Duration::from_millis(cost), &model);
+        let mut spoilt = spoilt.into_iter().cycle();
+        simulation.spoil = Box::new(move || spoilt.next().unwrap());
+        simulation.run(&pcm, Duration::from_millis(500));
+        simulation.finals();
+    }
+}
