@@ -1,7 +1,5 @@
 //! `/api/calls/{id}/transcript`: as stored once the call is over, as far as it has come while it lives.
 
-mod render;
-
 use std::io::ErrorKind;
 use std::sync::Arc;
 
@@ -10,18 +8,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::access::{Params, VisibleCall, blocking};
 use super::problem::Problem;
 use super::state::AppState;
-use crate::calls::event::Envelope;
-use crate::calls::hub::{EventHub, EventKind, ReadError};
+use crate::calls::hub::ReadError;
 use crate::calls::record::{CallRecord, FileStatus};
-use render::Utterance;
-
-/// Events read at once to put a live transcript together.
-const PAGE: usize = 1_000;
+use crate::calls::transcript;
+use crate::speech::transcript::Transcript;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -90,51 +84,28 @@ async fn show(
         Err(error) => return Err(Problem::internal("cannot read the transcript", &error)),
     };
     let (kind, body) = match format {
-        Format::Json => ("application/json", transcript.to_string()),
-        Format::Txt => ("text/plain; charset=utf-8", render::txt(&utterances(&transcript)?)),
-        Format::Srt => ("application/x-subrip; charset=utf-8", render::srt(&utterances(&transcript)?)),
-        Format::Vtt => ("text/vtt; charset=utf-8", render::vtt(&utterances(&transcript)?)),
+        Format::Json => ("application/json", transcript.to_json()),
+        Format::Txt => ("text/plain; charset=utf-8", transcript.to_text()),
+        Format::Srt => ("application/x-subrip; charset=utf-8", transcript.to_srt()),
+        Format::Vtt => ("text/vtt; charset=utf-8", transcript.to_vtt()),
     };
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], Body::from(body))
         .into_response())
 }
 
-/// The finals among the call's events, in the shape of a stored transcript, with `"complete": false`.
-async fn so_far(state: &AppState, record: &Arc<CallRecord>) -> Result<Value, Problem> {
+/// What was said so far, with `"complete": false`.
+async fn so_far(state: &AppState, record: &Arc<CallRecord>) -> Result<Transcript, Problem> {
     let (hub, id) = (Arc::clone(&state.hub), record.call_id.clone());
-    let finals = blocking("cannot read the call's events", move || finals(&hub, &id)).await?;
-    let mut finals = match finals {
-        Ok(finals) => finals,
-        Err(ReadError::Unknown(_)) => Vec::new(),
-        Err(error) => return Err(Problem::internal("cannot read the call's events", &error)),
-    };
-    if finals.is_empty() && record.transcript.status != FileStatus::Open {
-        let remedy =
-            "Transcribe calls with `calls.transcribe`, or `transcribe=yes`; the call's `error` may say more.";
-        return Err(Problem::no_such_file("There is no transcript of this call.", remedy));
+    let said = blocking("cannot read the call's events", move || transcript::so_far(&hub, &id, "")).await?;
+    match said {
+        Ok(said) if !said.utterances.is_empty() || record.transcript.status == FileStatus::Open => Ok(said),
+        Ok(_) | Err(ReadError::Unknown(_)) => {
+            let remedy =
+                "Transcribe calls with `calls.transcribe`, or `transcribe=yes`; the call's `error` may say more.";
+            Err(Problem::no_such_file("There is no transcript of this call.", remedy))
+        }
+        Err(error) => Err(Problem::internal("cannot read the call's events", &error)),
     }
-    finals.sort_by(|a, b| a["start"].as_f64().unwrap_or(0.0).total_cmp(&b["start"].as_f64().unwrap_or(0.0)));
-    let duration = finals.iter().filter_map(|utterance| utterance["end"].as_f64()).fold(0.0, f64::max);
-    Ok(json!({ "call_id": record.call_id, "complete": false, "duration": duration, "utterances": finals }))
-}
-
-fn finals(hub: &EventHub, call_id: &str) -> Result<Vec<Value>, ReadError> {
-    let (mut finals, mut after) = (Vec::new(), 0);
-    loop {
-        let events = hub.call_events(call_id, after, PAGE)?;
-        let Some(last) = events.last() else { return Ok(finals) };
-        after = last.seq;
-        let said = events.iter().filter(|event| event.kind == EventKind::TranscriptFinal);
-        finals.extend(said.filter_map(|event| {
-            let envelope: Envelope = serde_json::from_str(&event.json).ok()?;
-            Some(Value::Object(envelope.body))
-        }));
-    }
-}
-
-fn utterances(transcript: &Value) -> Result<Vec<Utterance>, Problem> {
-    Vec::deserialize(&transcript["utterances"])
-        .map_err(|error| Problem::internal("the stored transcript has another form than expected", &error))
 }
 
 #[cfg(test)]

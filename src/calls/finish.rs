@@ -11,16 +11,14 @@ use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
 use crate::recording::report::Report;
 use crate::recording::{Finished, RecordingError};
-use crate::speech::TranscriptEvent;
-use crate::speech::transcript::Transcript;
-use crate::telemetry::metric;
 
-use super::hub::{EventKind, ReadError};
+use super::hub::EventKind;
 use super::ids::CallId;
 use super::media::{CallMedia, MediaResult};
 use super::record::{CallFiles, CallRecord, FileInfo, FileStatus, LegSummary};
 use super::services::Services;
 use super::session::Message;
+use super::transcript;
 
 /// What finishing needs to know of its call.
 pub(super) struct Ending {
@@ -34,10 +32,6 @@ pub(super) struct Ending {
 /// End the media at `end`, write the report, say so.
 pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) {
     let MediaResult { stats, recording } = media.finish(end).await;
-    for leg in &stats {
-        metric::LEG_JITTER.record(leg.jitter_ms / 1_000.0);
-        metric::LEG_MOS.record(leg.mos);
-    }
     let summaries: Vec<_> = Leg::BOTH.into_iter().zip(&stats).map(|(leg, stats)| summary(leg, stats)).collect();
     ending.update(|record| record.legs = summaries);
     match recording {
@@ -99,20 +93,19 @@ fn summary(leg: Leg, stats: &LegStats) -> LegSummary {
 /// call that was not transcribed.
 pub(super) fn write_transcript(services: &Services, call: &CallId, files: &CallFiles) {
     let Some(engine) = &services.speech else { return };
-    let finals = match finals_of(services, call) {
-        Ok(finals) => finals,
+    let record = services.directory.get(call.as_str());
+    if record.as_ref().is_none_or(|r| r.language.is_none()) {
+        return;
+    }
+    let mut transcript = match transcript::so_far(&services.hub, call.as_str(), engine.model()) {
+        Ok(transcript) => transcript,
         Err(error) => {
             tracing::error!(%call, %error, "cannot read the call's events back for the transcript");
             return;
         }
     };
-    let record = services.directory.get(call.as_str());
-    if record.as_ref().is_none_or(|r| r.language.is_none()) {
-        return;
-    }
-    let heard = finals.iter().map(|e| e.end).fold(0.0, f64::max);
-    let duration = record.and_then(|r| r.duration_s).unwrap_or(heard);
-    let transcript = Transcript::new(Some(call.as_str().to_owned()), duration, engine.model(), finals);
+    transcript.complete = true;
+    transcript.duration = record.and_then(|r| r.duration_s).unwrap_or(transcript.duration);
     let written = std::fs::write(files.transcript(), transcript.to_json())
         .and_then(|()| std::fs::write(files.vtt(), transcript.to_vtt()));
     let status = match written {
@@ -126,20 +119,6 @@ pub(super) fn write_transcript(services: &Services, call: &CallId, files: &CallF
     services.directory.update(call.as_str(), |record| {
         record.transcript = FileInfo { status, path: Some(path), sha256: None };
     });
-}
-
-fn finals_of(services: &Services, call: &CallId) -> Result<Vec<TranscriptEvent>, ReadError> {
-    const BATCH: usize = 4_096;
-    let mut finals = Vec::new();
-    let mut after = 0;
-    loop {
-        let events = services.hub.call_events(call.as_str(), after, BATCH)?;
-        let Some(last) = events.last() else { return Ok(finals) };
-        after = last.seq;
-        let said = events.iter().filter(|e| e.kind == EventKind::TranscriptFinal);
-        // What this very program wrote it can read; a line of a newer one that it can't is left to that one.
-        finals.extend(said.filter_map(|e| serde_json::from_str::<TranscriptEvent>(&e.json).ok()));
-    }
 }
 
 fn relative(services: &Services, path: &Path) -> PathBuf {

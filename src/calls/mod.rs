@@ -17,4 +17,5 @@ pub mod services;
 mod session;
 pub mod sessions;
 mod table;
+pub mod transcript;
 mod translate;

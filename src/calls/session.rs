@@ -174,7 +174,10 @@ impl Session {
             tracing::error!(call, %error, "the call's events are not kept on disk");
         }
         let Some(mut record) = self.record.take() else { return };
-        record.language = self.transcribe().then(|| self.language().to_owned());
+        if self.transcribe() {
+            record.language = Some(self.language().to_owned());
+            record.transcript.status = FileStatus::Open;
+        }
         if self.recording_path().is_some() {
             record.recording.status = FileStatus::Open;
         }
@@ -372,7 +375,6 @@ impl Session {
             }
             LegEvent::Stalled => {
                 tracing::warn!(call = %self.call, leg = leg.name(), "no packets for the stall time");
-                metric::LEG_STALLS.add(1);
                 self.publish(EventKind::LegStalled, json!({ "leg": leg }));
             }
             LegEvent::Resumed { silent_ms } => {

@@ -36,8 +36,11 @@ pub struct Transcript {
     pub v: u32,
     /// The call, if it was one.
     pub call_id: Option<String>,
-    /// Length of the recording, seconds.
+    /// Length of the recording, seconds; while the call runs, of what was said so far.
     pub duration: f64,
+    /// False while the call runs.
+    #[serde(default = "yes")]
+    pub complete: bool,
     /// Name of the model.
     pub model: String,
     /// In the order in which they begin.
@@ -74,6 +77,10 @@ pub struct TranscriptWord {
     pub end: f64,
     /// 0 to 1.
     pub confidence: f64,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl From<TranscriptEvent> for TranscriptUtterance {
@@ -114,6 +121,7 @@ impl Transcript {
             v: TRANSCRIPT_VERSION,
             call_id,
             duration: to_millis(duration),
+            complete: true,
             model: model.to_owned(),
             utterances,
         }

@@ -31,7 +31,7 @@ impl Wire {
         let file = folder.path().join("wire.pcap");
         let filter = format!("udp dst port {port}");
         let mut tcpdump = Command::new("tcpdump")
-            .args(["-i", "lo", "-B", "65536", "-s", "400", "-U", "-Z", "root", "-w"])
+            .args(["-i", "lo", "-B", "65536", "-s", "400", "-U", "--immediate-mode", "-Z", "root", "-w"])
             .arg(&file)
             .arg(&filter)
             .stdout(Stdio::null())

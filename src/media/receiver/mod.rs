@@ -38,9 +38,11 @@ use super::timeline::Timeline;
 
 /// Slots in front of a leg's first packet: room for packets older than that, one second.
 pub const PREROLL_SLOTS: u64 = 100;
-/// Time alone moves a ring's head no nearer to the present than this, so that packets in time find it behind them. Also
-/// the silence after which a leg counts as interrupted at its end.
+/// Time alone moves a ring's head no nearer to the present than this, so that packets in time find it behind them.
 pub const STALL_MARGIN: Duration = Duration::from_millis(200);
+/// A leg whose last packet is older than this at its end was interrupted before; any other ended with that packet, and
+/// only the news of it came late. Asterisk 16 serves a channel without media every 200 ms, and a hangup may pass two.
+pub const END_MARGIN: Duration = Duration::from_millis(500);
 /// Payload types of comfort noise: RFC 3389's, and the one before it, which Asterisk knows too.
 const COMFORT_NOISE: [u8; 2] = [13, 19];
 /// Events kept for a driver that does not take them; then the oldest go.
@@ -319,13 +321,13 @@ impl LegReceiver {
     }
 
     /// Bring everything to its end as of `end`: packets kept back are placed, a press is ended, and a leg without packets
-    /// for the last 200 ms or more is padded up to `end`; any other ends with its last packet. The ring stays open; events can still be taken.
+    /// for the last 500 ms or more is padded up to `end`; any other ends with its last packet. The ring stays open; events can still be taken.
     pub fn flush(&mut self, end: MediaInstant) {
         self.settle_at_end(end);
         let events = &mut self.events;
         self.events_dtmf.end(|press| push(events, dtmf(press)));
         if let (Some(base), Some(last)) = (self.base, self.last_arrival) {
-            let stalled = end.saturating_since(last) > STALL_MARGIN;
+            let stalled = end.saturating_since(last) > END_MARGIN;
             let to = u64::try_from(self.config.clock.sample_at(end) - base).unwrap_or(0);
             if stalled {
                 self.writer.advance(to, self.fill);
