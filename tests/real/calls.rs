@@ -27,7 +27,11 @@ fn assert_whole(call: &Value, recorded: &Recorded) {
         // The first timestamp that chan_rtp gives to what a snoop brings: the very first packet was heard.
         assert_eq!(leg["segments"][0]["first_rtp_timestamp"], 160, "{id}: {leg:#}");
         let first = leg["segments"][0]["first_sample"].as_u64().expect("first sample");
-        let end = first + leg["packets_received"].as_u64().expect("packets") * FRAME as u64;
+        // Short of time, Asterisk lets its timestamps jump: nothing is lost then, the sender was silent.
+        let gaps = leg["gaps"].as_array().expect("gaps");
+        assert!(gaps.iter().all(|gap| gap["kind"] == "silence"), "{id}: {leg:#}");
+        let silent: u64 = gaps.iter().filter_map(|gap| gap["samples"].as_u64()).sum();
+        let end = first + leg["packets_received"].as_u64().expect("packets") * FRAME as u64 + silent;
         assert!(end <= length, "{id}: {length} samples, {leg:#}");
         longest = longest.max(end);
     }
@@ -145,7 +149,8 @@ async fn real_answered_call_is_heard_until_the_caller_hangs_up() {
     assert_eq!(calls[0]["mode"], "answer");
     assert_eq!(calls[0]["outcome"], "completed");
     let recorded = server.recorded(&calls[0]);
-    assert!(position(&recorded.legs[0], &lab.prompt_as_snooped("vm-goodbye")).is_some());
+    let followed = follow(&recorded.legs[0], &lab.prompt_as_snooped("vm-goodbye"));
+    assert!(followed.found * 100 >= followed.sounding * 95, "{followed:?}");
     lab.assert_clean().await;
 }
 

@@ -2,4 +2,5 @@
 #![allow(dead_code)] // each test binary compiles all of it and uses a part
 
 pub mod lab;
+pub mod proxy;
 pub mod server;

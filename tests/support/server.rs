@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::lab::Lab;
+use super::proxy::Proxy;
 
 /// Longest wait for anything that a healthy server does at once.
 const SOON: Duration = Duration::from_secs(20);
@@ -42,6 +43,13 @@ impl Sidetone {
     /// The same with settings of its own (`speech.model` = `off`, …).
     pub async fn start_with(lab: &Lab, settings: &[(&str, &str)]) -> Sidetone {
         let mut server = Sidetone::spawn(lab.ari_url(), lab.ari_password(), settings);
+        server.until_ready().await;
+        server
+    }
+
+    /// Start with a wire in between that can be cut.
+    pub async fn start_through(lab: &Lab, proxy: &Proxy, settings: &[(&str, &str)]) -> Sidetone {
+        let mut server = Sidetone::spawn(&proxy.url(), lab.ari_password(), settings);
         server.until_ready().await;
         server
     }
