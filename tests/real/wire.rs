@@ -6,9 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use sidetone::net::capture::Capture;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::lab::{FRAME, ulaw_decode};
+use crate::support::server::Recorded;
 
 /// A running capture of everything sent to one UDP port. Needs the right to capture; without it there is none.
 pub struct Wire {
@@ -71,6 +73,45 @@ impl Wire {
         }
         sent
     }
+}
+
+/// The first SSRC of a leg in a report.
+pub fn ssrc(leg: &Value) -> u32 {
+    leg["ssrcs"][0].as_u64().expect("an SSRC") as u32
+}
+
+/// The recording is what was sent, every sample at the place that its timestamp says and nothing else anywhere, and ends
+/// with it, to a slot. With `holes`, what the report lists as lost is left out.
+pub fn assert_samples_as_sent(call: &Value, recorded: &Recorded, wire: &BTreeMap<u32, Sent>, holes: bool) {
+    let id = &call["call_id"];
+    let mut longest = 0;
+    for (samples, leg) in recorded.legs.iter().zip(recorded.report["legs"].as_array().expect("legs")) {
+        let sent = &wire[&ssrc(leg)];
+        let segment = &leg["segments"][0];
+        // After a crash the report's first segment may begin later than the first packet on the wire.
+        let skipped = (segment["first_rtp_timestamp"].as_u64().expect("a timestamp") as u32)
+            .wrapping_sub(sent.first_timestamp) as usize;
+        let first = segment["first_sample"].as_u64().expect("a sample") as usize - skipped;
+        let mut expected = vec![0; samples.len()];
+        for (&at, packet) in &sent.packets {
+            let at = first + at as usize;
+            longest = longest.max(at + packet.len());
+            for (to, &sample) in expected.iter_mut().skip(at).zip(packet) {
+                *to = sample;
+            }
+        }
+        let lost: Vec<_> = leg["gaps"].as_array().expect("gaps").iter().filter(|gap| gap["kind"] == "lost").collect();
+        assert!(holes || lost.is_empty(), "{id}: {leg:#}");
+        let in_hole = |at: usize| {
+            let number = |gap: &Value, key: &str| gap[key].as_u64().expect("a number") as usize;
+            lost.iter().any(|g| (number(g, "start_sample")..number(g, "start_sample") + number(g, "samples")).contains(&at))
+        };
+        let differs = |&at: &usize| expected[at] != samples[at] && !in_hole(at);
+        let wrong = (0..samples.len()).filter(differs).count();
+        assert_eq!(wrong, 0, "{id}: {wrong} of {} samples are not as sent: {leg:#}", samples.len());
+    }
+    let length = recorded.legs[0].len();
+    assert!(length.abs_diff(longest) <= 80, "{id}: {length} samples, the last packet ends at {longest}");
 }
 
 impl Drop for Wire {
