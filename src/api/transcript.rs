@@ -115,7 +115,9 @@ async fn so_far(state: &AppState, record: &Arc<CallRecord>) -> Result<Value, Pro
     }
     finals.sort_by(|a, b| a["start"].as_f64().unwrap_or(0.0).total_cmp(&b["start"].as_f64().unwrap_or(0.0)));
     let duration = finals.iter().filter_map(|utterance| utterance["end"].as_f64()).fold(0.0, f64::max);
-    Ok(json!({ "call_id": record.call_id, "complete": false, "duration": duration, "utterances": finals }))
+    Ok(
+        json!({ "v": 1, "call_id": record.call_id, "complete": false, "duration": duration, "utterances": finals }),
+    )
 }
 
 fn finals(hub: &EventHub, call_id: &str) -> Result<Vec<Value>, ReadError> {
@@ -126,8 +128,12 @@ fn finals(hub: &EventHub, call_id: &str) -> Result<Vec<Value>, ReadError> {
         after = last.seq;
         let said = events.iter().filter(|event| event.kind == EventKind::TranscriptFinal);
         finals.extend(said.filter_map(|event| {
-            let envelope: Envelope = serde_json::from_str(&event.json).ok()?;
-            Some(Value::Object(envelope.body))
+            let Envelope { mut body, .. } = serde_json::from_str(&event.json).ok()?;
+            // A stored transcript names its speakers, and has nothing but finals.
+            body.remove("revision");
+            let speaker = body.remove("leg")?;
+            body.insert("speaker".into(), speaker);
+            (!body.get("text")?.as_str()?.is_empty()).then_some(Value::Object(body))
         }));
     }
 }

@@ -9,7 +9,8 @@ use crate::media::leg::Leg;
 /// What the text formats need of an utterance.
 #[derive(Debug, Deserialize)]
 pub(super) struct Utterance {
-    leg: Leg,
+    #[serde(alias = "leg")]
+    speaker: Leg,
     start: f64,
     end: f64,
     text: String,
@@ -20,8 +21,12 @@ pub(super) fn txt(utterances: &[Utterance]) -> String {
     let mut out = String::new();
     for utterance in utterances {
         let (h, m, s, _) = clock(utterance.start);
-        let _ =
-            writeln!(out, "[{h:02}:{m:02}:{s:02}] {}: {}", utterance.leg.name(), one_line(&utterance.text));
+        let _ = writeln!(
+            out,
+            "[{h:02}:{m:02}:{s:02}] {}: {}",
+            utterance.speaker.name(),
+            one_line(&utterance.text)
+        );
     }
     out
 }
@@ -31,7 +36,7 @@ pub(super) fn srt(utterances: &[Utterance]) -> String {
     let mut out = String::new();
     for (n, utterance) in utterances.iter().enumerate() {
         let (start, end) = (time(utterance.start, ','), time(utterance.end, ','));
-        let speaker = utterance.leg.name();
+        let speaker = utterance.speaker.name();
         let _ = write!(out, "{}\n{start} --> {end}\n{speaker}: {}\n\n", n + 1, one_line(&utterance.text));
     }
     out
@@ -43,7 +48,7 @@ pub(super) fn vtt(utterances: &[Utterance]) -> String {
     for utterance in utterances {
         let (start, end) = (time(utterance.start, '.'), time(utterance.end, '.'));
         let text = one_line(&utterance.text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        let _ = write!(out, "{start} --> {end}\n<v {}>{text}\n\n", utterance.leg.name());
+        let _ = write!(out, "{start} --> {end}\n<v {}>{text}\n\n", utterance.speaker.name());
     }
     out
 }
@@ -70,7 +75,7 @@ mod tests {
 
     #[test]
     fn times_carry_over_and_text_cannot_break_out() {
-        let said = |leg, start, end, text: &str| Utterance { leg, start, end, text: text.into() };
+        let said = |speaker, start, end, text: &str| Utterance { speaker, start, end, text: text.into() };
         let all = [
             said(Leg::Caller, 0.0, 59.9996, "a <b> & c"),
             said(Leg::Callee, 3_661.5, 3_662.25, "two\n\nlines"),
