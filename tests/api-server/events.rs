@@ -78,6 +78,7 @@ async fn whoever_joins_the_log_at_a_position_gets_every_event_once() {
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(n * 7)).await;
                 let after = start + n * 37;
+                server.hub.changed().wait_for(|position| *position >= after).await.unwrap();
                 let mut socket = server.socket(&format!("/ws/events?after={after}")).await;
                 let mut last = std::collections::HashMap::new();
                 for position in after + 1..=start + ALL {

@@ -138,6 +138,7 @@ async fn a_transcript_grows_with_the_call_and_comes_in_four_forms() {
     let live = server.json("/api/calls/c1/transcript").await;
     assert_eq!((&live["complete"], &live["utterances"][0]["text"]), (&json!(false), &json!("Hello?")));
     assert_eq!(live["utterances"].as_array().unwrap().len(), 2);
+    assert_eq!(live["utterances"][1]["speaker"], "callee", "as in a stored transcript");
 
     let text = server.get("/api/calls/c1/transcript?format=txt").await.text().await.unwrap();
     assert_eq!(text, "[00:00:00] caller: Hello?\n[00:00:02] callee: Hi.\n");

@@ -73,7 +73,8 @@ impl Log {
         };
         let skip = (after + 1).saturating_sub(first) as usize;
         let events: Vec<_> = self.events.iter().skip(skip).take(max).cloned().collect();
-        let next = events.last().map_or(after, |event| event.position);
+        // Without an event the reader still passes what it missed, so as not to be told of it again.
+        let next = events.last().map_or(after.max(first - 1), |event| event.position);
         Batch { events, missed, next }
     }
 }

@@ -153,8 +153,18 @@ fn a_reader_of_the_log_learns_how_much_passed_it_by() {
     assert!(hub.since(rest.next, 99).events.is_empty());
     assert_eq!(hub.since(0, 99).missed, 15);
     assert_eq!(hub.since(1, 99).missed, 15, "a position of an earlier run");
+    let told = hub.since(1, 0);
+    assert_eq!((told.missed, hub.since(told.next, 99).missed), (15, 0), "a gap is told of once");
     let future = hub.since(hub.position() + 1_000, 99);
     assert_eq!((future.missed, future.next), (1, hub.position()));
+}
+
+#[test]
+fn a_reader_of_an_earlier_run_is_told_once_even_before_anything_happens() {
+    let hub = hub(HubConfig::default());
+    let told = hub.since(1, 99);
+    assert_eq!((told.missed, told.next), (1, hub.position()));
+    assert_eq!(hub.since(told.next, 99).missed, 0);
 }
 
 #[test]
