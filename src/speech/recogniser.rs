@@ -115,3 +115,28 @@ pub trait Recogniser {
     /// Recognise `audio`: mono, 16 kHz, -1 to 1.
     fn recognise(&mut self, audio: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError>;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hypothesis(text: &str, avg_logprob: f32) -> Hypothesis {
+        let word = |text: &str| HypothesisWord { text: text.into(), start: 0.0, end: 0.1, p: 0.5 };
+        Hypothesis { words: text.split_whitespace().map(word).collect(), avg_logprob, language: "en".into() }
+    }
+
+    #[test]
+    fn loops_floods_and_guesses_are_not_believed() {
+        assert!(hypothesis("", 0.0).is_plausible(1.0));
+        assert!(hypothesis("five five five five five", -0.2).is_plausible(2.0));
+        assert!(hypothesis("no no thank you thank you thank you", -0.5).is_plausible(2.0));
+        assert!(
+            !hypothesis("thank you very thank you very thank you very thank you very", -0.1)
+                .is_plausible(5.0)
+        );
+        assert!(
+            !hypothesis("one two three four five six seven eight nine ten eleven", -0.1).is_plausible(1.0)
+        );
+        assert!(!hypothesis("well", -1.5).is_plausible(1.0));
+    }
+}

@@ -153,8 +153,8 @@ mod tests {
                 .zip(&wanted[2_000..14_000])
                 .map(|(a, b)| (a - b).abs())
                 .fold(0.0, f32::max);
-            // Half a sample off would make 0.04; a filter's delay need not be a whole number of samples.
-            assert!(worst < 0.04, "{hz}: {worst}");
+            // A filter's delay need not be a whole number of samples at odd ratios; a whole one off makes 0.086.
+            assert!(worst < if hz == 8_000 { 0.01 } else { 0.08 }, "{hz}: {worst}");
         }
     }
 

@@ -112,9 +112,9 @@ impl<P> Scheduler<P> {
         self.queue.is_empty()
     }
 
-    /// When the task that has waited longest was submitted.
+    /// When the task that has waited longest was submitted, jobs aside.
     pub fn oldest(&self) -> Option<MediaInstant> {
-        self.queue.values().map(|q| q.since).min()
+        self.queue.values().filter(|q| q.task.class != Class::Job).map(|q| q.since).min()
     }
 
     /// The step between partials, for now, of an utterance that has come to `audio`: what was wished for, stretched

@@ -236,7 +236,8 @@ impl Session {
             }
         } else if let Some(closed) = &mut pending.closed {
             closed.ticket = None;
-            closed.outcome = outcome;
+            // Without an outcome the words that stand are the final: an utterance may not wait for ever.
+            closed.outcome = Some(outcome.unwrap_or_else(|| Ok(Hypothesis::default())));
         } else if let (Some(Speculation::Asked(asked)), Some(Ok(hypothesis))) =
             (pending.speculation.take(), outcome)
         {

@@ -1,6 +1,7 @@
 //! The thread that listens to all legs: reads their rings, has a session make of it what it will, and hands out events.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,6 +265,10 @@ impl LegRun {
             let spoken = self.audio.clock.instant_of(self.origin + (event.end * rate) as i64);
             metric::ASR_FINAL_LATENCY.record(now.saturating_since(spoken).as_secs_f64());
         }
-        (self.sink)(event);
+        // The sink is the call's own code; the other calls go on whatever it does.
+        if catch_unwind(AssertUnwindSafe(|| (self.sink)(event))).is_err() {
+            let (call, leg) = (&self.audio.call_id, self.audio.leg.name());
+            tracing::error!(call, leg, "the receiver of transcript events panicked: an event is lost");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::speech::scheduler::{Picked, Task, TaskId};
 use crate::telemetry::metric::{self, Counter};
 
 /// Behind the media threads, which have to be in time: a word may be late, a packet may not.
-const NICENESS: i32 = 10;
+const NICENESS: i32 = 5;
 
 pub(super) fn run(shared: &Arc<Shared>, ready: &Sender<Result<(), RecogniseError>>) {
     if let Err(reason) = rustix::process::setpriority_process(None, NICENESS) {
