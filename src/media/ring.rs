@@ -527,3 +527,6 @@ fn spin() {
 fn spin() {
     loom::thread::yield_now();
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

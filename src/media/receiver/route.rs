@@ -20,6 +20,9 @@ pub(super) const MAX_LATENESS: Duration = Duration::from_secs(30);
 /// A source that shows no second packet within this time was a stray packet.
 const PROBATION: Duration = Duration::from_secs(2);
 
+/// Sequence numbers this close are in sequence: RFC 3550 asks for neighbours, but reordering may never show any.
+const MAX_STEP: i16 = 16;
+
 /// Packets are being held, and this is why.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
@@ -167,7 +170,7 @@ impl LegReceiver {
                 if *of == ssrc && i64::from(number.since(*highest)).abs() < MAX_MISORDER && !boundary =>
             {
                 let step = number.since(*highest);
-                if step == 1 {
+                if step != 0 && step.abs() <= MAX_STEP {
                     *in_sequence += 1;
                 }
                 if step > 0 {
