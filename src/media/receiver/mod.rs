@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::clock::CallClock;
 use super::codec::Codec;
-use super::counter::ExtendedSequence;
+use super::counter::{ExtendedSequence, SequenceNumber};
 use super::dtmf::{Press, TelephoneEvents};
 use super::gap::Gaps;
 use super::hold::Hold;
@@ -208,6 +208,8 @@ pub struct LegReceiver {
     hold: Hold,
     /// Ring sample behind the newest packet of media.
     tail: u64,
+    /// The sequence number of that packet.
+    newest_media: Option<SequenceNumber>,
     /// What the sender's silence is at present: silence, or comfort noise.
     fill: SlotState,
     missed: Option<Missed>,
@@ -240,6 +242,7 @@ impl LegReceiver {
             pending: None,
             hold: Hold::new(),
             tail: 0,
+            newest_media: None,
             fill: SlotState::Silence,
             missed: None,
             gaps: Gaps::new(),

@@ -83,9 +83,7 @@ impl LegReceiver {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
                 Arrival::InOrder { .. } => return Route::Jump,
-                Arrival::Late { .. } | Arrival::Duplicate
-                    if kind == Kind::Event || self.locate(packet.timestamp(), arrival).is_some() =>
-                {
+                Arrival::Late { .. } | Arrival::Duplicate if self.may_be_old(packet, kind, arrival) => {
                     return Route::Current;
                 }
                 Arrival::Jump { sequence } if fits => {
@@ -108,6 +106,16 @@ impl LegReceiver {
             }
             _ => Route::NewSource,
         }
+    }
+
+    /// Whether a packet with an old sequence number has an old timestamp too. If not, its sender has begun anew.
+    fn may_be_old(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
+        let (Some((_, sample)), Some(base)) = (self.locate(packet.timestamp(), arrival), self.base) else {
+            return kind == Kind::Event;
+        };
+        let is_old = self.newest_media.is_some_and(|newest| packet.sequence().since(newest) <= 0);
+        let is_new = sample >= base.saturating_add_unsigned(self.tail);
+        !(is_old && is_new && matches!(kind, Kind::Audio(_)))
     }
 
     /// Where `timestamp` lies by the current timeline or, failing that, by the one before; `None` if neither makes it a
