@@ -203,6 +203,8 @@ pub struct LegReceiver {
     /// Call sample of ring sample 0, once there is an anchor.
     base: Option<i64>,
     active: Option<Stream>,
+    /// When a packet of the current source came last.
+    active_heard: Option<MediaInstant>,
     previous: Option<Previous>,
     pending: Option<route::Pending>,
     hold: Hold,
@@ -238,6 +240,7 @@ impl LegReceiver {
             writer,
             base: None,
             active: None,
+            active_heard: None,
             previous: None,
             pending: None,
             hold: Hold::new(),

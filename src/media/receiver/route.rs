@@ -17,8 +17,9 @@ use super::{Kind, LegReceiver, PacketError, PacketOutcome};
 pub(super) const MAX_DISAGREEMENT: Duration = Duration::from_secs(1);
 /// A single packet may be later than its place by so much, and still be believed to be late.
 pub(super) const MAX_LATENESS: Duration = Duration::from_secs(30);
-/// A source that shows no second packet within this time was a stray packet.
-const PROBATION: Duration = Duration::from_secs(2);
+/// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile. Well
+/// within the repair window, so that its audio still has a place.
+const PROBATION: Duration = Duration::from_secs(1);
 
 /// Sequence numbers this close are in sequence: RFC 3550 asks for neighbours, but reordering may never show any.
 const MAX_STEP: i16 = 16;
@@ -54,6 +55,7 @@ impl LegReceiver {
     ) -> PacketOutcome {
         match self.route(packet, kind, arrival) {
             Route::Current => {
+                self.active_heard = self.active_heard.max(Some(arrival));
                 if self.is_answered_by(packet, kind) {
                     self.pending = None;
                     self.release();
@@ -293,17 +295,15 @@ impl LegReceiver {
 
     pub(super) fn settle_if_due(&mut self, now: MediaInstant) {
         if self.settle_deadline().is_some_and(|due| due <= now) {
-            if self.is_confirmed() {
-                self.settle(now);
-            } else {
-                self.discard_held();
-            }
+            self.settle_at_end(now);
         }
     }
 
-    pub(super) fn settle_at_end(&mut self, end: MediaInstant) {
-        if self.is_confirmed() {
-            self.settle(end);
+    /// Decide by what is known; no more will be.
+    pub(super) fn settle_at_end(&mut self, now: MediaInstant) {
+        let alone = self.pending.is_some_and(|pending| Some(pending.since) > self.active_heard);
+        if self.is_confirmed() || alone {
+            self.settle(now);
         } else {
             self.discard_held();
         }
