@@ -541,3 +541,6 @@ fn spin() {
 fn spin() {
     loom::thread::yield_now();
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

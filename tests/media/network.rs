@@ -95,8 +95,8 @@ fn a_queue_that_drains_slowly_is_no_jump_either() {
     let mut arrived = Network::perfect().carry(&sender.wire);
     // Nothing for 1.8 s, then the queue at three times the speed.
     let release = arrived[200].at + 1_800 * MS;
-    for n in 200..arrived.len() {
-        arrived[n].at = arrived[n].at.max(release + (n as u64 - 200) * 20 * MS / 3);
+    for (n, datagram) in arrived[200..].iter_mut().enumerate() {
+        datagram.at = datagram.at.max(release + n as u64 * 20 * MS / 3);
     }
     let reception = receive(sender.codec, arrived, 10_000 * MS);
     assert_eq!(reception.stats.segments.len(), 1);

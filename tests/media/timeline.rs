@@ -130,6 +130,28 @@ fn a_sender_that_begins_anew_with_the_same_ssrc_is_a_new_segment() {
 }
 
 #[test]
+fn a_restart_is_noticed_wherever_its_sequence_numbers_begin() {
+    // 1150 is next: ahead of it, among those seen, and before the first; timestamps that go on, and others.
+    for sequence in [1_151 + 500, 1_151 + 2_900, 1_050, 1_100, 900, 40_000] {
+        for ticks in [0, 77_000_000, -77_000_000] {
+            if ticks == 0 && sequence > 1_151 && sequence < 5_000 {
+                continue; // Nothing tells this from loss.
+            }
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).jump(ticks);
+            sender.sequence = sequence;
+            sender.talk(3_000);
+            let reception = perfectly(&sender);
+            let case = format!("{sequence} {ticks}: {:?}", reception.stats);
+            assert_eq!(reception.pcm.len(), 8_000 + 48_000, "{case}");
+            assert!(reception.states(0, 6_000).iter().all(|state| state.is_audio()), "{case}");
+            assert_eq!(reception.stats.packets_lost, 0, "{case}");
+            assert_eq!(reception.stats.packets_invalid, 0, "{case}");
+        }
+    }
+}
+
+#[test]
 fn a_hold_of_35_s_is_35_s_of_silence() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).rest(35_000).packet(true).talk(2_000);

@@ -114,6 +114,7 @@ impl LegReceiver {
                 Some(Previous { source: Some(old.source), timeline: old.timeline, until: now + STRAGGLERS });
         }
         self.missed = None;
+        self.newest_media = None;
         self.gaps.forget_sequences();
     }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::clock::CallClock;
 use super::codec::Codec;
-use super::counter::ExtendedSequence;
+use super::counter::{ExtendedSequence, SequenceNumber};
 use super::dtmf::{Press, TelephoneEvents};
 use super::gap::Gaps;
 use super::hold::Hold;
@@ -205,11 +205,15 @@ pub struct LegReceiver {
     /// Call sample of ring sample 0, once there is an anchor.
     base: Option<i64>,
     active: Option<Stream>,
+    /// When a packet of the current source came last.
+    active_heard: Option<MediaInstant>,
     previous: Option<Previous>,
     pending: Option<route::Pending>,
     hold: Hold,
     /// Ring sample behind the newest packet of media.
     tail: u64,
+    /// The sequence number of that packet.
+    newest_media: Option<SequenceNumber>,
     /// What the sender's silence is at present: silence, or comfort noise.
     fill: SlotState,
     missed: Option<Missed>,
@@ -238,10 +242,12 @@ impl LegReceiver {
             writer,
             base: None,
             active: None,
+            active_heard: None,
             previous: None,
             pending: None,
             hold: Hold::new(),
             tail: 0,
+            newest_media: None,
             fill: SlotState::Silence,
             missed: None,
             gaps: Gaps::new(),

@@ -123,6 +123,7 @@ impl LegReceiver {
         let placed = self.writer.place(at, len, |i| codec.decode(payload, i), missing);
         if in_order {
             self.fill = SlotState::Silence;
+            self.newest_media = Some(packet.sequence());
         }
         self.tail = self.tail.max(at + len as u64);
         self.count(placed)
@@ -165,6 +166,7 @@ impl LegReceiver {
         self.writer.advance(at, missing);
         self.writer.relabel(at, self.writer.head(), SlotState::ComfortNoise);
         self.fill = SlotState::ComfortNoise;
+        self.newest_media = Some(packet.sequence());
         self.tail = self.tail.max(at);
         self.jitter.interrupt();
         PacketOutcome::ComfortNoise

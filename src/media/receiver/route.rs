@@ -17,8 +17,12 @@ use super::{Kind, LegReceiver, PacketError, PacketOutcome};
 pub(super) const MAX_DISAGREEMENT: Duration = Duration::from_secs(1);
 /// A single packet may be later than its place by so much, and still be believed to be late.
 pub(super) const MAX_LATENESS: Duration = Duration::from_secs(30);
-/// A source that shows no second packet within this time was a stray packet.
-const PROBATION: Duration = Duration::from_secs(2);
+/// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile. Well
+/// within the repair window, so that its audio still has a place.
+const PROBATION: Duration = Duration::from_secs(1);
+
+/// Sequence numbers this close are in sequence: RFC 3550 asks for neighbours, but reordering may never show any.
+const MAX_STEP: i16 = 16;
 
 /// Packets are being held, and this is why.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +55,7 @@ impl LegReceiver {
     ) -> PacketOutcome {
         match self.route(packet, kind, arrival) {
             Route::Current => {
+                self.active_heard = self.active_heard.max(Some(arrival));
                 if self.is_answered_by(packet, kind) {
                     self.pending = None;
                     self.release();
@@ -80,9 +85,7 @@ impl LegReceiver {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
                 Arrival::InOrder { .. } => return Route::Jump,
-                Arrival::Late { .. } | Arrival::Duplicate
-                    if kind == Kind::Event || self.locate(packet.timestamp(), arrival).is_some() =>
-                {
+                Arrival::Late { .. } | Arrival::Duplicate if self.may_be_old(packet, kind, arrival) => {
                     return Route::Current;
                 }
                 Arrival::Jump { sequence } if fits => {
@@ -105,6 +108,16 @@ impl LegReceiver {
             }
             _ => Route::NewSource,
         }
+    }
+
+    /// Whether a packet with an old sequence number has an old timestamp too. If not, its sender has begun anew.
+    fn may_be_old(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
+        let (Some((_, sample)), Some(base)) = (self.locate(packet.timestamp(), arrival), self.base) else {
+            return kind == Kind::Event;
+        };
+        let is_old = self.newest_media.is_some_and(|newest| packet.sequence().since(newest) <= 0);
+        let is_new = sample >= base.saturating_add_unsigned(self.tail);
+        !(is_old && is_new && matches!(kind, Kind::Audio(_)))
     }
 
     /// Where `timestamp` lies by the current timeline or, failing that, by the one before; `None` if neither makes it a
@@ -167,7 +180,7 @@ impl LegReceiver {
                 if *of == ssrc && i64::from(number.since(*highest)).abs() < MAX_MISORDER && !boundary =>
             {
                 let step = number.since(*highest);
-                if step == 1 {
+                if step != 0 && step.abs() <= MAX_STEP {
                     *in_sequence += 1;
                 }
                 if step > 0 {
@@ -282,17 +295,15 @@ impl LegReceiver {
 
     pub(super) fn settle_if_due(&mut self, now: MediaInstant) {
         if self.settle_deadline().is_some_and(|due| due <= now) {
-            if self.is_confirmed() {
-                self.settle(now);
-            } else {
-                self.discard_held();
-            }
+            self.settle_at_end(now);
         }
     }
 
-    pub(super) fn settle_at_end(&mut self, end: MediaInstant) {
-        if self.is_confirmed() {
-            self.settle(end);
+    /// Decide by what is known; no more will be.
+    pub(super) fn settle_at_end(&mut self, now: MediaInstant) {
+        let alone = self.pending.is_some_and(|pending| Some(pending.since) > self.active_heard);
+        if self.is_confirmed() || alone {
+            self.settle(now);
         } else {
             self.discard_held();
         }

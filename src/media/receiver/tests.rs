@@ -165,6 +165,16 @@ fn a_stray_packet_of_another_source_is_dropped() {
 }
 
 #[test]
+fn a_single_packet_of_another_source_is_taken_if_nobody_else_speaks() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    assert_eq!(leg.send(400, 900, 3_200, 2), PacketOutcome::Held);
+    leg.receiver.on_tick(at(1_400));
+    assert_eq!(leg.states()[140..142], [SlotState::Received; 2]);
+    assert_eq!(leg.receiver.stats().ssrcs, [1, 2]);
+}
+
+#[test]
 fn one_absurd_timestamp_does_not_move_the_timeline() {
     let mut leg = Leg::new();
     leg.stream(0..20);
