@@ -285,7 +285,7 @@ impl CallMachine {
             .chain(self.errands.iter().filter_map(Task::due_at))
             .chain(legs)
             .chain(hangup)
-            .chain(self.cleanup.due_at())
+            .chain(self.cleanup_due_at())
             .chain([self.patience_until])
             // What was due already and has not been done waits for an input, not for time.
             .filter(|&at| at > self.now)

@@ -121,7 +121,7 @@ fn play(sim: &mut Simulation, script: &[(u8, u8)]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2_000, max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_tapped_call_survives_any_order_of_things(up: bool, script in prop::collection::vec(any::<(u8, u8)>(), 0..160)) {

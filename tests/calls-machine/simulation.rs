@@ -311,7 +311,7 @@ impl Simulation {
     fn time_out(&mut self, op: OpId) {
         self.faults += 1;
         if let Some(n) = self.requests.keys().position(|it| *it == op) {
-            self.carry_out(n, if op.0 % 2 == 0 { Fate::Lost } else { Fate::ReplyLost });
+            self.carry_out(n, if op.0.is_multiple_of(2) { Fate::Lost } else { Fate::ReplyLost });
         }
         self.replies.retain(|(it, _)| *it != op);
         self.deletes_under_way.remove(&op);

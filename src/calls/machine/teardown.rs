@@ -61,26 +61,37 @@ impl Cleanup {
     pub(super) fn is_deleting_as(&self, op: OpId) -> bool {
         self.deleting == Some(op)
     }
-
-    pub(super) fn due_at(&self) -> Option<MediaInstant> {
-        self.queue.front().filter(|_| self.deleting.is_none()).map(|item| item.not_before)
-    }
 }
 
 impl CallMachine {
     /// Delete the next object, if none is being deleted and nothing under way could still make it.
     pub(super) fn advance_cleanup(&mut self, now: MediaInstant) {
-        let Some(item) = self.cleanup.queue.front() else { return };
-        if self.cleanup.deleting.is_some() || item.not_before > now || self.is_in_the_making(&item.id) {
+        let Some(place) = self.next_to_delete() else { return };
+        if self.cleanup.queue[place].not_before > now {
             return;
         }
+        let Some(item) = self.cleanup.queue.remove(place) else { return };
         let id = item.id.clone();
+        self.cleanup.queue.push_front(item);
         let op = self.ask(Op::Delete, Request::Delete { id }, now);
         self.cleanup.deleting = Some(op);
     }
 
+    /// Place in the queue of the object to delete next. Those of a leg's generation that is still being made are passed over,
+    /// all alike, so their order stays.
+    fn next_to_delete(&self) -> Option<usize> {
+        if self.cleanup.deleting.is_some() {
+            return None;
+        }
+        self.cleanup.queue.iter().position(|item| !self.is_in_the_making(&item.id))
+    }
+
+    pub(super) fn cleanup_due_at(&self) -> Option<MediaInstant> {
+        self.next_to_delete().map(|place| self.cleanup.queue[place].not_before)
+    }
+
     /// A DELETE that overtakes the request that makes its object finds nothing, and the object stays.
-    pub(super) fn is_in_the_making(&self, id: &ObjectId) -> bool {
+    fn is_in_the_making(&self, id: &ObjectId) -> bool {
         self.ops.values().any(|pending| match &pending.op {
             Op::Build { leg, generation, .. } => id.role.leg() == Some(*leg) && id.generation == *generation,
             Op::Main { errand: Errand::Home | Errand::JoinHome, home, .. } => {
