@@ -100,8 +100,7 @@ async fn so_far(state: &AppState, record: &Arc<CallRecord>) -> Result<Transcript
     match said {
         Ok(said) if !said.utterances.is_empty() || record.transcript.status == FileStatus::Open => Ok(said),
         Ok(_) | Err(ReadError::Unknown(_)) => {
-            let remedy =
-                "Transcribe calls with `calls.transcribe`, or `transcribe=yes`; the call's `error` may say more.";
+            let remedy = "Transcribe calls with `calls.transcribe`, or `transcribe=yes`; the call's `error` may say more.";
             Err(Problem::no_such_file("There is no transcript of this call.", remedy))
         }
         Err(error) => Err(Problem::internal("cannot read the call's events", &error)),

@@ -32,7 +32,8 @@ pub(super) struct Ending {
 /// End the media at `end`, write the report, say so.
 pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) {
     let MediaResult { stats, recording } = media.finish(end).await;
-    let summaries: Vec<_> = Leg::BOTH.into_iter().zip(&stats).map(|(leg, stats)| summary(leg, stats)).collect();
+    let summaries: Vec<_> =
+        Leg::BOTH.into_iter().zip(&stats).map(|(leg, stats)| summary(leg, stats)).collect();
     ending.update(|record| record.legs = summaries);
     match recording {
         None => {}
@@ -47,7 +48,11 @@ impl Ending {
         let report = Report::new(self.call.as_str(), &self.tenant, &finished, stats);
         let path = self.files.report();
         let report_info = match report.write(&path) {
-            Ok(()) => FileInfo { status: FileStatus::Ready, path: Some(relative(&self.services, &path)), sha256: None },
+            Ok(()) => FileInfo {
+                status: FileStatus::Ready,
+                path: Some(relative(&self.services, &path)),
+                sha256: None,
+            },
             Err(error) => {
                 tracing::error!(call = %self.call, path = %path.display(), %error, "cannot write the report");
                 FileInfo { status: FileStatus::Failed, ..FileInfo::default() }

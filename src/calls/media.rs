@@ -145,7 +145,8 @@ impl CallMedia {
             on_failure: Arc::new(on_failure),
         };
         let services = services.clone();
-        self.recording = Recording::Opening(tokio::task::spawn_blocking(move || services.recorder.begin(spec)));
+        self.recording =
+            Recording::Opening(tokio::task::spawn_blocking(move || services.recorder.begin(spec)));
     }
 
     /// Have both legs transcribed.

@@ -38,7 +38,8 @@ fn close_books(services: &Services, record: &SessionRecord, reason: &str, mended
         tracing::error!(call, %error, "the end of the call cannot be told");
         return;
     }
-    let relative = |path: &std::path::Path| path.strip_prefix(services.directory.data()).unwrap_or(path).to_owned();
+    let relative =
+        |path: &std::path::Path| path.strip_prefix(services.directory.data()).unwrap_or(path).to_owned();
     let mut info = FileInfo::default();
     let mut duration = None;
     match mended {

@@ -10,14 +10,16 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::asterisk::ari::{AriError, AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX};
+use crate::asterisk::ari::{
+    AriError, AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX,
+};
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::recording::repair;
 use crate::telemetry::metric;
 
-use super::control::{CallControl, ControlError};
 use super::adoption::{self, Orphan, Plan, SessionRecord, Stranded};
+use super::control::{CallControl, ControlError};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
 use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input, Snapshot};
@@ -98,7 +100,10 @@ impl CallServer {
         self.table.broadcast(|| Message::Leave);
         self.tasks.close();
         if tokio::time::timeout(LEAVE_WITHIN, self.tasks.wait()).await.is_err() {
-            tracing::warn!(calls = self.table.len(), "some calls did not stop in time; their records are on disk");
+            tracing::warn!(
+                calls = self.table.len(),
+                "some calls did not stop in time; their records are on disk"
+            );
         }
         end
     }
@@ -116,7 +121,9 @@ impl CallServer {
         match notice {
             AriNotice::Connected { first } => {
                 tracing::info!(first, "connected to Asterisk");
-                self.services.hub.publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
+                self.services
+                    .hub
+                    .publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
                 self.reconcile(first).await;
                 self.connection.send_replace(Connection::Up);
             }
@@ -159,7 +166,10 @@ impl CallServer {
         }
         if ObjectId::parse(&channel.id).is_some() {
             // Another node's, by a name of the application shared against advice.
-            tracing::warn!(channel = channel.id, "a leg of another node's entered our application: ari.app must be its own");
+            tracing::warn!(
+                channel = channel.id,
+                "a leg of another node's entered our application: ari.app must be its own"
+            );
             return;
         }
         self.begin(translate::view(channel), info(channel), args);
@@ -171,7 +181,9 @@ impl CallServer {
         let started_at_nanos = clock::realtime_nanos();
         let parsed = CallOptions::parse(args);
         let refused = match &parsed {
-            Err(error) => Some(format!("Stasis({},{}): {error}", self.services.settings.ari.app, args.join(","))),
+            Err(error) => {
+                Some(format!("Stasis({},{}): {error}", self.services.settings.ari.app, args.join(",")))
+            }
             Ok(_) if self.table.len() >= self.services.settings.calls.max => {
                 Some(format!("calls.max is reached: {} calls run", self.services.settings.calls.max))
             }
@@ -187,12 +199,17 @@ impl CallServer {
             None => CallMedia::prepare(&self.services, clock, &resume).ok(),
         };
         let cfg = self.config(&call, options.mode, media.as_ref());
-        let Ok(files) = CallFiles::new(self.services.directory.data(), &tenant, timestamp(started_at_nanos), call.as_str())
-        else {
+        let Ok(files) = CallFiles::new(
+            self.services.directory.data(),
+            &tenant,
+            timestamp(started_at_nanos),
+            call.as_str(),
+        ) else {
             tracing::error!(%call, tenant, "not a name that files can have");
             return;
         };
-        let mut record = CallRecord::new(call.as_str(), &tenant, call_mode(options.mode), timestamp(started_at_nanos));
+        let mut record =
+            CallRecord::new(call.as_str(), &tenant, call_mode(options.mode), timestamp(started_at_nanos));
         record.label = options.label.clone();
         record.channel = channel;
         let machine = match refused {
@@ -202,7 +219,8 @@ impl CallServer {
             }
             None => CallMachine::new(cfg, view.clone(), now),
         };
-        let start = Start { machine, media, resume, options, tenant, files, started_at_nanos, adopted: false };
+        let start =
+            Start { machine, media, resume, options, tenant, files, started_at_nanos, adopted: false };
         self.spawn(view.id, record, start);
     }
 
@@ -249,7 +267,10 @@ impl CallServer {
         let Plan { adopt, end, stranded, orphans } =
             adoption::plan(&snapshot, &self.services.node, &running, &channels, &records);
         tracing::info!(
-            adopt = adopt.len(), ended = end.len(), stranded = stranded.len(), orphans = orphans.len(),
+            adopt = adopt.len(),
+            ended = end.len(),
+            stranded = stranded.len(),
+            orphans = orphans.len(),
             "compared with Asterisk"
         );
         let by_call = |call: &CallId| records.iter().find(|r| r.call == *call);
@@ -257,7 +278,8 @@ impl CallServer {
             self.adopt(record, &snapshot);
         }
         if first {
-            let ended = end.iter().filter_map(|e| Some((by_call(&e.call)?.clone(), e.reason.clone()))).collect();
+            let ended =
+                end.iter().filter_map(|e| Some((by_call(&e.call)?.clone(), e.reason.clone()))).collect();
             let kept: BTreeSet<_> =
                 adopt.iter().filter_map(by_call).filter_map(|r| r.recording.as_ref()).collect();
             let left: Vec<_> = self.unfinished.iter().filter(|path| !kept.contains(path)).cloned().collect();
@@ -292,7 +314,9 @@ impl CallServer {
         let cfg = self.config(call, record.options.mode, media.as_ref());
         let machine = CallMachine::adopted(cfg, &record.asterisk, snapshot, now);
         let started_at = timestamp(record.started_at.max(0) as u64);
-        let Ok(files) = CallFiles::new(self.services.directory.data(), &record.tenant, started_at, call.as_str()) else {
+        let Ok(files) =
+            CallFiles::new(self.services.directory.data(), &record.tenant, started_at, call.as_str())
+        else {
             return;
         };
         let fresh = || {
@@ -378,10 +402,7 @@ fn call_mode(mode: Mode) -> CallMode {
 }
 
 fn info(channel: &Channel) -> ChannelInfo {
-    let party = |id: &CallerId| Party {
-        name: id.name.clone(),
-        number: id.number.clone(),
-    };
+    let party = |id: &CallerId| Party { name: id.name.clone(), number: id.number.clone() };
     ChannelInfo {
         id: channel.id.clone(),
         name: channel.name.clone(),

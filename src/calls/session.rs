@@ -392,7 +392,10 @@ impl Session {
                 self.publish(EventKind::LegGap, body);
             }
             LegEvent::Dtmf { digit, duration_ms } => {
-                self.publish(EventKind::Dtmf, json!({ "leg": leg, "digit": digit, "duration_ms": duration_ms }));
+                self.publish(
+                    EventKind::Dtmf,
+                    json!({ "leg": leg, "digit": digit, "duration_ms": duration_ms }),
+                );
             }
         }
     }
@@ -464,7 +467,12 @@ impl Session {
         }
         let body = self.ended.take();
         let outcome = self.outcome.unwrap_or(Outcome::Completed).name();
-        let outcome = body.as_ref().and_then(|b| b.get("outcome")).and_then(Value::as_str).unwrap_or(outcome).to_owned();
+        let outcome = body
+            .as_ref()
+            .and_then(|b| b.get("outcome"))
+            .and_then(Value::as_str)
+            .unwrap_or(outcome)
+            .to_owned();
         tokio::task::block_in_place(|| finish::write_transcript(&self.services, &self.call, &self.files));
         metric::CALLS.add_labelled("outcome", &outcome, 1);
         self.update(|record| {

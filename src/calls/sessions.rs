@@ -98,7 +98,9 @@ fn write(folder: &Path, inbox: &Receiver<Work>) {
             Work::Save(record) => (record.call.clone(), replace(folder, &record)),
             Work::Remove(call) => {
                 let removed = std::fs::remove_file(folder.join(format!("{call}.json")));
-                let gone = |e: std::io::Error| if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) };
+                let gone = |e: std::io::Error| {
+                    if e.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
+                };
                 (call, removed.or_else(gone))
             }
         };

@@ -1,6 +1,8 @@
 //! Between Asterisk's REST interface and the machine: requests out, replies and events in.
 
-use crate::asterisk::ari::{self, AriClient, AriError, AriEvent as Raw, BridgeKind, ExternalMedia, HangupReason, Spy};
+use crate::asterisk::ari::{
+    self, AriClient, AriError, AriEvent as Raw, BridgeKind, ExternalMedia, HangupReason, Spy,
+};
 use crate::media::leg::Leg;
 
 use super::ids::ObjectKind;

@@ -9,7 +9,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::SettingsArgs;
-use crate::asterisk::ari::{self, AriClient, AriError, BridgeKind, ExternalMedia, HangupReason, SocketConfig};
+use crate::asterisk::ari::{
+    self, AriClient, AriError, BridgeKind, ExternalMedia, HangupReason, SocketConfig,
+};
 use crate::config::{ConfigError, Settings};
 use crate::speech::ModelChoice;
 
@@ -67,14 +69,21 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
             findings.add("configuration", Verdict::Good, "valid");
             super::runtime()?.block_on(look(&settings, &mut findings));
         }
-        Err(error @ (ConfigError::Unreadable { .. } | ConfigError::Malformed { .. } | ConfigError::UnknownKey { .. })) => {
+        Err(
+            error @ (ConfigError::Unreadable { .. }
+            | ConfigError::Malformed { .. }
+            | ConfigError::UnknownKey { .. }),
+        ) => {
             findings.add("configuration", Verdict::Bad, error.to_string());
         }
         Err(error) => findings.add("configuration", Verdict::Bad, error.to_string()),
     }
     let bad = findings.0.iter().any(|f| f.verdict == Verdict::Bad);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&serde_json::json!({ "good": !bad, "findings": findings.0 }))?);
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&serde_json::json!({ "good": !bad, "findings": findings.0 }))?
+        );
     } else {
         for finding in &findings.0 {
             let mark = match finding.verdict {
@@ -114,14 +123,24 @@ fn disk(settings: &Settings, findings: &mut Findings) {
         Some(free) if free < settings.recording.min_free_mib => findings.add(
             "data folder",
             Verdict::Bad,
-            format!("{}: {free} MiB free, recording.min_free_mib asks for {}", data.display(), settings.recording.min_free_mib),
+            format!(
+                "{}: {free} MiB free, recording.min_free_mib asks for {}",
+                data.display(),
+                settings.recording.min_free_mib
+            ),
         ),
         Some(free) => {
             // Two legs of 16-bit samples at 8 kHz: 32 kB a second.
             let hours = free * 1_048_576 / 32_000 / 3_600;
-            findings.add("data folder", Verdict::Good, format!("{}: {free} MiB free, {hours} hours of calls", data.display()));
+            findings.add(
+                "data folder",
+                Verdict::Good,
+                format!("{}: {free} MiB free, {hours} hours of calls", data.display()),
+            );
         }
-        None => findings.add("data folder", Verdict::Warning, format!("{}: free space unknown", data.display())),
+        None => {
+            findings.add("data folder", Verdict::Warning, format!("{}: free space unknown", data.display()))
+        }
     }
 }
 
@@ -132,10 +151,14 @@ fn free_mib(path: &Path) -> Option<u64> {
 
 fn model(settings: &Settings, findings: &mut Findings) {
     match ModelChoice::parse(&settings.speech.model).resolve(&settings.node.data) {
-        Ok(None) => findings.add("speech model", Verdict::Warning, "off (speech.model): calls are not transcribed"),
+        Ok(None) => {
+            findings.add("speech model", Verdict::Warning, "off (speech.model): calls are not transcribed")
+        }
         Ok(Some(model)) => match (model.verify(), model.warning()) {
             (Err(error), _) => findings.add("speech model", Verdict::Bad, error.to_string()),
-            (Ok(_), Some(warning)) => findings.add("speech model", Verdict::Warning, format!("{}: {warning}", model.name)),
+            (Ok(_), Some(warning)) => {
+                findings.add("speech model", Verdict::Warning, format!("{}: {warning}", model.name))
+            }
             (Ok(_), None) => findings.add("speech model", Verdict::Good, model.name),
         },
         Err(error) => findings.add("speech model", Verdict::Bad, error.to_string()),
@@ -161,7 +184,9 @@ async fn asterisk(settings: &Settings, findings: &mut Findings) {
         Err(error) => return findings.add("asterisk", Verdict::Bad, error.to_string()),
     };
     match client.asterisk_info().await {
-        Ok(info) => findings.add("asterisk", Verdict::Good, format!("{} at {}", info.version, settings.ari.url)),
+        Ok(info) => {
+            findings.add("asterisk", Verdict::Good, format!("{} at {}", info.version, settings.ari.url))
+        }
         Err(error) => return findings.add("asterisk", Verdict::Bad, error.to_string()),
     }
     for module in MODULES {
@@ -203,14 +228,19 @@ async fn tone_arrives(settings: &Settings, client: &AriClient) -> Result<String,
     Ok(format!("a tone from Asterisk arrives at {host}"))
 }
 
-async fn listen_to_tone(client: &AriClient, id: &str, host: SocketAddr, socket: UdpSocket) -> Result<usize, AriError> {
+async fn listen_to_tone(
+    client: &AriClient,
+    id: &str,
+    host: SocketAddr,
+    socket: UdpSocket,
+) -> Result<usize, AriError> {
     // The application exists once our event socket is open; Asterisk drops a leg that comes before.
     let opened = crate::clock::now();
     while client.application(&client.config().app).await?.is_none() && crate::clock::since(opened) < LISTEN {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     client.create_bridge(id, id, BridgeKind::Mixing).await?;
-    let leg = ExternalMedia { channel_id: id, external_host: host, format: &"ulaw", data: "check" };
+    let leg = ExternalMedia { channel_id: id, external_host: host, format: "ulaw", data: "check" };
     client.external_media(&leg).await?;
     let entering = crate::clock::now();
     loop {

@@ -91,7 +91,10 @@ fn find_flows(path: &Path) -> anyhow::Result<Vec<(RtpFlow, Codec)>> {
     if let Some((flow, other)) = legs.iter().find(|(_, codec)| codec.sample_rate() != first.sample_rate()) {
         bail!(
             "{}: the legs differ in sample rate ({} and, from {}, {}): replay them one at a time, cut with editcap or tshark",
-            path.display(), first.name(), flow.src, other.name()
+            path.display(),
+            first.name(),
+            flow.src,
+            other.name()
         );
     }
     Ok(legs)

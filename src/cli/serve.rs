@@ -69,7 +69,11 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn run_calls(services: &Arc<Services>, server: &CallServer, stop: &CancellationToken) -> anyhow::Result<End> {
+async fn run_calls(
+    services: &Arc<Services>,
+    server: &CallServer,
+    stop: &CancellationToken,
+) -> anyhow::Result<End> {
     tokio::select! {
         free = wait_until_free(services) => free?,
         () = stop.cancelled() => return Ok(End::Stopped),
@@ -98,7 +102,9 @@ async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
         };
         match asked {
             Ok(()) => return Ok(()),
-            Err(error @ (AriError::AppTaken { .. } | AriError::Unauthorised { .. } | AriError::BadUrl { .. })) => {
+            Err(
+                error @ (AriError::AppTaken { .. } | AriError::Unauthorised { .. } | AriError::BadUrl { .. }),
+            ) => {
                 return Err(error.into());
             }
             Err(error) => tracing::warn!(%error, "waiting for Asterisk"),
@@ -110,8 +116,9 @@ async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
 
 fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {
     let data = settings.node.data.clone();
-    std::fs::create_dir_all(&data)
-        .with_context(|| format!("cannot make node.data = {}: choose a folder this user may write to", data.display()))?;
+    std::fs::create_dir_all(&data).with_context(|| {
+        format!("cannot make node.data = {}: choose a folder this user may write to", data.display())
+    })?;
     let plane = RtpPlane::start(PlaneConfig {
         bind: settings.rtp.bind,
         shards: settings.rtp.shards,

@@ -87,7 +87,8 @@ pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Res
 
 fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: &Path) -> anyhow::Result<()> {
     let bar = if args.quiet { ProgressBar::hidden() } else { progress_bar(file) };
-    let transcript = transcribe(settings, engine, file, None, &mut |share| bar.set_position((share * 1_000.0) as u64));
+    let transcript =
+        transcribe(settings, engine, file, None, &mut |share| bar.set_position((share * 1_000.0) as u64));
     bar.finish_and_clear();
     let text = args.format.render(&transcript?);
     if args.beside {
@@ -146,7 +147,8 @@ pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> a
     let transcript = transcribe(settings, &engine, wav, Some(name.to_owned()), &mut |_| {})?;
     let json = wav.with_extension("transcript.json");
     let vtt = wav.with_extension("vtt");
-    std::fs::write(&json, transcript.to_json()).with_context(|| format!("cannot write {}", json.display()))?;
+    std::fs::write(&json, transcript.to_json())
+        .with_context(|| format!("cannot write {}", json.display()))?;
     std::fs::write(&vtt, transcript.to_vtt()).with_context(|| format!("cannot write {}", vtt.display()))?;
     Ok([json, vtt])
 }

@@ -78,7 +78,8 @@ impl Report {
             for segment in &mut stats.segments {
                 segment.first_sample -= finished.origin;
             }
-            let gaps = finished.gaps[leg.index()].iter().filter(|gap| !is_edge(gap, finished)).cloned().collect();
+            let gaps =
+                finished.gaps[leg.index()].iter().filter(|gap| !is_edge(gap, finished)).cloned().collect();
             LegReport { name: leg.name().to_owned(), stats, gaps }
         };
         Self {

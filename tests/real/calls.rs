@@ -156,6 +156,8 @@ async fn real_call_is_transcribed_while_it_runs() {
     };
     assert!(said("caller").contains("goodbye"), "caller: {:?}", said("caller"));
     assert!(said("callee").contains("incorrect"), "callee: {:?}", said("callee"));
-    let transcript = server.text(&format!("/api/calls/{}/transcript?format=vtt", calls[0]["call_id"].as_str().unwrap())).await;
+    let transcript = server
+        .text(&format!("/api/calls/{}/transcript?format=vtt", calls[0]["call_id"].as_str().unwrap()))
+        .await;
     assert!(transcript.starts_with("WEBVTT") && transcript.contains("goodbye"), "{transcript}");
 }

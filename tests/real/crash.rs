@@ -153,9 +153,11 @@ async fn real_cut_event_socket_is_opened_again_and_no_call_suffers() {
 async fn real_half_dead_event_socket_is_found_out() {
     let lab = Lab::start(Version::V22);
     let proxy = Proxy::to(lab.ari_url()).await;
-    let settings = [("ari.ping_interval_ms", "300"), ("ari.request_timeout_ms", "1000"), ("ari.backoff_max_ms", "500")];
+    let settings =
+        [("ari.ping_interval_ms", "300"), ("ari.request_timeout_ms", "1000"), ("ari.backoff_max_ms", "500")];
     let server = Sidetone::start_through(&lab, &proxy, &settings).await;
-    let call = Call::tap().caller(&["agent-pass", "agent-pass"]).callee(&["20"]).nobody_hangs_up().place(&lab).await;
+    let call =
+        Call::tap().caller(&["agent-pass", "agent-pass"]).callee(&["20"]).nobody_hangs_up().place(&lab).await;
     server.call_in_state("live").await;
     sleep(Duration::from_secs(1)).await;
     // Connections stay open and nothing passes.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use sidetone::net::capture::Capture;
 use serde_json::Value;
+use sidetone::net::capture::Capture;
 use tempfile::TempDir;
 
 use crate::support::lab::{FRAME, ulaw_decode};
@@ -64,9 +64,14 @@ impl Wire {
         for datagram in Capture::open(&file).expect("a capture") {
             let rtp = datagram.expect("a whole packet").payload;
             let word = |at: usize| u32::from_be_bytes([rtp[at], rtp[at + 1], rtp[at + 2], rtp[at + 3]]);
-            assert_eq!((rtp.len(), rtp[0], rtp[1] & 0x7f), (12 + FRAME, 0x80, 0), "not as chan_rtp sends u-law");
+            assert_eq!(
+                (rtp.len(), rtp[0], rtp[1] & 0x7f),
+                (12 + FRAME, 0x80, 0),
+                "not as chan_rtp sends u-law"
+            );
             let (timestamp, ssrc) = (word(4), word(8));
-            let mine = sent.entry(ssrc).or_insert_with(|| Sent { first_timestamp: timestamp, ..Sent::default() });
+            let mine =
+                sent.entry(ssrc).or_insert_with(|| Sent { first_timestamp: timestamp, ..Sent::default() });
             mine.datagrams += 1;
             let at = timestamp.wrapping_sub(mine.first_timestamp);
             mine.packets.insert(at, rtp[12..].iter().map(|&byte| ulaw_decode(byte)).collect());
@@ -100,11 +105,14 @@ pub fn assert_samples_as_sent(call: &Value, recorded: &Recorded, wire: &BTreeMap
                 *to = sample;
             }
         }
-        let lost: Vec<_> = leg["gaps"].as_array().expect("gaps").iter().filter(|gap| gap["kind"] == "lost").collect();
+        let lost: Vec<_> =
+            leg["gaps"].as_array().expect("gaps").iter().filter(|gap| gap["kind"] == "lost").collect();
         assert!(holes || lost.is_empty(), "{id}: {leg:#}");
         let in_hole = |at: usize| {
             let number = |gap: &Value, key: &str| gap[key].as_u64().expect("a number") as usize;
-            lost.iter().any(|g| (number(g, "start_sample")..number(g, "start_sample") + number(g, "samples")).contains(&at))
+            lost.iter().any(|g| {
+                (number(g, "start_sample")..number(g, "start_sample") + number(g, "samples")).contains(&at)
+            })
         };
         let differs = |&at: &usize| expected[at] != samples[at] && !in_hole(at);
         let wrong = (0..samples.len()).filter(differs).count();

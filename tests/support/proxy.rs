@@ -94,7 +94,9 @@ async fn pump(
     let mut buffer = vec![0; 16 << 10];
     loop {
         let Ok(count @ 1..) = from.read(&mut buffer).await else { return };
-        if state.wait_for(|s| *s != State::Frozen).await.is_err() || to.write_all(&buffer[..count]).await.is_err() {
+        if state.wait_for(|s| *s != State::Frozen).await.is_err()
+            || to.write_all(&buffer[..count]).await.is_err()
+        {
             return;
         }
     }

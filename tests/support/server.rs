@@ -132,7 +132,8 @@ impl Sidetone {
 
     /// Everything it has logged, all starts together.
     pub fn log(&self) -> String {
-        let read = |n| std::fs::read_to_string(self.folder.path().join(format!("log.{n}"))).unwrap_or_default();
+        let read =
+            |n| std::fs::read_to_string(self.folder.path().join(format!("log.{n}"))).unwrap_or_default();
         (1..=self.starts).map(read).collect()
     }
 
@@ -257,9 +258,11 @@ pub fn read_recording(path: &Path) -> Recorded {
 }
 
 pub fn find(folder: &Path, name: &str) -> Option<PathBuf> {
-    std::fs::read_dir(folder).ok()?.flatten().map(|e| e.path()).find_map(|path| {
-        if path.is_dir() { find(&path, name) } else { path.ends_with(name).then_some(path) }
-    })
+    std::fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .map(|e| e.path())
+        .find_map(|path| if path.is_dir() { find(&path, name) } else { path.ends_with(name).then_some(path) })
 }
 
 pub fn free_tcp() -> SocketAddr {
