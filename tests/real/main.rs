@@ -1,5 +1,7 @@
 //! Real calls on a real Asterisk, heard by the real binary. One binary, so that it is linked once.
 
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
