@@ -144,9 +144,11 @@ impl CallMedia {
             resume,
             on_failure: Arc::new(on_failure),
         };
-        let services = services.clone();
-        self.recording =
-            Recording::Opening(tokio::task::spawn_blocking(move || services.recorder.begin(spec)));
+        let (services, failed) = (services.clone(), spec.on_failure.clone());
+        self.recording = Recording::Opening(tokio::task::spawn_blocking(move || {
+            // Told at once, not when the call is over.
+            services.recorder.begin(spec).inspect_err(|error| failed(error.clone()))
+        }));
     }
 
     /// Have both legs transcribed.

@@ -357,6 +357,9 @@ impl Session {
                 self.conclude();
                 return;
             }
+            CallEvent::Rejected { reason } => {
+                self.update(|record| record.error = Some(reason.clone()));
+            }
             CallEvent::LegFailed { leg, reason } => {
                 let text = format!("{} leg: {reason}", leg.name());
                 self.update(|record| record.error = Some(text));

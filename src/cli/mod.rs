@@ -2,6 +2,7 @@
 
 mod check;
 mod config;
+mod limits;
 mod replay;
 mod serve;
 mod transcribe;
@@ -12,7 +13,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::api::{BindRefused, KeyError};
 use crate::config::{ConfigError, ENV_PREFIX, Settings, Sources};
+use crate::telemetry::log::LogError;
 
 /// Exit codes: 0 good, 1 failed, 2 usage (clap's own), 64 bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
@@ -66,11 +69,27 @@ pub fn main() -> ExitCode {
     match run(&cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("sidetone: {error:#}");
-            let bad_config = error.chain().any(|e| e.is::<ConfigError>());
-            ExitCode::from(if bad_config { EXIT_CONFIG } else { 1 })
+            eprintln!("sidetone: {}", in_words(&error));
+            ExitCode::from(if is_bad_config(&error) { EXIT_CONFIG } else { 1 })
         }
     }
+}
+
+/// Values of settings that only the part concerned can judge count like those that `config` refuses.
+fn is_bad_config(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| e.is::<ConfigError>() || e.is::<KeyError>() || e.is::<BindRefused>() || e.is::<LogError>())
+}
+
+/// The error and its causes. Many errors name their cause where it reads best: it is not said again then.
+fn in_words(error: &anyhow::Error) -> String {
+    let mut words = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !words.contains(&cause) {
+            let between = if words.is_empty() { "" } else { ": " };
+            words = format!("{words}{between}{cause}");
+        }
+    }
+    words
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {

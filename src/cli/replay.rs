@@ -52,6 +52,9 @@ pub(super) fn run(args: &ReplayArgs, settings: &SettingsArgs) -> anyhow::Result<
     let repair = Duration::from_millis(args.repair_ms.unwrap_or(settings.rtp.repair_ms));
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let wav = args.out.join(format!("{name}.wav"));
+    if wav.exists() {
+        bail!("{} is there already: move it away, or name another folder with --out", wav.display());
+    }
 
     let replay = Replay::new(&settings, flows, repair)?;
     let (finished, stats) = replay.run(&args.capture, name, &wav)?;
@@ -101,7 +104,10 @@ fn find_flows(path: &Path) -> anyhow::Result<Vec<(RtpFlow, Codec)>> {
 }
 
 fn for_each(path: &Path, mut each: impl FnMut(&CapturedDatagram), warn: bool) -> anyhow::Result<()> {
-    let mut capture = Capture::open(path)?;
+    let mut capture = Capture::open(path).map_err(|error| match error {
+        CaptureError::Open { .. } => anyhow::Error::new(error),
+        other => anyhow::Error::new(other).context(path.display().to_string()),
+    })?;
     for datagram in capture.by_ref() {
         match datagram {
             Ok(datagram) => each(&datagram),
@@ -184,7 +190,10 @@ impl Replay {
         });
         recording.finish_at(end);
         while !self.pump(&mut recording)? {}
-        Ok((recording.seal(None)?, stats))
+        let mut finished = recording.seal(None)?;
+        // The capture's clock counts from the Unix epoch: the recording began then, not today.
+        finished.started_at = wall_clock(self.clock.instant_of(finished.origin));
+        Ok((finished, stats))
     }
 
     fn take(&mut self, datagram: &CapturedDatagram, recording: &mut OpenRecording) -> anyhow::Result<()> {
@@ -217,4 +226,8 @@ impl Replay {
             .map_err(|fault| anyhow::anyhow!("cannot write the recording: {fault:?}"))?;
         Ok(turn.complete)
     }
+}
+
+fn wall_clock(at: MediaInstant) -> jiff::Timestamp {
+    jiff::Timestamp::from_nanosecond(i128::from(at.as_nanos())).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::SettingsArgs;
+use super::{SettingsArgs, limits};
 use crate::api::{self, AppState, Auth};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::calls::directory::CallDirectory;
@@ -38,6 +38,9 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let metrics = metric::install()?;
     let readiness = Arc::new(ReadinessBoard::expecting(["asterisk", "media", "speech"]));
     let auth = Auth::from_keys(&settings.http.keys)?;
+    api::check_bind(settings.http.bind, &auth)?;
+    limits::raise_open_files();
+    limits::survive_file_size_limit()?;
     let listener = api::bind(settings.http.bind).await?;
     let services = Arc::new(start_parts(settings, &readiness)?);
     let server = Arc::new(CallServer::new(services.clone()));
@@ -48,9 +51,9 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
     tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
-    tell_connection(&server, readiness);
+    tell_connection(&server, readiness.clone());
 
-    let end = run_calls(&services, &server, &stop).await;
+    let end = run_calls(&services, &server, &readiness, &stop).await;
     stop.cancel();
     // Whatever the rings still hold belongs into the files before the legs' writers go.
     let recorder = services.clone();
@@ -72,10 +75,11 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
 async fn run_calls(
     services: &Arc<Services>,
     server: &CallServer,
+    readiness: &ReadinessBoard,
     stop: &CancellationToken,
 ) -> anyhow::Result<End> {
     tokio::select! {
-        free = wait_until_free(services) => free?,
+        free = wait_until_free(services, readiness) => free?,
         () = stop.cancelled() => return Ok(End::Stopped),
     }
     let settings = &services.settings.ari;
@@ -92,7 +96,7 @@ async fn run_calls(
 }
 
 /// An Asterisk that is not there yet is waited for; an application that is somebody else's, or a wrong password, is fatal.
-async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
+async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> anyhow::Result<()> {
     let settings = &services.settings.ari;
     let mut pause = Duration::from_millis(settings.backoff_min_ms);
     loop {
@@ -107,7 +111,10 @@ async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
             ) => {
                 return Err(error.into());
             }
-            Err(error) => tracing::warn!(%error, "waiting for Asterisk"),
+            Err(error) => {
+                tracing::warn!(%error, "waiting for Asterisk");
+                readiness.set("asterisk", Health::Failed, error.to_string());
+            }
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(settings.backoff_max_ms));
@@ -116,9 +123,8 @@ async fn wait_until_free(services: &Services) -> anyhow::Result<()> {
 
 fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {
     let data = settings.node.data.clone();
-    std::fs::create_dir_all(&data).with_context(|| {
-        format!("cannot make node.data = {}: choose a folder this user may write to", data.display())
-    })?;
+    let no_data = || format!("cannot use node.data = {}: choose a folder this user may write to", data.display());
+    std::fs::create_dir_all(&data).with_context(no_data)?;
     let plane = RtpPlane::start(PlaneConfig {
         bind: settings.rtp.bind,
         shards: settings.rtp.shards,
@@ -132,14 +138,12 @@ fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result
         min_free_mib: settings.recording.min_free_mib,
     })?;
     let speech = start_speech(&settings, &data, readiness)?;
-    let directory = Arc::new(
-        CallDirectory::open(&data, RECENT_CALLS).with_context(|| format!("cannot use {}", data.display()))?,
-    );
+    let directory = Arc::new(CallDirectory::open(&data, RECENT_CALLS).with_context(no_data)?);
     let hub = Arc::new(EventHub::new(HubConfig::default(), Some(directory.clone()))?);
     let ari = AriClient::new(ari_config(&settings))?;
     let codec = Codec::from_name(&settings.rtp.format).context("rtp.format")?;
     let node = settings.node.name.parse().context("node.name")?;
-    let sessions = SessionStore::open(&data).with_context(|| format!("cannot use {}", data.display()))?;
+    let sessions = SessionStore::open(&data).with_context(no_data)?;
     Ok(Services { node, codec, ari, plane, recorder, speech, hub, directory, sessions, settings })
 }
 
@@ -164,8 +168,8 @@ fn start_speech(
         readiness.set("speech", Health::Ok, "off (speech.model)");
         return Ok(None);
     };
-    tell_model(&model, readiness);
     let engine = SpeechEngine::start(speech_config(settings), model.load()?)?;
+    tell_model(&model, readiness);
     Ok(Some(engine))
 }
 

@@ -130,6 +130,12 @@ fn transcribe(
 ) -> anyhow::Result<Transcript> {
     let mut reader = WavReader::open(path)?;
     let format = reader.format();
+    if format.clamped {
+        tracing::warn!(
+            file = %path.display(), frames = format.frames,
+            "the header promises more audio than there is (cut off, or still being written?): what there is is used"
+        );
+    }
     let samples = reader.read_all()?;
     let count = usize::from(format.channels);
     let channels: Vec<Vec<i16>> =
