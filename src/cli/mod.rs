@@ -77,7 +77,9 @@ pub fn main() -> ExitCode {
 
 /// Values of settings that only the part concerned can judge count like those that `config` refuses.
 fn is_bad_config(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| e.is::<ConfigError>() || e.is::<KeyError>() || e.is::<BindRefused>() || e.is::<LogError>())
+    error
+        .chain()
+        .any(|e| e.is::<ConfigError>() || e.is::<KeyError>() || e.is::<BindRefused>() || e.is::<LogError>())
 }
 
 /// The error and its causes. Many errors name their cause where it reads best: it is not said again then.

@@ -123,7 +123,8 @@ async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> any
 
 fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {
     let data = settings.node.data.clone();
-    let no_data = || format!("cannot use node.data = {}: choose a folder this user may write to", data.display());
+    let no_data =
+        || format!("cannot use node.data = {}: choose a folder this user may write to", data.display());
     std::fs::create_dir_all(&data).with_context(no_data)?;
     let plane = RtpPlane::start(PlaneConfig {
         bind: settings.rtp.bind,

@@ -29,9 +29,14 @@ pub struct Sent {
 impl Wire {
     /// `None`, said aloud, where this user may not capture.
     pub async fn tap(port: u16) -> Option<Wire> {
+        Wire::tap_only(port, "udp").await
+    }
+
+    /// The same, for what also fits the filter `only`.
+    pub async fn tap_only(port: u16, only: &str) -> Option<Wire> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("wire.pcap");
-        let filter = format!("udp dst port {port}");
+        let filter = format!("udp dst port {port} and {only}");
         let mut tcpdump = Command::new("tcpdump")
             .args(["-i", "lo", "-B", "65536", "-s", "400", "-U", "--immediate-mode", "-Z", "root", "-w"])
             .arg(&file)
@@ -54,12 +59,19 @@ impl Wire {
         None
     }
 
+    /// Stop; the file, which lives as long as this does.
+    pub fn stop(&mut self) -> PathBuf {
+        if self.tcpdump.try_wait().expect("tcpdump's state").is_none() {
+            let pid = self.tcpdump.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
+            self.tcpdump.wait().expect("tcpdump's end");
+        }
+        self.folder.path().join("wire.pcap")
+    }
+
     /// Stop, and lay out what was seen, by SSRC.
     pub fn sent(mut self) -> BTreeMap<u32, Sent> {
-        let pid = self.tcpdump.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().expect("kill").success());
-        self.tcpdump.wait().expect("tcpdump's end");
-        let file: PathBuf = self.folder.path().join("wire.pcap");
+        let file = self.stop();
         let mut sent = BTreeMap::<u32, Sent>::new();
         for datagram in Capture::open(&file).expect("a capture") {
             let rtp = datagram.expect("a whole packet").payload;
