@@ -352,6 +352,8 @@ async fn real_file_size_limit_fails_recordings_and_not_the_server() {
 
     let calls = server.ended_calls(1, SOON).await;
     assert_eq!(calls[0]["recording"]["status"], "failed", "{:#}", calls[0]);
+    let url = format!("http://{}/api/calls/{}/recording", server.http(), call["call_id"].as_str().unwrap());
+    assert_eq!(reqwest::get(url).await.unwrap().status(), 200, "what there was is served");
     prlimit(Some(pid), Resource::Fsize, none).expect("no limit");
     Call::tap().caller(&["0.3", "vm-goodbye"]).callee(&["3"]).place(&lab).await;
     let calls = server.ended_calls(2, SOON).await;
