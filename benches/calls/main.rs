@@ -115,7 +115,12 @@ async fn main() -> ExitCode {
     let minutes: f64 = calls.iter().filter_map(|c| c["duration_s"].as_f64()).sum::<f64>() / 60.0;
     let lost = server.metric("sidetone_rtp_packets_lost_total").await;
     let received = server.metric("sidetone_rtp_packets_received_total").await;
-    println!("\n{} calls of {:.1} s, {} at a time", calls.len(), minutes * 60.0 / calls.len().max(1) as f64, args.at_once);
+    println!(
+        "\n{} calls of {:.1} s, {} at a time",
+        calls.len(),
+        minutes * 60.0 / calls.len().max(1) as f64,
+        args.at_once
+    );
     println!("\n| | measured | target |\n|---|---|---|");
     let wer = all.errors as f64 / all.words.max(1) as f64;
     row("words wrong (WER)", &format!("{:.2} % of {} words", wer * 100.0, all.words), "≤ 5 %", wer <= 0.05);
@@ -124,11 +129,26 @@ async fn main() -> ExitCode {
     spread("longest pause between partials in an utterance", &mut all.pauses, None);
     row("RTP packets lost", &format!("{lost} of {received}"), "0", lost == 0.0);
     row("CPU of the server", &format!("{:.1} s per minute of call", cpu / minutes.max(1e-9)), "", true);
-    row("memory of the server", &format!("{} MiB now, {} MiB at most", memory(&server, "VmRSS:"), memory(&server, "VmHWM:")), "", true);
+    row(
+        "memory of the server",
+        &format!("{} MiB now, {} MiB at most", memory(&server, "VmRSS:"), memory(&server, "VmHWM:")),
+        "",
+        true,
+    );
     row("prompts without a word heard", &all.unheard.to_string(), "0", all.unheard == 0);
     row("calls failed", &bad.len().to_string(), "0", bad.is_empty());
-    println!("\nMachine: {} × {}; load {load_before} before, {} after.", cores(), cpu_model(), first_line("/proc/loadavg"));
-    println!("{}, `make bench-calls`{}; Asterisk {}.", began.strftime("%Y-%m-%d %H:%M UTC"), arguments(), lab.release());
+    println!(
+        "\nMachine: {} × {}; load {load_before} before, {} after.",
+        cores(),
+        cpu_model(),
+        first_line("/proc/loadavg")
+    );
+    println!(
+        "{}, `make bench-calls`{}; Asterisk {}.",
+        began.strftime("%Y-%m-%d %H:%M UTC"),
+        arguments(),
+        lab.release()
+    );
     for text in &bad {
         eprintln!("CALL FAILED {text}");
     }
@@ -143,7 +163,8 @@ async fn main() -> ExitCode {
 fn said() -> (Vec<&'static str>, Vec<&'static str>) {
     let script = include_str!("../../scripts/demo-call");
     let list = |name: &str| {
-        let line = script.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("='")?.strip_suffix('\''));
+        let line =
+            script.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("='")?.strip_suffix('\''));
         line.expect("a list in scripts/demo-call").split('&').collect()
     };
     (list("caller"), list("callee"))
@@ -192,7 +213,12 @@ fn spread(what: &str, seconds: &mut Spread, target: Option<f64>) {
     seconds.sort_by(f64::total_cmp);
     let [p50, p95, max] = [0.5, 0.95, 1.0].map(|share| percentile(seconds, share));
     let measured = format!("p50 {p50:.2} s, p95 {p95:.2} s, max {max:.2} s ({} of them)", seconds.len());
-    row(what, &measured, &target.map_or(String::new(), |t| format!("≤ {t} s")), target.is_none_or(|t| max <= t));
+    row(
+        what,
+        &measured,
+        &target.map_or(String::new(), |t| format!("≤ {t} s")),
+        target.is_none_or(|t| max <= t),
+    );
 }
 
 fn worst(seconds: &Spread) -> f64 {
@@ -204,7 +230,8 @@ fn cpu_seconds(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
     // The name in brackets may hold anything; fields 14 and 15 are the times, counted from 1.
     let rest = stat.rsplit(')').next().unwrap_or_default();
-    rest.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum::<f64>() / TICKS_PER_SECOND
+    rest.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<f64>().ok()).sum::<f64>()
+        / TICKS_PER_SECOND
 }
 
 /// MiB, by a name in `/proc/PID/status`.
@@ -220,8 +247,14 @@ fn cores() -> usize {
 
 fn cpu_model() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
-    let machine = || Command::new("uname").arg("-m").output().map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned());
+    let model =
+        info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
+    let machine = || {
+        Command::new("uname")
+            .arg("-m")
+            .output()
+            .map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
     model.map_or_else(|| machine().unwrap_or_default(), str::to_owned)
 }
 

@@ -41,7 +41,14 @@ impl Measured {
 }
 
 /// Measure a call of which all is known.
-pub fn call(lab: &Lab, server: &Sidetone, call: &Value, seen: &[Seen], says: [&[&str]; 2], verbose: bool) -> Measured {
+pub fn call(
+    lab: &Lab,
+    server: &Sidetone,
+    call: &Value,
+    seen: &[Seen],
+    says: [&[&str]; 2],
+    verbose: bool,
+) -> Measured {
     let recorded = server.recorded(call);
     let mut all = Measured::default();
     for (leg, says) in says.into_iter().enumerate() {

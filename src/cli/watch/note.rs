@@ -25,7 +25,9 @@ pub(super) fn note(event: &Value) -> String {
         "leg.resumed" => format!("{leg}: packets again after {:.1} s", seconds("silent_ms") / 1_000.0),
         "leg.interrupted" => format!("{leg} is interrupted{}", after(": ", &text("reason"))),
         "leg.failed" => format!("{leg} is not heard{}", after(": ", &text("reason"))),
-        "leg.gap" => format!("{leg}: {:.2} s {} at {:.2} s", seconds("duration"), text("kind"), seconds("start")),
+        "leg.gap" => {
+            format!("{leg}: {:.2} s {} at {:.2} s", seconds("duration"), text("kind"), seconds("start"))
+        }
         "dtmf" => format!("{leg} pressed {}", text("digit")),
         "recording.saved" => format!("recorded: {:.1} s  {}", seconds("duration_s"), text("path")),
         "recording.failed" => format!("not recorded: {}", text("error")),

@@ -64,7 +64,8 @@ impl Screen {
                 if kind == "call.ended" {
                     self.open.retain(|line| line.key.0 != key.0);
                 }
-                let number = if key.0.is_empty() { String::new() } else { format!("call {}  ", self.number(&key.0)) };
+                let number =
+                    if key.0.is_empty() { String::new() } else { format!("call {}  ", self.number(&key.0)) };
                 Some(self.paint(DIM, &(number + &note(event))))
             }
         };
@@ -73,7 +74,8 @@ impl Screen {
 
     fn open_line(&mut self, key: (String, String), event: &Value) {
         let head = self.head(event);
-        let word = |word: &Value| (word["text"].as_str().unwrap_or_default().to_owned(), word["stable"] == true);
+        let word =
+            |word: &Value| (word["text"].as_str().unwrap_or_default().to_owned(), word["stable"] == true);
         let words = event["words"].as_array().into_iter().flatten().map(word).collect();
         match self.open.iter_mut().find(|line| line.key == key) {
             Some(line) => (line.head, line.words) = (head, words),
@@ -114,7 +116,8 @@ impl Screen {
         // One row stays for the cursor: what scrolls out of the screen cannot be taken away again.
         let fits = rows.saturating_sub(1).max(1);
         let hidden = if self.open.len() > fits { self.open.len() - fits + 1 } else { 0 };
-        let mut lines: Vec<String> = self.open.iter().skip(hidden).map(|line| self.fitted(line, columns)).collect();
+        let mut lines: Vec<String> =
+            self.open.iter().skip(hidden).map(|line| self.fitted(line, columns)).collect();
         if hidden > 0 {
             lines.insert(0, self.paint(DIM, &format!("… {hidden} more")));
         }
@@ -145,9 +148,9 @@ impl Screen {
             let all = format!("{}…", line.head);
             return console::truncate_str(&all, columns.saturating_sub(1), "").into_owned();
         }
-        let words = line.words[first..].iter().map(|(word, stable)| {
-            if *stable { word.clone() } else { self.paint(DIM, word) }
-        });
+        let words = line.words[first..]
+            .iter()
+            .map(|(word, stable)| if *stable { word.clone() } else { self.paint(DIM, word) });
         let words = words.collect::<Vec<_>>().join(" ");
         let cut = if first > 0 { "… " } else { "" };
         format!("{}{cut}{words} …", line.head)
@@ -168,7 +171,10 @@ mod tests {
     fn a_partial_longer_than_the_terminal_keeps_its_newest_words_on_one_row() {
         let mut screen = Screen::new(true, true);
         for columns in 1..120 {
-            let drawn = screen.show(&partial("a", "caller", "please enter your password and then the pound key"), Some((24, columns)));
+            let drawn = screen.show(
+                &partial("a", "caller", "please enter your password and then the pound key"),
+                Some((24, columns)),
+            );
             let line = drawn.rsplit("\x1b[J").next().unwrap().trim_end_matches('\n');
             assert!(!line.contains('\n'));
             assert!(measure_text_width(line) < usize::from(columns).max(2), "{columns}: {line:?}");
@@ -209,8 +215,12 @@ mod tests {
     fn what_is_piped_has_no_escapes_and_no_partials() {
         let mut screen = Screen::new(false, false);
         assert_eq!(screen.show(&partial("a", "caller", "one"), None), "");
-        let ended = json!({ "type": "call.ended", "call_id": "a", "outcome": "completed", "cause_text": "Normal" });
+        let ended =
+            json!({ "type": "call.ended", "call_id": "a", "outcome": "completed", "cause_text": "Normal" });
         assert_eq!(screen.show(&ended, None), "call 1  ended: completed, Normal\n");
-        assert_eq!(screen.show(&json!({ "type": "ari.connected", "call_id": "" }), None), "connected to Asterisk\n");
+        assert_eq!(
+            screen.show(&json!({ "type": "ari.connected", "call_id": "" }), None),
+            "connected to Asterisk\n"
+        );
     }
 }
