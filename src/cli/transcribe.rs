@@ -76,7 +76,8 @@ pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Res
     let level = if settings.log.level == "info" { "warn" } else { &settings.log.level };
     crate::telemetry::log::init(level, &settings.log.format)?;
     if args.files.len() > 1 && !args.beside && matches!(args.format, Format::Srt | Format::Vtt) {
-        anyhow::bail!("subtitles of several files in one stream are of no use: add --beside");
+        eprintln!("sidetone: subtitles of several files in one stream are of no use: add --beside");
+        return Ok(ExitCode::from(2));
     }
     settings.speech.model = args.model.clone().unwrap_or(settings.speech.model);
     settings.speech.language = args.language.clone().unwrap_or(settings.speech.language);
