@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .PHONY: help setup demo test lint unit lab models-check bench bench-calls fuzz clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 setup: ## install what building and testing need (Debian, Ubuntu)
 	@scripts/setup
