@@ -28,7 +28,7 @@ fn refusal(directory: &Path, bytes: &[u8]) -> String {
     let error = model_at(&path).load().err().expect("a damaged file must be refused");
     assert!(matches!(error, ModelError::Damaged { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("bad.bin") && text.contains("Get it again"), "{text}");
+    assert!(text.contains("bad.bin") && text.contains("Get the file again"), "{text}");
     text
 }
 
@@ -47,7 +47,7 @@ fn a_pulled_model_goes_before_the_one_inside() {
     assert_eq!(ModelChoice::Off.resolve(data.path()).unwrap(), None);
     let inside = ModelChoice::Auto.resolve(data.path()).unwrap().unwrap();
     assert_eq!((inside.name.as_str(), inside.is_demo()), (EMBEDDED_NAME, true));
-    assert!(inside.warning().unwrap().contains("speech.model"));
+    assert!(inside.warning().unwrap().contains("node.data/models"));
 
     let models = data.path().join("models");
     fs::create_dir(&models).unwrap();
@@ -60,7 +60,7 @@ fn a_pulled_model_goes_before_the_one_inside() {
     let named = ModelChoice::parse("tiny").resolve(data.path()).unwrap().unwrap();
     assert_eq!(named.source, ModelSource::File(models.join("ggml-tiny.bin")));
     let missing = ModelChoice::parse("small").resolve(data.path()).unwrap_err().to_string();
-    assert!(missing.contains("tiny, base.en") && missing.contains("ggml-small.bin"), "{missing}");
+    assert!(missing.contains("tiny, base.en") && missing.contains("put ggml-small.bin there"), "{missing}");
     let nowhere = ModelChoice::parse("/nowhere/x.bin").resolve(data.path()).unwrap_err();
     assert!(matches!(nowhere, ModelError::NoFile { .. }));
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::clock;
 use crate::media::leg::Leg;
 use crate::media::report::{LegEvent, Segment};
+use crate::media::slot::SlotState;
 use crate::media::time::MediaInstant;
 use crate::net::plane::LegSink;
 use crate::speech::{TranscriptEvent, TranscriptKind};
@@ -380,6 +381,8 @@ impl Session {
             LegEvent::Resumed { silent_ms } => {
                 self.publish(EventKind::LegResumed, json!({ "leg": leg, "silent_ms": silent_ms }));
             }
+            // The sender's own pauses are no news; the report lists them.
+            LegEvent::Gap { kind: SlotState::Silence | SlotState::ComfortNoise, .. } => {}
             LegEvent::Gap { start, samples, kind } => {
                 let Some(media) = &self.media else { return };
                 let clock = media.clock();

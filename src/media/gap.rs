@@ -8,6 +8,27 @@ use super::slot::SlotState;
 /// Gaps watched at once. At every second packet lost, the repair window of 2 s has 50.
 const WATCHED: usize = 64;
 
+/// Sequence numbers that were left out between two packets.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Missed {
+    pub first: ExtendedSequence,
+    /// The number that came next.
+    pub after: ExtendedSequence,
+    /// How many of them have not come since.
+    pub missing: u64,
+}
+
+impl Missed {
+    /// `sequence` came late. Whether it was one of these.
+    pub fn arrived(&mut self, sequence: ExtendedSequence) -> bool {
+        let is_one = (self.first..self.after).contains(&sequence);
+        if is_one {
+            self.missing = self.missing.saturating_sub(1);
+        }
+        is_one
+    }
+}
+
 /// A stretch of the ring without audio, between two packets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Gap {
@@ -15,10 +36,8 @@ pub(super) struct Gap {
     pub start: u64,
     pub end: u64,
     pub kind: SlotState,
-    /// The sequence numbers that fell into it, and how many of them are still missing.
-    pub first: ExtendedSequence,
-    pub after: ExtendedSequence,
-    pub missing: u64,
+    /// The packets that fell into it.
+    pub missed: Option<Missed>,
     pub announced: bool,
 }
 
@@ -43,9 +62,9 @@ impl Gaps {
     /// `sequence` came late. Returns the gap it was missing from if that lacks no other packet: whatever of it is
     /// still without audio never had any.
     pub fn arrived(&mut self, sequence: ExtendedSequence) -> Option<Gap> {
-        let gap = self.open.iter_mut().find(|gap| (gap.first..gap.after).contains(&sequence))?;
-        gap.missing = gap.missing.saturating_sub(1);
-        if gap.missing > 0 {
+        let mut gaps = self.open.iter_mut();
+        let gap = gaps.find_map(|gap| gap.missed.as_mut()?.arrived(sequence).then_some(gap))?;
+        if gap.missed.is_some_and(|missed| missed.missing > 0) {
             return None;
         }
         gap.kind = SlotState::Silence;
@@ -69,7 +88,7 @@ impl Gaps {
     /// Sequence numbers begin anew.
     pub fn forget_sequences(&mut self) {
         for gap in &mut self.open {
-            gap.after = gap.first;
+            gap.missed = None;
         }
     }
 }

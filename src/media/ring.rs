@@ -287,10 +287,20 @@ impl RingWriter {
     /// time put there. For the very end, before the ring is closed; readers that were there already find the end.
     pub fn cut(&mut self, to: u64) {
         let to = to.max(self.received);
-        if to < self.head {
-            self.head = to;
-            self.ring.head.store(to, Ordering::Release);
+        if to >= self.head {
+            return;
         }
+        let slot_samples = self.ring.slot_samples as u64;
+        let (slot, kept) = (to / slot_samples, (to % slot_samples) as usize);
+        let index = self.ring.index(slot);
+        // What is left of a slot that time had filled up is whole now, unless something is missing before the cut.
+        if kept > 0 && usize::from(self.covered_count[index]) == kept {
+            self.begin(slot);
+            self.gap[index] = NO_GAP;
+            self.finish(slot);
+        }
+        self.head = to;
+        self.ring.head.store(to, Ordering::Release);
     }
 
     /// No more will come. What is published stays readable.

@@ -77,6 +77,8 @@ impl Leg {
         let end = ending.as_ref().map_or(now, |ending| ending.end);
         // What flushing brings about is heard of too.
         self.guarded(|receiver| receiver.flush(end));
+        // What only comes to light at the end (a key still held, a gap still open) is told as well.
+        self.guarded(|receiver| receiver.flush(end));
         self.forward_events();
         let stats = self.receiver.take().and_then(|receiver| {
             catch_unwind(AssertUnwindSafe(|| receiver.finish(end)))

@@ -134,8 +134,8 @@ impl ModelFile {
     /// What users have to be told about this model, if anything.
     pub fn warning(&self) -> Option<&'static str> {
         self.is_demo().then_some(
-            "the built-in model knows Asterisk's English prompts and spoken digits and nothing else; \
-             for calls between people put a whisper.cpp model (ggml-base.en.bin, say) into the data folder's `models`, or set \
+            "the built-in model knows Asterisk's English prompts and spoken digits and nothing else: \
+             for calls between people put a whisper.cpp model (ggml-base.en.bin, say) into node.data/models, or set \
              speech.model to its path",
         )
     }
@@ -221,8 +221,8 @@ fn unpack_embedded() -> Result<Vec<u8>, ModelError> {
 pub enum ModelError {
     /// No pulled model has this name.
     #[error(
-        "no model {name:?} in {} (there is: {}): put ggml-{name}.bin there, or set speech.model to a file's path or \
-         to \"auto\"", directory.display(), if have.is_empty() { "none" } else { have.as_str() }
+        "no model {name:?} in {} (there is: {}): put ggml-{name}.bin there, or set speech.model to \
+         \"auto\"", directory.display(), if have.is_empty() { "none" } else { have.as_str() }
     )]
     Unknown {
         /// The name.
@@ -239,7 +239,7 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// The file is no whole Whisper model.
-    #[error("model {} cannot be used: {flaw}. Get it again", path.display())]
+    #[error("model {} cannot be used: {flaw}. Get the file again, whole", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -256,8 +256,7 @@ pub enum ModelError {
     },
     /// This build has no model inside.
     #[error(
-        "no model: this build has none inside. Set speech.model to the path of a whisper.cpp \
-         model, or to \"off\""
+        "no model: this build has none inside. Set speech.model to the path of a whisper.cpp model, or to \"off\""
     )]
     NotEmbedded,
     /// This build cannot recognise speech.

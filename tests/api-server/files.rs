@@ -129,8 +129,8 @@ async fn a_transcript_grows_with_the_call_and_comes_in_four_forms() {
     let server = Server::start(data.path()).await;
     let record = server.live_call("acme", "c1");
     let said = |leg, start: f64, text: &str| {
-        json!({"leg": leg, "utterance": 1, "revision": 2, "start": start, "end": start + 1.0, "text": text,
-               "language": "en", "words": []})
+        json!({"leg": leg, "utterance": 1, "revision": 2, "start": start, "end": start + 1.0, "text": text, "language": "en",
+               "words": [{"text": text, "start": start, "end": start + 1.0, "confidence": 0.9, "stable": true}]})
     };
     server.hub.publish("c1", EventKind::TranscriptFinal, said("callee", 2.0, "Hi."));
     server.hub.publish("c1", EventKind::TranscriptPartial, said("callee", 4.0, "not yet"));
@@ -141,7 +141,7 @@ async fn a_transcript_grows_with_the_call_and_comes_in_four_forms() {
     assert_eq!(live["utterances"][1]["speaker"], "callee", "as in a stored transcript");
 
     let text = server.get("/api/calls/c1/transcript?format=txt").await.text().await.unwrap();
-    assert_eq!(text, "[00:00:00] caller: Hello?\n[00:00:02] callee: Hi.\n");
+    assert_eq!(text, "[00:00.500] caller: Hello?\n[00:02.000] callee: Hi.\n");
     let by_extension = server.get("/api/calls/c1/transcript.srt").await;
     assert!(
         by_extension.text().await.unwrap().starts_with("1\n00:00:00,500 --> 00:00:01,500\ncaller: Hello?\n")
@@ -152,7 +152,10 @@ async fn a_transcript_grows_with_the_call_and_comes_in_four_forms() {
     assert_eq!(by_accept.headers()["content-type"], "text/vtt; charset=utf-8");
     assert!(by_accept.text().await.unwrap().starts_with("WEBVTT"));
 
-    let stored = json!({"call_id": "c1", "duration": 9.0, "utterances": [said("caller", 1.0, "Stored.")]});
+    let utterance = json!({"speaker": "caller", "utterance": 1, "start": 1.0, "end": 2.0, "text": "Stored.",
+        "language": "en", "words": []});
+    let stored = json!({"v": 1, "call_id": "c1", "duration": 9.0, "complete": true, "model": "m",
+        "utterances": [utterance]});
     let files = server.directory.files(&record).unwrap();
     files.create_folder().unwrap();
     std::fs::write(files.transcript(), stored.to_string()).unwrap();

@@ -62,6 +62,8 @@ pub struct Datagram {
     /// When it was sent or, once carried, when it comes in: nanoseconds.
     pub at: u64,
     pub bytes: Vec<u8>,
+    /// The moment that its timestamp stands for, in samples of the sender's clock.
+    pub spoken: i64,
     /// The audio that it carries.
     pub audio: Option<Audio>,
 }
@@ -171,7 +173,7 @@ impl Sender {
         bytes.extend(self.ssrc.to_be_bytes());
         bytes.extend(payload);
         self.sequence += 1;
-        self.wire.push(Datagram { at: self.nanos_of(self.now), bytes, audio });
+        self.wire.push(Datagram { at: self.nanos_of(self.now), bytes, spoken: self.now, audio });
         self
     }
 

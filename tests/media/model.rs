@@ -139,10 +139,13 @@ impl Reception {
     /// By how many samples each segment's place is later than the moment at which it was spoken.
     pub fn displacements(&self) -> Vec<i64> {
         let starts = self.stats.segments.iter().map(|segment| {
+            let mut header = segment.first_rtp_timestamp.to_be_bytes().to_vec();
+            header.extend(segment.ssrc.to_be_bytes());
             let is_first =
-                |audio: &&Audio| audio.ssrc == segment.ssrc && audio.timestamp == segment.first_rtp_timestamp;
-            let audio = self.arrived.iter().filter_map(|d| d.audio.as_ref()).find(is_first);
-            segment.first_sample - audio.expect("a segment begins with a packet that was sent").spoken
+                |d: &&Datagram| d.bytes.get(4..12) == Some(&header[..]) && d.bytes[1] & 0x7f != 101;
+            let first =
+                self.arrived.iter().find(is_first).expect("a segment begins with a packet that was sent");
+            segment.first_sample - first.spoken
         });
         starts.collect()
     }

@@ -171,7 +171,7 @@ fn garbage_and_truncated_packets_are_counted_and_harm_nothing() {
         } else {
             bytes = (0..rng.below(200)).map(|_| rng.next() as u8).collect();
         }
-        garbage.push(super::emulator::Datagram { at: datagram.at + 3 * MS, bytes, audio: None });
+        garbage.push(super::emulator::Datagram { at: datagram.at + 3 * MS, bytes, spoken: 0, audio: None });
     }
     arrived.extend(garbage);
     arrived.sort_by_key(|datagram| datagram.at);

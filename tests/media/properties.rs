@@ -117,7 +117,7 @@ proptest! {
             bytes.extend([high, low, sequence, 0]);
             bytes.extend(ssrc.to_be_bytes());
             bytes.extend(payload);
-            super::emulator::Datagram { at, bytes, audio: None }
+            super::emulator::Datagram { at, bytes, spoken: 0, audio: None }
         });
         let arrived: Vec<_> = arrived.collect();
         let reception = receive(Codec::Ulaw, arrived, at + 5_000 * MS);

@@ -25,6 +25,18 @@ pub struct Followed {
     pub end: usize,
 }
 
+/// How far `prompt` lies later in `b` than in `a`, samples: the median over its frames, since Asterisk, short of time, does
+/// not pass on all of them alike.
+pub fn apart(a: &[i16], b: &[i16], prompt: &[i16]) -> i64 {
+    let mut distances: Vec<_> = prompt
+        .chunks_exact(FRAME)
+        .filter_map(|frame| Some(position(b, frame)? as i64 - position(a, frame)? as i64))
+        .collect();
+    assert!(distances.len() > 50, "too few frames in both legs: {}", distances.len());
+    distances.sort_unstable();
+    distances[distances.len() / 2]
+}
+
 /// Follow `prompt` through `leg`, frame by frame.
 pub fn follow(leg: &[i16], prompt: &[i16]) -> Followed {
     let sounding = |frame: &&[i16]| frame.iter().any(|&s| s.unsigned_abs() > 64);

@@ -22,9 +22,9 @@ use std::time::Duration;
 
 use super::clock::CallClock;
 use super::codec::Codec;
-use super::counter::{ExtendedSequence, SequenceNumber};
+use super::counter::SequenceNumber;
 use super::dtmf::{Press, TelephoneEvents};
-use super::gap::Gaps;
+use super::gap::{Gaps, Missed};
 use super::hold::Hold;
 use super::report::{LegEvent, LegStats, Segment};
 use super::ring::{Ring, RingWriter, ring};
@@ -175,14 +175,6 @@ struct Previous {
     until: MediaInstant,
 }
 
-/// Sequence numbers that were left out since the last packet of media: they fell into what precedes the next one.
-#[derive(Clone, Copy, Debug)]
-struct Missed {
-    first: ExtendedSequence,
-    after: ExtendedSequence,
-    missing: u64,
-}
-
 /// Plain counts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
@@ -216,6 +208,7 @@ pub struct LegReceiver {
     newest_media: Option<SequenceNumber>,
     /// What the sender's silence is at present: silence, or comfort noise.
     fill: SlotState,
+    /// Packets missing since the newest one of media: they fell into what precedes the next.
     missed: Option<Missed>,
     gaps: Gaps,
     events_dtmf: TelephoneEvents,

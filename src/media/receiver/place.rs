@@ -1,14 +1,14 @@
 //! Into the ring: every accepted packet at its place, and a name for what is missing.
 
 use super::super::counter::ExtendedSequence;
-use super::super::gap::Gap;
+use super::super::gap::{Gap, Missed};
 use super::super::report::LegEvent;
 use super::super::ring::Placed;
 use super::super::rtp::RtpPacket;
 use super::super::slot::SlotState;
 use super::super::source::Arrival;
 use super::super::time::MediaInstant;
-use super::{Kind, LegReceiver, Missed, PacketOutcome, STALL_MARGIN};
+use super::{Kind, LegReceiver, PacketOutcome, STALL_MARGIN};
 
 /// A hole of up to this many times the lost packets' length is all theirs: packets may have grown (20 ms to 80 ms). A longer
 /// one is silence, and they were its last part.
@@ -180,12 +180,12 @@ impl LegReceiver {
             return self.fill;
         }
         let hole = at - self.tail;
-        let Some(Missed { first, after, missing }) = missed else {
+        let Some(missed) = missed else {
             self.jitter.interrupt();
             self.open_gap(self.tail, at, self.fill, None);
             return self.fill;
         };
-        let lost = missing * len;
+        let lost = missed.missing * len;
         let start = if hole <= MAX_GROWTH * lost { self.tail } else { at - lost };
         if start > self.tail {
             self.jitter.interrupt();
@@ -193,19 +193,16 @@ impl LegReceiver {
             self.writer.advance(start, self.fill);
         }
         self.writer.relabel(start, at.min(self.writer.head()), SlotState::Lost);
-        self.open_gap(start, at, SlotState::Lost, Some(Missed { first, after, missing }));
+        self.open_gap(start, at, SlotState::Lost, Some(missed));
         SlotState::Lost
     }
 
     fn open_gap(&mut self, start: u64, end: u64, kind: SlotState, missed: Option<Missed>) {
-        // The start of the leg is no gap, and comfort noise nothing missing.
+        // Comfort noise is what was sent.
         if kind == SlotState::ComfortNoise {
             return;
         }
-        let none = ExtendedSequence::first(super::super::counter::SequenceNumber(0));
-        let (first, after, missing) =
-            missed.map_or((none, none, 0), |missed| (missed.first, missed.after, missed.missing));
-        let gap = Gap { start, end, kind, first, after, missing, announced: false };
+        let gap = Gap { start, end, kind, missed, announced: false };
         if let Some(oldest) = self.gaps.watch(gap) {
             self.announce(oldest);
         }
@@ -222,11 +219,10 @@ impl LegReceiver {
 
     /// `sequence` came after higher ones: it is missing no more.
     fn note_late(&mut self, sequence: ExtendedSequence) {
-        if let Some(missed) = &mut self.missed
-            && (missed.first..missed.after).contains(&sequence)
-        {
-            missed.missing = missed.missing.saturating_sub(1);
-        } else if let Some(gap) = self.gaps.arrived(sequence) {
+        if self.missed.as_mut().is_some_and(|missed| missed.arrived(sequence)) {
+            return;
+        }
+        if let Some(gap) = self.gaps.arrived(sequence) {
             self.writer.relabel(gap.start, gap.end, SlotState::Silence);
         }
     }
