@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint unit lab models-check bench fuzz clean
+.PHONY: help setup demo test lint unit lab models-check bench bench-calls fuzz clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
 
 setup: ## install what building and testing need (Debian, Ubuntu)
 	@scripts/setup
@@ -20,6 +20,10 @@ test: ## set up, then everything: format, lints, unit, real calls
 bench: ## criterion benches and the speech bench
 	@scripts/setup
 	cargo bench
+
+bench-calls: ## real calls, measured: errors, latency, loss, CPU (ARGS='--calls 20 --at-once 4')
+	@scripts/setup
+	cargo bench --bench calls -- $(ARGS)
 
 clean: ## stop the lab and remove all that was built
 	@scripts/lab stop-all || true

@@ -73,6 +73,29 @@ async fn an_event_is_the_body_of_the_envelope() {
     assert!(json.get("kind").is_none());
 }
 
+/// All words of the finals of a leg that `speak` speaks.
+async fn said(engine: &SpeechEngine, speak: impl FnOnce(LiveLeg) + Send + 'static) -> Vec<String> {
+    let leg = LiveLeg::new(speech(), SampleRate::WIDEBAND, 1);
+    let collected = Collected::default();
+    let listener = engine.listen(leg.audio(), collected.sink());
+    tokio::task::spawn_blocking(move || speak(leg)).await.unwrap();
+    listener.finish().await;
+    let events = collected.events();
+    check(&events);
+    let finals = events.into_iter().filter(|(_, e)| e.kind == TranscriptKind::Final);
+    finals.flat_map(|(_, e)| e.words).map(|w| w.text).collect()
+}
+
+#[tokio::test]
+async fn packets_that_come_late_for_seconds_on_end_cost_no_word() {
+    let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&speech())).unwrap();
+    let in_time = said(&engine, LiveLeg::speak);
+    let late = said(&engine, |leg| leg.speak_late(Duration::from_millis(450)));
+    let (in_time, late) = tokio::join!(in_time, late);
+    assert!(in_time.len() > 5, "{in_time:?}");
+    assert_eq!(late, in_time);
+}
+
 #[tokio::test]
 async fn words_are_timed_on_the_recordings_clock() {
     let pcm = speech();

@@ -5,7 +5,7 @@ use axum::response::{Html, IntoResponse, Response};
 
 /// Scripts and styles are in the page itself; it talks to its own server and to nobody else.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                      media-src 'self' blob:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Calls and transcripts as they happen.
 pub(super) async fn index() -> Response {

@@ -12,6 +12,7 @@ use super::SettingsArgs;
 use crate::config::Settings;
 use crate::recording::wav::WavReader;
 use crate::speech::batch::{self, BatchAudio};
+use crate::speech::model::ModelFile;
 use crate::speech::transcript::Transcript;
 use crate::speech::{ModelChoice, SpeechEngine};
 
@@ -71,9 +72,18 @@ impl Format {
 
 pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let mut settings = settings.load()?;
-    crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
+    // The user waits for text: of the log only what went wrong, unless the settings ask for more.
+    let level = if settings.log.level == "info" { "warn" } else { &settings.log.level };
+    crate::telemetry::log::init(level, &settings.log.format)?;
+    if args.files.len() > 1 && !args.beside && matches!(args.format, Format::Srt | Format::Vtt) {
+        eprintln!("sidetone: subtitles of several files in one stream are of no use: add --beside");
+        return Ok(ExitCode::from(2));
+    }
     settings.speech.model = args.model.clone().unwrap_or(settings.speech.model);
     settings.speech.language = args.language.clone().unwrap_or(settings.speech.language);
+    if let (Some(warning), false) = (find_model(&settings)?.warning(), args.quiet) {
+        eprintln!("sidetone: {warning}");
+    }
     let engine = engine(&settings)?;
     let mut failed = false;
     for file in &args.files {
@@ -90,20 +100,28 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
     let transcript =
         transcribe(settings, engine, file, None, &mut |share| bar.set_position((share * 1_000.0) as u64));
     bar.finish_and_clear();
-    let text = args.format.render(&transcript?);
+    let transcript = transcript?;
+    if transcript.utterances.is_empty() && !args.quiet {
+        eprintln!("sidetone: {}: nothing was said", file.display());
+    }
+    let text = args.format.render(&transcript);
     if args.beside {
         let path = file.with_extension(args.format.extension());
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
     } else {
-        std::io::stdout().write_all(text.as_bytes())?;
+        let mut out = std::io::stdout().lock();
+        if args.files.len() > 1 && args.format == Format::Text {
+            writeln!(out, "{}:", file.display())?;
+        }
+        out.write_all(text.as_bytes())?;
     }
     Ok(())
 }
 
 fn progress_bar(file: &Path) -> ProgressBar {
     let bar = ProgressBar::new(1_000);
-    if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3} % {eta:>5}") {
+    if let Ok(style) = ProgressStyle::with_template("{msg} {bar:30} {percent:>3} %  {eta} left") {
         bar.set_style(style);
     }
     bar.set_message(file.file_name().unwrap_or_default().to_string_lossy().into_owned());
@@ -111,13 +129,13 @@ fn progress_bar(file: &Path) -> ProgressBar {
 }
 
 fn engine(settings: &Settings) -> anyhow::Result<SpeechEngine> {
-    let model = ModelChoice::parse(&settings.speech.model)
+    Ok(SpeechEngine::start(super::serve::speech_config(settings), find_model(settings)?.load()?)?)
+}
+
+fn find_model(settings: &Settings) -> anyhow::Result<ModelFile> {
+    ModelChoice::parse(&settings.speech.model)
         .resolve(&settings.node.data)?
-        .context("speech.model is off: name a model with --model")?;
-    if let Some(warning) = model.warning() {
-        tracing::warn!(model = model.name, "{warning}");
-    }
-    Ok(SpeechEngine::start(super::serve::speech_config(settings), model.load()?)?)
+        .context("speech.model is off: name a model with --model")
 }
 
 /// The transcript of the recording at `path`, on one channel or two.
@@ -149,6 +167,9 @@ fn transcribe(
 
 /// Write transcript and subtitles of the recording `wav` beside it; the paths written.
 pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
+    if let Some(warning) = find_model(settings)?.warning() {
+        tracing::warn!("{warning}");
+    }
     let engine = engine(settings)?;
     let transcript = transcribe(settings, &engine, wav, Some(name.to_owned()), &mut |_| {})?;
     let json = wav.with_extension("transcript.json");

@@ -1,7 +1,9 @@
 //! `sidetone watch`: calls and their transcripts in the terminal, words appearing in place as they are said.
 
-use std::collections::HashMap;
-use std::io::{IsTerminal, Write};
+mod note;
+mod screen;
+
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -10,6 +12,9 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use screen::Screen;
 
 use super::SettingsArgs;
 use crate::config::Settings;
@@ -53,19 +58,24 @@ async fn follow(args: &WatchArgs, settings: &Settings) -> anyhow::Result<ExitCod
         .await
         .with_context(|| format!("cannot follow {url}: is `sidetone serve` running there?"))?;
 
-    let mut screen = Screen::new(!args.finals_only);
+    let terminal = console::Term::stdout();
+    let mut screen = Screen::for_terminal(&terminal, !args.finals_only);
     let mut ended = 0;
     loop {
         tokio::select! {
             message = socket.next() => match message {
                 Some(Ok(Message::Text(text))) => {
                     let event: Value = serde_json::from_str(&text).context("the server sent what is not JSON")?;
-                    screen.show(&event)?;
+                    let drawn = screen.show(&event, terminal.size_checked());
+                    let mut out = std::io::stdout().lock();
+                    out.write_all(drawn.as_bytes()).and_then(|()| out.flush())?;
                     ended += u64::from(event["type"] == "call.ended");
                     if args.calls.is_some_and(|n| ended >= n) {
                         return Ok(ExitCode::SUCCESS);
                     }
                 }
+                // The one call that was followed is over.
+                Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal => return Ok(ExitCode::SUCCESS),
                 Some(Ok(Message::Close(_))) | None => anyhow::bail!("the server closed the connection"),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error).context("the connection to the server broke"),
@@ -73,123 +83,4 @@ async fn follow(args: &WatchArgs, settings: &Settings) -> anyhow::Result<ExitCod
             _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
         }
     }
-}
-
-/// The lines being spoken now, at the bottom of the terminal; finished ones scroll up above them.
-struct Screen {
-    partials: bool,
-    colours: bool,
-    open: Vec<OpenLine>,
-    drawn: usize,
-    /// Short numbers for calls, since ids are long.
-    calls: HashMap<String, usize>,
-}
-
-struct OpenLine {
-    key: (String, String),
-    text: String,
-}
-
-impl Screen {
-    fn new(partials: bool) -> Self {
-        let terminal = std::io::stdout().is_terminal();
-        Self {
-            partials: partials && terminal,
-            colours: terminal && std::env::var_os("NO_COLOR").is_none(),
-            open: Vec::new(),
-            drawn: 0,
-            calls: HashMap::new(),
-        }
-    }
-
-    fn show(&mut self, event: &Value) -> std::io::Result<()> {
-        let call = event["call_id"].as_str().unwrap_or_default().to_owned();
-        let leg = event["leg"].as_str().unwrap_or_default().to_owned();
-        let next = self.calls.len() + 1;
-        let number = *self.calls.entry(call.clone()).or_insert(next);
-        let key = (call, leg);
-        match event["type"].as_str().unwrap_or_default() {
-            "transcript.partial" if self.partials => {
-                let text = self.spoken(number, event, true);
-                match self.open.iter_mut().find(|line| line.key == key) {
-                    Some(line) => line.text = text,
-                    None => self.open.push(OpenLine { key, text }),
-                }
-                self.redraw(None)
-            }
-            "transcript.partial" => Ok(()),
-            "transcript.final" => {
-                self.open.retain(|line| line.key != key);
-                let text = self.spoken(number, event, false);
-                if event["text"].as_str().is_none_or(str::is_empty) {
-                    return self.redraw(None);
-                }
-                self.redraw(Some(text))
-            }
-            kind => {
-                if kind == "call.ended" {
-                    self.open.retain(|line| line.key.0 != key.0);
-                }
-                let note = self.paint("2", &format!("call {number}  {kind}{}", detail(event)));
-                self.redraw(Some(note))
-            }
-        }
-    }
-
-    fn spoken(&self, number: usize, event: &Value, partial: bool) -> String {
-        let leg = event["leg"].as_str().unwrap_or_default();
-        let colour = if leg == "caller" { "36" } else { "33" };
-        let at = event["start"].as_f64().unwrap_or_default();
-        let text = if partial {
-            self.partial_text(event)
-        } else {
-            event["text"].as_str().unwrap_or_default().to_owned()
-        };
-        format!("call {number} {at:7.2} s  {} {text}", self.paint(colour, &format!("{leg:>6}:")))
-    }
-
-    /// Stable words as they are, the rest dimmed: they may still change.
-    fn partial_text(&self, event: &Value) -> String {
-        let Some(words) = event["words"].as_array() else {
-            return event["text"].as_str().unwrap_or_default().to_owned();
-        };
-        let painted = words.iter().map(|word| {
-            let text = word["text"].as_str().unwrap_or_default();
-            if word["stable"] == true { text.to_owned() } else { self.paint("2", text) }
-        });
-        painted.collect::<Vec<_>>().join(" ") + " …"
-    }
-
-    fn paint(&self, code: &str, text: &str) -> String {
-        if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-
-    fn redraw(&mut self, finished: Option<String>) -> std::io::Result<()> {
-        let mut out = std::io::stdout().lock();
-        if self.drawn > 0 {
-            // Up over the open lines, then clear to the end of the screen.
-            write!(out, "\x1b[{}F\x1b[J", self.drawn)?;
-        }
-        if let Some(line) = finished {
-            writeln!(out, "{line}")?;
-        }
-        for line in &self.open {
-            writeln!(out, "{}", line.text)?;
-        }
-        self.drawn = self.open.len();
-        out.flush()
-    }
-}
-
-fn detail(event: &Value) -> String {
-    let shown = ["caller", "number", "leg", "outcome", "reason", "path", "digit", "duration_s", "error"];
-    shown
-        .iter()
-        .filter_map(|key| match &event[*key] {
-            Value::Null => None,
-            Value::String(text) if text.is_empty() => None,
-            Value::String(text) => Some(format!("  {key} {text}")),
-            other => Some(format!("  {key} {other}")),
-        })
-        .collect()
 }

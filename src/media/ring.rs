@@ -35,6 +35,8 @@ pub struct Ring {
     stamps: Box<[AtomicU64]>,
     /// Ring samples published: every sample below is placed, or accounted for as missing.
     head: AtomicU64,
+    /// Ring samples up to the end of the last one received.
+    heard: AtomicU64,
     base: AtomicI64,
     closed: AtomicBool,
 }
@@ -53,6 +55,7 @@ pub fn ring(rate: SampleRate, slots: usize) -> (RingWriter, Arc<Ring>) {
         words: (0..slots * words_per_slot).map(|_| AtomicU64::new(0)).collect(),
         stamps: (0..slots).map(|_| AtomicU64::new(STAMP_NEVER)).collect(),
         head: AtomicU64::new(0),
+        heard: AtomicU64::new(0),
         base: AtomicI64::new(0),
         closed: AtomicBool::new(false),
     });
@@ -96,6 +99,12 @@ impl Ring {
     /// Ring samples published so far.
     pub fn head(&self) -> u64 {
         self.head.load(Ordering::Acquire)
+    }
+
+    /// The ring sample behind the last one received: between here and [`Ring::head`] there is nothing but what the passing
+    /// of time declared missing, and late packets may still fill it.
+    pub fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Acquire)
     }
 
     /// Whether the writer is done; what is published stays readable.
@@ -228,6 +237,7 @@ impl RingWriter {
             pos += count as u64;
         }
         self.publish(end);
+        self.ring.heard.store(self.received, Ordering::Release);
         placed
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use sidetone::clock;
 use sidetone::media::clock::CallClock;
 use sidetone::media::leg::Leg;
+use sidetone::media::receiver::STALL_MARGIN;
 use sidetone::media::ring::{Ring, RingWriter, ring};
 use sidetone::media::slot::SlotState;
 use sidetone::media::time::{MediaInstant, SampleRate};
@@ -132,6 +133,25 @@ impl LiveLeg {
             let due = Duration::from_millis(20 * (index as u64 + 1)) / self.speed;
             std::thread::sleep(due.saturating_sub(clock::since(self.clock.start())));
             self.writer.place((index * packet) as u64, samples.len(), |i| samples[i], SlotState::Silence);
+        }
+    }
+}
+
+impl LiveLeg {
+    /// Say it all, the second half of it `late`; meanwhile time alone moves the ring's head on, as the receiver does it.
+    pub fn speak_late(mut self, late: Duration) {
+        let rate = self.ring.rate();
+        let packet = rate.slot_samples() * 2;
+        for (index, samples) in self.pcm.chunks(packet).enumerate() {
+            let at = index * packet;
+            let delay = if at * 2 < self.pcm.len() { Duration::ZERO } else { late };
+            let due = Duration::from_millis(20 * (index as u64 + 1)) + delay;
+            while clock::since(self.clock.start()) < due {
+                std::thread::sleep(Duration::from_millis(5));
+                let passed = clock::since(self.clock.start()).saturating_sub(STALL_MARGIN);
+                self.writer.advance(rate.samples_in(passed), SlotState::Silence);
+            }
+            self.writer.place(at as u64, samples.len(), |i| samples[i], SlotState::Silence);
         }
     }
 }

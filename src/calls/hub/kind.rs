@@ -20,8 +20,12 @@ pub enum EventKind {
     CallStarted,
     /// A key was pressed.
     Dtmf,
+    /// The call goes on without this leg.
+    LegFailed,
     /// Audio of a leg is missing.
     LegGap,
+    /// A leg's way from Asterisk broke; another one is being made.
+    LegInterrupted,
     /// Packets again after a stall.
     LegResumed,
     /// The first packet of a leg.
@@ -44,7 +48,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind that is published.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::AriDisconnected,
         Self::AriConnected,
         Self::CallAnswered,
@@ -53,7 +57,9 @@ impl EventKind {
         Self::CallRejected,
         Self::CallStarted,
         Self::Dtmf,
+        Self::LegFailed,
         Self::LegGap,
+        Self::LegInterrupted,
         Self::LegResumed,
         Self::LegStarted,
         Self::LegStalled,
@@ -75,7 +81,9 @@ impl EventKind {
             Self::CallRejected => "call.rejected",
             Self::CallStarted => "call.started",
             Self::Dtmf => "dtmf",
+            Self::LegFailed => "leg.failed",
             Self::LegGap => "leg.gap",
+            Self::LegInterrupted => "leg.interrupted",
             Self::LegResumed => "leg.resumed",
             Self::LegStarted => "leg.started",
             Self::LegStalled => "leg.stalled",

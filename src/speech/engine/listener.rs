@@ -23,6 +23,12 @@ use crate::telemetry::metric;
 const POLL: Duration = Duration::from_millis(20);
 /// Most slots read from one leg at a time, so that one that catches up does not hold up the others.
 const SLOTS_AT_ONCE: usize = 200;
+/// Silence that only the passing of time put at the ring's head is believed once it is this old: a busy Asterisk sends late,
+/// for seconds on end, and what was skipped then would be missing from the transcript although the recording has it. A
+/// sender that really falls silent has its finals later by this; one that sends on is not affected.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// The patience with a sender that has been later than that. Beyond the recorder's window nothing comes any more.
+const MOST_PATIENCE: Duration = Duration::from_secs(2);
 
 pub(super) struct Listener {
     shared: Arc<Shared>,
@@ -42,6 +48,9 @@ struct LegRun {
     origin: i64,
     ended: bool,
     missed_slots: u64,
+    /// Ring samples received when last looked.
+    heard: u64,
+    patience: Duration,
     warned: bool,
     finish: Option<(oneshot::Sender<FinishReport>, MediaInstant)>,
     detached: bool,
@@ -107,6 +116,8 @@ impl Listener {
             origin: 0,
             ended: false,
             missed_slots: 0,
+            heard: 0,
+            patience: PATIENCE,
             warned: false,
             finish: None,
             detached: false,
@@ -199,12 +210,16 @@ impl LegRun {
         if self.ended || !self.begin(now, segments) {
             return;
         }
+        self.be_patient();
         let Some(session) = &mut self.session else { return };
-        let lag = self.audio.ring.rate().samples_in(self.audio.live_lag);
+        let samples_in = |time| self.audio.ring.rate().samples_in(time);
+        let (lag, patience) =
+            (samples_in(self.audio.live_lag), samples_in(self.patience.max(self.audio.live_lag)));
         let mut pcm = vec![0; self.audio.ring.slot_samples()];
         let mut wide = Vec::new();
         for _ in 0..SLOTS_AT_ONCE {
-            match self.reader.read_slot(lag, &mut pcm) {
+            let is_heard = self.reader.position() + pcm.len() as u64 <= self.heard;
+            match self.reader.read_slot(if is_heard { lag } else { patience }, &mut pcm) {
                 SlotRead::Ready { len, .. } => {
                     let samples: Vec<f32> = pcm[..len].iter().map(|&s| f32::from(s) / 32_768.0).collect();
                     self.resampler.push(&samples, &mut wide);
@@ -236,6 +251,17 @@ impl LegRun {
         if self.ended {
             session.finish();
         }
+    }
+
+    /// Look how far the sender has come; wait longer for one whose packets come to places that were read as silence.
+    fn be_patient(&mut self) {
+        let heard = self.audio.ring.heard();
+        if heard != self.heard && heard <= self.reader.position() && self.patience < MOST_PATIENCE {
+            self.patience = (self.patience * 2).min(MOST_PATIENCE);
+            let (call, leg) = (&self.audio.call_id, self.audio.leg.name());
+            tracing::info!(call, leg, patience = ?self.patience, "packets come late: speech to text waits for them longer");
+        }
+        self.heard = heard;
     }
 
     /// Whether there is a session to give audio to. It has to wait for the recording's origin; the ring keeps what comes.

@@ -1,0 +1,56 @@
+//! Events other than words, each as a line.
+
+use serde_json::Value;
+
+/// What happened, for people. Events of types that are not known here show their type and what plain values they carry.
+pub(super) fn note(event: &Value) -> String {
+    let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
+    let seconds = |name: &str| event[name].as_f64().unwrap_or_default();
+    let leg = text("leg");
+    match event["type"].as_str().unwrap_or_default() {
+        "ari.connected" => "connected to Asterisk".to_owned(),
+        "ari.disconnected" => format!("no connection to Asterisk: {}", text("reason")),
+        "call.started" => {
+            let channel = &event["channel"];
+            let part = |name: &str| channel[name].as_str().filter(|part| !part.is_empty());
+            let who = part("caller_number").or(part("caller_name")).or(part("name")).unwrap_or("unknown");
+            let dialled = part("dialled").map(|to| format!(" → {to}")).unwrap_or_default();
+            format!("started: {who}{dialled}  ({})", text("call_id"))
+        }
+        "call.answered" => "answered".to_owned(),
+        "call.rejected" => format!("not taken: {}", text("reason")),
+        "call.ended" => format!("ended: {}{}", text("outcome"), after(", ", &text("cause_text"))),
+        "leg.started" => format!("{leg} is heard"),
+        "leg.stalled" => format!("{leg}: no packets"),
+        "leg.resumed" => format!("{leg}: packets again after {:.1} s", seconds("silent_ms") / 1_000.0),
+        "leg.interrupted" => format!("{leg} is interrupted{}", after(": ", &text("reason"))),
+        "leg.failed" => format!("{leg} is not heard{}", after(": ", &text("reason"))),
+        "leg.gap" => {
+            format!("{leg}: {:.2} s {} at {:.2} s", seconds("duration"), text("kind"), seconds("start"))
+        }
+        "dtmf" => format!("{leg} pressed {}", text("digit")),
+        "recording.saved" => format!("recorded: {:.1} s  {}", seconds("duration_s"), text("path")),
+        "recording.failed" => format!("not recorded: {}", text("error")),
+        "gap" => match event["missed"].as_u64() {
+            Some(missed) => format!("… {missed} events missed: this terminal was too slow"),
+            None => "… events missed: this terminal was too slow".to_owned(),
+        },
+        other => format!("{other}{}", plain_values(event)),
+    }
+}
+
+fn after(separator: &str, text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("{separator}{text}") }
+}
+
+fn plain_values(event: &Value) -> String {
+    let envelope = ["v", "seq", "position", "time", "tenant", "call_id", "type"];
+    let body = event.as_object().into_iter().flatten().filter(|(name, _)| !envelope.contains(&name.as_str()));
+    body.filter_map(|(name, value)| match value {
+        Value::String(text) => Some(format!("  {name} {text}")),
+        Value::Number(number) => Some(format!("  {name} {number}")),
+        Value::Bool(flag) => Some(format!("  {name} {flag}")),
+        _ => None,
+    })
+    .collect()
+}
