@@ -1,10 +1,13 @@
 //! One call's task: feeds its machine, carries out what it says, and keeps its media, its events and its record.
 
+mod end;
+mod tell;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
@@ -13,17 +16,15 @@ use crate::media::leg::Leg;
 use crate::media::report::{LegEvent, Segment};
 use crate::media::time::MediaInstant;
 use crate::net::plane::LegSink;
-use crate::speech::{TranscriptEvent, TranscriptKind};
+use crate::speech::TranscriptEvent;
 use crate::telemetry::metric;
 
 use super::adoption::{LegRecord, SESSION_VERSION, SessionRecord};
-use super::finish::{self, Ending};
-use super::hub::EventKind;
 use super::ids::CallId;
-use super::machine::{Action, CallEvent, CallMachine, Input, MediaEnd, Outcome, Phase};
+use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome};
 use super::media::{CallMedia, Resumption};
 use super::mode::CallOptions;
-use super::record::{CallFiles, CallRecord, CallState, FileStatus};
+use super::record::{CallFiles, CallRecord, FileStatus};
 use super::services::Services;
 use super::table::CallTable;
 use super::translate;
@@ -164,28 +165,6 @@ impl Session {
         self.table.forget(&self.call);
     }
 
-    /// The stream of events and the record that others see.
-    fn open_events(&mut self) {
-        let call = self.call.as_str();
-        if let Err(error) = self.files.create_folder() {
-            tracing::error!(call, folder = %self.files.folder().display(), %error, "cannot make the call's folder");
-        }
-        if let Err(error) = self.services.hub.open_call(&self.tenant, call, Some(self.files.events())) {
-            tracing::error!(call, %error, "the call's events are not kept on disk");
-        }
-        let Some(mut record) = self.record.take() else { return };
-        if self.transcribe() {
-            record.language = Some(self.language().to_owned());
-            record.transcript.status = FileStatus::Open;
-        }
-        if self.recording_path().is_some() {
-            record.recording.status = FileStatus::Open;
-        }
-        if let Err(error) = self.services.directory.insert(record) {
-            tracing::error!(call, %error, "the call cannot be listed");
-        }
-    }
-
     /// The recording and the listeners.
     fn open_media(&mut self) {
         let (record, transcribe, language) =
@@ -215,13 +194,6 @@ impl Session {
 
     fn language(&self) -> &str {
         self.options.language.as_deref().unwrap_or(&self.services.settings.speech.language)
-    }
-
-    fn is_over(&self) -> bool {
-        self.machine.phase() == Phase::Finished
-            && self.outcome.is_some()
-            && self.finishing.is_none()
-            && self.ended.is_none()
     }
 
     fn take(&mut self, message: Message) {
@@ -329,169 +301,6 @@ impl Session {
                 tracing::error!(call = %self.call, leg = leg.name(), %source, reason, "cannot take the leg up");
             }
         }
-    }
-
-    fn emit(&mut self, event: CallEvent) {
-        let kind = event.kind();
-        let body = event.body();
-        tracing::info!(call = %self.call, kind, body = %json!(body), "call");
-        match &event {
-            CallEvent::Answered => {
-                self.update(|record| record.answered_at = Some(clock::timestamp()));
-            }
-            CallEvent::LegStarted { leg } => {
-                self.wired[leg.index()] = true;
-                if self.wired == [true; 2] {
-                    metric::CALL_SETUP.record(clock::since(self.begun).as_secs_f64());
-                    self.update(|record| record.state = CallState::Live);
-                }
-            }
-            CallEvent::Ended { .. } => {
-                // Held back until the files are complete, so that it is the last event of its call.
-                let now = clock::timestamp();
-                self.update(|record| {
-                    record.state = CallState::Ending;
-                    record.ended_at = Some(now);
-                });
-                self.ended = Some(body);
-                self.conclude();
-                return;
-            }
-            CallEvent::LegFailed { leg, reason } => {
-                let text = format!("{} leg: {reason}", leg.name());
-                self.update(|record| record.error = Some(text));
-            }
-            _ => {}
-        }
-        self.publish(EventKind::from_name(kind), Value::Object(body));
-    }
-
-    fn leg_event(&mut self, leg: Leg, event: LegEvent) {
-        match event {
-            LegEvent::Anchored { segment } | LegEvent::Resegmented { segment } => {
-                tracing::debug!(call = %self.call, leg = leg.name(), ?segment, "segment");
-                self.segments[leg.index()] = Some(segment);
-                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
-            }
-            LegEvent::Stalled => {
-                tracing::warn!(call = %self.call, leg = leg.name(), "no packets for the stall time");
-                self.publish(EventKind::LegStalled, json!({ "leg": leg }));
-            }
-            LegEvent::Resumed { silent_ms } => {
-                self.publish(EventKind::LegResumed, json!({ "leg": leg, "silent_ms": silent_ms }));
-            }
-            LegEvent::Gap { start, samples, kind } => {
-                let Some(media) = &self.media else { return };
-                let clock = media.clock();
-                let origin = clock.decided_origin().unwrap_or_default();
-                let body = json!({
-                    "leg": leg, "kind": kind,
-                    "start": clock.seconds_from(origin, start),
-                    "duration": clock.rate().duration_of(samples).as_secs_f64(),
-                });
-                self.publish(EventKind::LegGap, body);
-            }
-            LegEvent::Dtmf { digit, duration_ms } => {
-                self.publish(
-                    EventKind::Dtmf,
-                    json!({ "leg": leg, "digit": digit, "duration_ms": duration_ms }),
-                );
-            }
-        }
-    }
-
-    fn spoken(&mut self, event: &TranscriptEvent) {
-        let kind = match event.kind {
-            TranscriptKind::Partial => EventKind::TranscriptPartial,
-            TranscriptKind::Final => {
-                self.next_utterance[event.leg.index()] = event.utterance + 1;
-                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
-                EventKind::TranscriptFinal
-            }
-        };
-        self.publish(kind, json!(event));
-    }
-
-    fn recording_failed(&mut self, error: String) {
-        if self.recording_broken.is_some() {
-            return;
-        }
-        self.publish(EventKind::RecordingFailed, json!({ "error": error }));
-        let text = error.clone();
-        self.update(|record| {
-            record.recording.status = FileStatus::Failed;
-            record.error = Some(text);
-        });
-        self.recording_broken = Some(error);
-    }
-
-    fn stop_media(&mut self, end: MediaEnd) {
-        let Some(media) = self.media.take() else {
-            self.conclude();
-            return;
-        };
-        let end = match end {
-            MediaEnd::At(at) => at,
-            // Before any packet: each leg ends where its packets do.
-            MediaEnd::LastPacket => MediaInstant::from_nanos(0),
-        };
-        let ending = Ending {
-            services: self.services.clone(),
-            call: self.call.clone(),
-            tenant: self.tenant.clone(),
-            files: self.files.clone(),
-            tx: self.tx.clone(),
-        };
-        self.finishing = Some(tokio::spawn(finish::media(ending, media, end)));
-    }
-
-    fn finished(&mut self, done: Result<(), tokio::task::JoinError>) {
-        self.finishing = None;
-        if let Err(error) = done {
-            tracing::error!(call = %self.call, %error, "finishing the call's files broke off");
-        }
-        self.conclude();
-    }
-
-    /// When the call is over, its media finished and everything said: the last event.
-    fn conclude(&mut self) {
-        if self.media.is_some() || self.finishing.is_some() {
-            return;
-        }
-        // What finishing sent before it ended comes first.
-        while let Ok(message) = self.inbox.try_recv() {
-            self.take(message);
-        }
-        if self.ended.is_none() && self.outcome != Some(Outcome::Rejected) {
-            return;
-        }
-        let body = self.ended.take();
-        let outcome = self.outcome.unwrap_or(Outcome::Completed).name();
-        let outcome = body
-            .as_ref()
-            .and_then(|b| b.get("outcome"))
-            .and_then(Value::as_str)
-            .unwrap_or(outcome)
-            .to_owned();
-        tokio::task::block_in_place(|| finish::write_transcript(&self.services, &self.call, &self.files));
-        metric::CALLS.add_labelled("outcome", &outcome, 1);
-        self.update(|record| {
-            record.state = CallState::Ended;
-            record.outcome = Some(outcome);
-        });
-        if let Some(body) = body {
-            self.publish(EventKind::CallEnded, Value::Object(body));
-        }
-        self.services.hub.close_call(self.call.as_str());
-        self.services.sessions.remove(self.call.clone());
-    }
-
-    fn publish(&self, kind: EventKind, body: Value) {
-        self.services.hub.publish(self.call.as_str(), kind, body);
-    }
-
-    fn update(&self, change: impl FnOnce(&mut CallRecord)) {
-        self.services.directory.update(self.call.as_str(), change);
     }
 
     /// Write the session record. False if there is nothing to take up: no media.
