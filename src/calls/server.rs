@@ -206,7 +206,7 @@ impl CallServer {
             call.as_str(),
         ) else {
             tracing::error!(%call, tenant, "not a name that files can have");
-            return;
+            return self.let_go(view.id);
         };
         let mut record =
             CallRecord::new(call.as_str(), &tenant, call_mode(options.mode), timestamp(started_at_nanos));
