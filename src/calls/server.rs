@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::asterisk::ari::{
-    AriError, AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX,
+    AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX,
 };
 use crate::clock;
 use crate::media::clock::CallClock;
@@ -86,16 +87,12 @@ impl CallServer {
     /// Serve until `stop` resolves or the application is taken from us. Running calls are left in Asterisk, for the next
     /// process to go on with.
     pub async fn run(&self, mut events: EventStream, stop: impl Future<Output = ()>) -> End {
-        tokio::pin!(stop);
-        let end = loop {
-            tokio::select! {
-                () = &mut stop => break End::Stopped,
-                notice = events.next() => match notice {
-                    Some(AriNotice::Replaced) | None => break End::Replaced,
-                    Some(notice) => self.notice(notice).await,
-                },
-            }
+        // Also while an Asterisk that does not answer is being compared with.
+        let end = tokio::select! {
+            () = stop => End::Stopped,
+            end = self.follow(&mut events) => end,
         };
+        self.let_go_late(&mut events);
         events.close().await;
         self.table.broadcast(|| Message::Leave);
         self.tasks.close();
@@ -106,6 +103,27 @@ impl CallServer {
             );
         }
         end
+    }
+
+    async fn follow(&self, events: &mut EventStream) -> End {
+        loop {
+            match events.next().await {
+                Some(AriNotice::Replaced) | None => return End::Replaced,
+                Some(notice) => self.notice(notice).await,
+            }
+        }
+    }
+
+    /// Channels that came in too late to be heard go on at once: until the next start there is nobody to let them go.
+    fn let_go_late(&self, events: &mut EventStream) {
+        while let Some(Some(notice)) = events.next().now_or_never() {
+            let AriNotice::Event(event) = notice else { continue };
+            match self.newcomer(&event) {
+                Some((channel, _)) if is_caller(&channel.id) => self.let_go(channel.id.clone()),
+                Some(_) => {}
+                None => self.event(&event),
+            }
+        }
     }
 
     async fn pause(&self, call_id: &str, on: bool) -> Result<(), ControlError> {
@@ -140,18 +158,21 @@ impl CallServer {
     }
 
     fn event(&self, raw: &AriEvent) {
-        if let AriEvent::StasisStart { channel, args, replace_channel } = raw
-            && self.table.owner(&channel.id).is_none()
-            && replace_channel.as_ref().is_none_or(|c| self.table.owner(&c.id).is_none())
-        {
-            self.arrived(channel, args);
-            return;
+        if let Some((channel, args)) = self.newcomer(raw) {
+            return self.arrived(channel, args);
         }
         let Some((event, subjects)) = translate::event(raw) else { return };
         let owners: BTreeSet<_> = subjects.iter().filter_map(|id| self.table.owner(id)).collect();
         for call in owners {
             self.table.send(&call, Message::Machine(Input::Event(event.clone())));
         }
+    }
+
+    /// The channel, and its arguments, that enters our application with this event and is no call's yet.
+    fn newcomer<'a>(&self, raw: &'a AriEvent) -> Option<(&'a Channel, &'a [String])> {
+        let AriEvent::StasisStart { channel, args, replace_channel } = raw else { return None };
+        let is_known = |channel: &Channel| self.table.owner(&channel.id).is_some();
+        (!is_known(channel) && !replace_channel.as_ref().is_some_and(is_known)).then_some((channel, args))
     }
 
     /// A channel that is nobody's yet entered our application.
@@ -251,10 +272,6 @@ impl CallServer {
         let snapshot = loop {
             match translate::snapshot(&self.services.ari).await {
                 Ok(snapshot) => break snapshot,
-                Err(error @ AriError::Unauthorised { .. }) => {
-                    tracing::error!(%error, "cannot list Asterisk's channels");
-                    return;
-                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot list Asterisk's channels yet");
                     tokio::time::sleep(LIST_AGAIN).await;
@@ -388,6 +405,11 @@ impl CallControl for CallServer {
     fn resume_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
         Box::pin(self.pause(call_id, false))
     }
+}
+
+/// Neither a leg of any node's nor a channel of `sidetone check`.
+fn is_caller(id: &str) -> bool {
+    !id.starts_with(PROBE_PREFIX) && ObjectId::parse(id).is_none()
 }
 
 fn timestamp(realtime_nanos: u64) -> jiff::Timestamp {
