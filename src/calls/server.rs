@@ -1,6 +1,7 @@
 //! All calls of this node: takes new ones in, hands each what Asterisk says of it, takes up what an earlier process left.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -259,11 +260,22 @@ impl CallServer {
 
     fn spawn(&self, channel: String, record: CallRecord, start: Start) {
         let (tx, inbox) = unbounded_channel();
-        self.table.insert(start.machine.call().clone(), channel, tx.clone());
+        let call = start.machine.call().clone();
+        self.table.insert(call.clone(), channel, tx.clone());
+        metric::CALLS_ACTIVE.add(1.0);
         let (services, table) = (self.services.clone(), self.table.clone());
         self.tasks.spawn(async move {
-            let session = Session::new(services, table, start, record, tx, inbox);
-            session.run().await;
+            let session = Session::new(services.clone(), table.clone(), start, record, tx, inbox);
+            let done = AssertUnwindSafe(session.run()).catch_unwind().await;
+            metric::CALLS_ACTIVE.add(-1.0);
+            let channel = table.forget(&call);
+            if let (Err(_), Some(channel)) = (done, channel) {
+                // The panic itself is in the log. What is left of the call goes with the sweep after the next connect.
+                tracing::error!(%call, channel, "a call's task broke off: its channel goes on unheard");
+                if let Err(error) = services.ari.continue_in_dialplan(&channel).await {
+                    tracing::warn!(channel, %error, "it was not held");
+                }
+            }
         });
     }
 

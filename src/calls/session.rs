@@ -17,7 +17,6 @@ use crate::media::report::{LegEvent, Segment};
 use crate::media::time::MediaInstant;
 use crate::net::plane::LegSink;
 use crate::speech::TranscriptEvent;
-use crate::telemetry::metric;
 
 use super::adoption::{LegRecord, SESSION_VERSION, SessionRecord};
 use super::ids::CallId;
@@ -136,7 +135,6 @@ impl Session {
 
     /// Until the call is over in Asterisk and its files are complete.
     pub(super) async fn run(mut self) {
-        metric::CALLS_ACTIVE.add(1.0);
         if self.adopted {
             // Its packets are on their way: every millisecond without a route is audio held back, or lost.
             self.attach_adopted();
@@ -161,8 +159,6 @@ impl Session {
             }
             self.drain().await;
         }
-        metric::CALLS_ACTIVE.add(-1.0);
-        self.table.forget(&self.call);
     }
 
     /// The recording and the listeners.
@@ -269,7 +265,10 @@ impl Session {
                         tracing::warn!(call = %self.call, ?left_behind, "left to the sweep after the next connect");
                     }
                     self.outcome = Some(outcome);
-                    // A call that never had media attached gets no StopMedia.
+                    // Its files may take a while yet. Whatever Asterisk says of its ids now is news to nobody here: a
+                    // late leg is an orphan, and the channel, should it come in again, another call.
+                    self.table.forget(&self.call);
+                    // A rejected call gets no StopMedia.
                     self.stop_media(MediaEnd::At(clock::now()));
                 }
             }

@@ -35,10 +35,13 @@ impl CallTable {
         inner.claims.insert(channel, call.clone());
     }
 
-    pub(super) fn forget(&self, call: &CallId) {
+    /// The call takes no events any more. Its main channel, if it was not forgotten before.
+    pub(super) fn forget(&self, call: &CallId) -> Option<String> {
         let mut inner = self.inner.lock();
-        inner.claims.retain(|_, owner| owner != call);
         inner.calls.remove(call);
+        let claimed = inner.claims.iter().find(|(_, owner)| *owner == call).map(|(id, _)| id.clone())?;
+        inner.claims.remove(&claimed);
+        Some(claimed)
     }
 
     /// The call that the channel or bridge `id` belongs to: as its main channel, or as an object of ours.
