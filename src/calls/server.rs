@@ -86,7 +86,8 @@ impl CallServer {
     }
 
     /// Serve until `stop` resolves or the application is taken from us. Running calls are left in Asterisk, for the next
-    /// process to go on with.
+    /// process to go on with; their media is held until the server is dropped, which is to be after
+    /// [`Recorder::suspend`](crate::recording::Recorder::suspend).
     pub async fn run(&self, mut events: EventStream, stop: impl Future<Output = ()>) -> End {
         // Also while an Asterisk that does not answer is being compared with.
         let end = tokio::select! {

@@ -20,9 +20,9 @@ use crate::speech::TranscriptEvent;
 
 use super::adoption::{LegRecord, SESSION_VERSION, SessionRecord};
 use super::ids::CallId;
-use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome};
+use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome, Phase};
 use super::media::{CallMedia, Resumption};
-use super::mode::CallOptions;
+use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallRecord, FileStatus};
 use super::services::Services;
 use super::table::CallTable;
@@ -149,7 +149,8 @@ impl Session {
             let wait = due.map(|at| at.saturating_since(now));
             tokio::select! {
                 message = self.inbox.recv() => match message {
-                    Some(Message::Leave) | None => break,
+                    Some(Message::Leave) if self.leave().await => break,
+                    None => break,
                     Some(Message::Pause { on, reply }) => self.pause(on, reply).await,
                     Some(message) => self.take(message),
                 },
@@ -159,6 +160,25 @@ impl Session {
             }
             self.drain().await;
         }
+    }
+
+    /// The process ends. A call that is still heard is left to the next one: true. Of one that is over, the files are
+    /// finished first.
+    async fn leave(&mut self) -> bool {
+        if self.media.is_none() {
+            return false;
+        }
+        self.save();
+        // Its legs and its recording go on until the recorder has stopped.
+        self.table.keep(self.media.take());
+        if self.options.mode == Mode::Tap && self.machine.phase() == Phase::Setup {
+            // Nobody would let it go before the next start.
+            let channel = &self.machine.channel().id;
+            if let Err(error) = self.services.ari.continue_in_dialplan(channel).await {
+                tracing::warn!(call = %self.call, channel, %error, "it could not go on");
+            }
+        }
+        true
     }
 
     /// The recording and the listeners.

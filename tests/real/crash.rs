@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::lab::{Call, Lab, Version};
 use crate::support::proxy::Proxy;
-use crate::support::server::Sidetone;
+use crate::support::server::{Sidetone, find};
 use crate::wire::{Wire, assert_samples_as_sent};
 
 /// Everything is heard in both directions for so long before something breaks.
@@ -97,9 +97,11 @@ async fn real_stopped_server_leaves_its_calls_to_the_next_one() {
     let lab = Lab::start(Version::V22);
     let mut server = Sidetone::start(&lab).await;
     Call::tap().caller(&["agent-pass", "agent-pass", "agent-pass"]).callee(&["12"]).place(&lab).await;
-    server.call_in_state("live").await;
+    let live = server.call_in_state("live").await;
     sleep(WARM).await;
     assert!(server.stop().await.success(), "{}", server.log());
+    let id = live["call_id"].as_str().expect("its id");
+    assert!(find(&server.data(), &format!("{id}.wav.part.gaps")).is_some(), "left to be resumed, not finished");
     server.respawn();
     server.until_ready().await;
     let calls = server.ended_calls(1, Duration::from_secs(30)).await;
