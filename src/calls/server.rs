@@ -242,8 +242,18 @@ impl CallServer {
             }
             None => CallMachine::new(cfg, view.clone(), now),
         };
-        let start =
-            Start { machine, media, resume, options, tenant, files, started_at_nanos, adopted: false };
+        let record_it = options.record.unwrap_or(self.services.settings.calls.record);
+        let start = Start {
+            machine,
+            media,
+            resume,
+            options,
+            record: record_it,
+            tenant,
+            files,
+            started_at_nanos,
+            adopted: false,
+        };
         self.spawn(view.id, record, start);
     }
 
@@ -362,6 +372,8 @@ impl CallServer {
             media,
             resume,
             options: record.options.clone(),
+            // As decided when it began, whatever the settings say now.
+            record: record.recording.is_some(),
             tenant: record.tenant.clone(),
             files,
             started_at_nanos: record.started_at.max(0) as u64,

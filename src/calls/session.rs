@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::media::clock::CallClock;
 use crate::media::leg::Leg;
 use crate::media::report::{LegEvent, Segment};
 use crate::media::time::MediaInstant;
@@ -56,6 +57,8 @@ pub(super) struct Start {
     pub(super) media: Option<CallMedia>,
     pub(super) resume: [Resumption; 2],
     pub(super) options: CallOptions,
+    /// There is to be a recording.
+    pub(super) record: bool,
     pub(super) tenant: String,
     pub(super) files: CallFiles,
     pub(super) started_at_nanos: u64,
@@ -74,6 +77,10 @@ pub(super) struct Session {
     resume: [Resumption; 2],
     media: Option<CallMedia>,
     ports: [u16; 2],
+    /// Of its media, also when that is over; none without media.
+    clock: Option<Arc<CallClock>>,
+    /// The recording's final path, if there is to be one.
+    recording: Option<PathBuf>,
     options: CallOptions,
     tenant: String,
     files: CallFiles,
@@ -86,6 +93,8 @@ pub(super) struct Session {
     ended: Option<Map<String, Value>>,
     finishing: Option<tokio::task::JoinHandle<()>>,
     recording_broken: Option<String>,
+    /// Everything is told and written.
+    closed: bool,
     tx: UnboundedSender<Message>,
     inbox: UnboundedReceiver<Message>,
     /// When to write the record again: the origin is decided a little after the first packet.
@@ -105,7 +114,10 @@ impl Session {
         inbox: UnboundedReceiver<Message>,
     ) -> Self {
         let call = start.machine.call().clone();
+        let recording = (start.record && start.media.is_some()).then(|| start.files.recording());
         Self {
+            clock: start.media.as_ref().map(|media| media.clock().clone()),
+            recording,
             call,
             record: Some(record),
             adopted: start.adopted,
@@ -125,6 +137,7 @@ impl Session {
             ended: None,
             finishing: None,
             recording_broken: None,
+            closed: false,
             save_at: None,
             services,
             table,
@@ -184,7 +197,7 @@ impl Session {
     /// The recording and the listeners.
     fn open_media(&mut self) {
         let (record, transcribe, language) =
-            (self.recording_path(), self.transcribe(), self.language().to_owned());
+            (self.recording.clone(), self.transcribe(), self.language().to_owned());
         let Some(media) = &mut self.media else { return };
         let call = self.call.as_str();
         if let Some(path) = record {
@@ -277,9 +290,7 @@ impl Session {
                 }
                 Action::StopMedia { end } => self.stop_media(end),
                 Action::Emit(event) => self.emit(event),
-                Action::Save => {
-                    self.save();
-                }
+                Action::Save => self.save(),
                 Action::Finished { outcome, left_behind } => {
                     if !left_behind.is_empty() {
                         tracing::warn!(call = %self.call, ?left_behind, "left to the sweep after the next connect");
@@ -322,9 +333,9 @@ impl Session {
         }
     }
 
-    /// Write the session record. False if there is nothing to take up: no media.
-    fn save(&self) -> bool {
-        let Some(media) = &self.media else { return false };
+    /// Write the session record; also of a call that is over, until its books are closed.
+    fn save(&self) {
+        let Some(clock) = self.clock.as_ref().filter(|_| !self.closed) else { return };
         let leg = |leg: Leg| LegRecord {
             external_host: self.services.advertised(self.ports[leg.index()]),
             local_port: self.ports[leg.index()],
@@ -338,19 +349,13 @@ impl Session {
             tenant: self.tenant.clone(),
             options: self.options.clone(),
             started_at: self.started_at_nanos as i64,
-            sample_rate: media.clock().rate(),
+            sample_rate: clock.rate(),
             format: self.services.codec.name().to_owned(),
             asterisk: self.machine.asterisk_side(),
             legs: [leg(Leg::Caller), leg(Leg::Callee)],
-            origin: media.clock().origin(clock::now()),
-            recording: self.recording_path(),
+            origin: clock.origin(clock::now()),
+            recording: self.recording.clone(),
             next_seq: 0,
         });
-        true
-    }
-
-    fn recording_path(&self) -> Option<PathBuf> {
-        let wanted = self.options.record.unwrap_or(self.services.settings.calls.record);
-        (wanted && self.media.is_some()).then(|| self.files.recording())
     }
 }

@@ -6,7 +6,7 @@ use super::Session;
 use crate::calls::finish::{self, Ending};
 use crate::calls::hub::EventKind;
 use crate::calls::machine::{MediaEnd, Outcome, Phase};
-use crate::calls::record::CallState;
+use crate::calls::record::{CallState, FileStatus};
 use crate::media::time::MediaInstant;
 use crate::telemetry::metric;
 
@@ -48,7 +48,7 @@ impl Session {
 
     /// When the call is over, its media finished and everything said: the last event.
     pub(super) fn conclude(&mut self) {
-        if self.media.is_some() || self.finishing.is_some() {
+        if self.closed || self.media.is_some() || self.finishing.is_some() {
             return;
         }
         // What finishing sent before it ended comes first.
@@ -68,14 +68,22 @@ impl Session {
             .to_owned();
         tokio::task::block_in_place(|| finish::write_transcript(&self.services, &self.call, &self.files));
         metric::CALLS.add_labelled("outcome", &outcome, 1);
-        self.update(|record| {
-            record.state = CallState::Ended;
-            record.outcome = Some(outcome);
-        });
         if let Some(body) = body {
             self.publish(EventKind::CallEnded, Value::Object(body));
         }
         self.services.hub.close_call(self.call.as_str());
+        // Last: an ended call may be removed, and nothing is to be written for it then.
+        self.update(|record| {
+            record.state = CallState::Ended;
+            record.outcome = Some(outcome);
+            // Whoever was to finish a file broke off.
+            for file in [&mut record.recording, &mut record.transcript] {
+                if matches!(file.status, FileStatus::Open | FileStatus::Paused) {
+                    file.status = FileStatus::Failed;
+                }
+            }
+        });
+        self.closed = true;
         self.services.sessions.remove(self.call.clone());
     }
 }

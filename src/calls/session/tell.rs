@@ -27,7 +27,7 @@ impl Session {
             record.language = Some(self.language().to_owned());
             record.transcript.status = FileStatus::Open;
         }
-        if self.recording_path().is_some() {
+        if self.recording.is_some() {
             record.recording.status = FileStatus::Open;
         }
         if let Err(error) = self.services.directory.insert(record) {
@@ -85,8 +85,7 @@ impl Session {
                 self.publish(EventKind::LegResumed, json!({ "leg": leg, "silent_ms": silent_ms }));
             }
             LegEvent::Gap { start, samples, kind } => {
-                let Some(media) = &self.media else { return };
-                let clock = media.clock();
+                let Some(clock) = &self.clock else { return };
                 let origin = clock.decided_origin().unwrap_or_default();
                 let body = json!({
                     "leg": leg, "kind": kind,
