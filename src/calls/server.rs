@@ -17,6 +17,7 @@ use crate::asterisk::ari::{
 };
 use crate::clock;
 use crate::media::clock::CallClock;
+use crate::media::codec::Codec;
 use crate::recording::repair;
 use crate::telemetry::metric;
 
@@ -214,14 +215,15 @@ impl CallServer {
         };
         let options = parsed.unwrap_or_else(|_| CallOptions::new(Mode::Tap));
         let tenant = options.tenant.clone().unwrap_or_else(|| self.services.settings.calls.tenant.clone());
-        let clock = Arc::new(CallClock::new(now, self.services.codec.sample_rate(), 2));
+        let codec = self.services.codec;
+        let clock = Arc::new(CallClock::new(now, codec.sample_rate(), 2));
         let resume = [Resumption::default(), Resumption::default()];
         let media = match refused {
             Some(_) => None,
             // Without a port to take up there is none to be missing.
-            None => CallMedia::prepare(&self.services, clock, &resume).ok(),
+            None => CallMedia::prepare(&self.services, codec, clock, &resume).ok(),
         };
-        let cfg = self.config(&call, options.mode, media.as_ref());
+        let cfg = self.config(&call, options.mode, codec, media.as_ref());
         let Ok(files) = CallFiles::new(
             self.services.directory.data(),
             &tenant,
@@ -248,7 +250,9 @@ impl CallServer {
             media,
             resume,
             options,
+            codec,
             record: record_it,
+            paused: false,
             tenant,
             files,
             started_at_nanos,
@@ -257,13 +261,13 @@ impl CallServer {
         self.spawn(view.id, record, start);
     }
 
-    fn config(&self, call: &CallId, mode: Mode, media: Option<&CallMedia>) -> CallConfig {
+    fn config(&self, call: &CallId, mode: Mode, codec: Codec, media: Option<&CallMedia>) -> CallConfig {
         let ports = media.map(CallMedia::ports).unwrap_or_default();
         CallConfig {
             call: call.clone(),
             node: self.services.node.clone(),
             mode,
-            format: self.services.codec.name().to_owned(),
+            format: codec.name().to_owned(),
             external_host: ports.map(|port| self.services.advertised(port)),
             timing: self.services.timing(),
         }
@@ -337,22 +341,31 @@ impl CallServer {
 
     fn adopt(&self, record: &SessionRecord, snapshot: &Snapshot) {
         let call = &record.call;
+        // As its legs send it, whatever the settings say now.
+        let codec = Codec::from_name(&record.format).unwrap_or(self.services.codec);
         let start = clock::instant_of_realtime(record.started_at.max(0) as u64);
         let clock = Arc::new(match record.origin {
-            Some(origin) => CallClock::resumed(start, record.sample_rate, origin),
-            None => CallClock::new(start, record.sample_rate, 2),
+            Some(origin) => CallClock::resumed(start, codec.sample_rate(), origin),
+            None => CallClock::new(start, codec.sample_rate(), 2),
         });
-        let resume = [0, 1].map(|i| Resumption {
+        let mut resume = [0, 1].map(|i| Resumption {
             segment: record.legs[i].segment.clone(),
             port: Some(record.legs[i].local_port),
             next_utterance: record.legs[i].next_utterance,
         });
-        let media = CallMedia::prepare(&self.services, clock, &resume)
-            .inspect_err(|error| tracing::error!(%call, %error, "the call cannot be taken up"))
+        let mut side = record.asterisk.clone();
+        let media = CallMedia::prepare(&self.services, codec, clock.clone(), &resume)
+            .or_else(|error| {
+                tracing::error!(%call, %error, "the call's legs are made anew");
+                for (leg, resume) in side.legs.iter_mut().zip(&mut resume) {
+                    (leg.source, resume.port) = (None, None);
+                }
+                CallMedia::prepare(&self.services, codec, clock, &resume)
+            })
             .ok();
         let now = clock::now();
-        let cfg = self.config(call, record.options.mode, media.as_ref());
-        let machine = CallMachine::adopted(cfg, &record.asterisk, snapshot, now);
+        let cfg = self.config(call, record.options.mode, codec, media.as_ref());
+        let machine = CallMachine::adopted(cfg, &side, snapshot, now);
         let started_at = timestamp(record.started_at.max(0) as u64);
         let Ok(files) =
             CallFiles::new(self.services.directory.data(), &record.tenant, started_at, call.as_str())
@@ -372,8 +385,10 @@ impl CallServer {
             media,
             resume,
             options: record.options.clone(),
+            codec,
             // As decided when it began, whatever the settings say now.
             record: record.recording.is_some(),
+            paused: record.paused,
             tenant: record.tenant.clone(),
             files,
             started_at_nanos: record.started_at.max(0) as u64,

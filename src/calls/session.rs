@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::media::clock::CallClock;
+use crate::media::codec::Codec;
 use crate::media::leg::Leg;
 use crate::media::report::{LegEvent, Segment};
 use crate::media::time::MediaInstant;
@@ -24,7 +25,7 @@ use super::ids::CallId;
 use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome, Phase};
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
-use super::record::{CallFiles, CallRecord, FileStatus};
+use super::record::{CallFiles, CallRecord, CallState, FileStatus};
 use super::services::Services;
 use super::table::CallTable;
 use super::translate;
@@ -57,8 +58,12 @@ pub(super) struct Start {
     pub(super) media: Option<CallMedia>,
     pub(super) resume: [Resumption; 2],
     pub(super) options: CallOptions,
+    /// Of both legs.
+    pub(super) codec: Codec,
     /// There is to be a recording.
     pub(super) record: bool,
+    /// It is paused.
+    pub(super) paused: bool,
     pub(super) tenant: String,
     pub(super) files: CallFiles,
     pub(super) started_at_nanos: u64,
@@ -82,13 +87,18 @@ pub(super) struct Session {
     /// The recording's final path, if there is to be one.
     recording: Option<PathBuf>,
     options: CallOptions,
+    codec: Codec,
     tenant: String,
     files: CallFiles,
     started_at_nanos: u64,
     begun: MediaInstant,
     segments: [Option<Segment>; 2],
     next_utterance: [u64; 2],
-    wired: [bool; 2],
+    /// Whether each leg was heard or failed; `None`: still being made.
+    legs_heard: [Option<bool>; 2],
+    setting_up: bool,
+    /// Silence is recorded.
+    paused: bool,
     outcome: Option<Outcome>,
     ended: Option<Map<String, Value>>,
     finishing: Option<tokio::task::JoinHandle<()>>,
@@ -119,7 +129,6 @@ impl Session {
             clock: start.media.as_ref().map(|media| media.clock().clone()),
             recording,
             call,
-            record: Some(record),
             adopted: start.adopted,
             resume: start.resume.clone(),
             ports: start.media.as_ref().map(CallMedia::ports).unwrap_or_default(),
@@ -128,11 +137,15 @@ impl Session {
             segments: start.resume.clone().map(|r| r.segment),
             next_utterance: start.resume.map(|r| r.next_utterance.max(1)),
             options: start.options,
+            codec: start.codec,
             tenant: start.tenant,
             files: start.files,
             started_at_nanos: start.started_at_nanos,
             begun: clock::now(),
-            wired: [false; 2],
+            legs_heard: [None; 2],
+            paused: start.paused,
+            setting_up: record.state == CallState::SettingUp,
+            record: Some(record),
             outcome: None,
             ended: None,
             finishing: None,
@@ -205,7 +218,8 @@ impl Session {
             let failed = move |error: crate::recording::RecordingError| {
                 let _ = tx.send(Message::RecordingFailed(error.to_string()));
             };
-            media.record(&self.services, call, path, self.adopted, failed);
+            let resume = self.adopted.then_some(self.paused);
+            media.record(&self.services, call, path, resume, failed);
         }
         if transcribe {
             let tx = self.tx.clone();
@@ -237,11 +251,14 @@ impl Session {
     }
 
     async fn pause(&mut self, on: bool, reply: oneshot::Sender<Result<(), String>>) {
-        let done = match &mut self.media {
-            Some(media) => media.pause(on).await,
-            None => Err("the call is over".into()),
+        let done = match (&mut self.media, &self.recording_broken) {
+            (Some(_), Some(error)) => Err(format!("the recording has failed: {error}")),
+            (Some(media), None) => media.pause(on).await,
+            (None, _) => Err("the call is over".into()),
         };
         if done.is_ok() {
+            self.paused = on;
+            self.save();
             let status = if on { FileStatus::Paused } else { FileStatus::Open };
             self.update(|record| record.recording.status = status);
         }
@@ -325,9 +342,9 @@ impl Session {
     fn attach_adopted(&mut self) {
         for (leg, source) in Leg::BOTH.into_iter().zip(self.machine.wired_sources()) {
             let sink = self.sink(leg);
-            if let (Some(source), Some(media)) = (source, &mut self.media)
-                && let Err(reason) = media.attach(leg, source, sink)
-            {
+            let (Some(source), Some(media)) = (source, &mut self.media) else { continue };
+            self.legs_heard[leg.index()] = Some(true);
+            if let Err(reason) = media.attach(leg, source, sink) {
                 tracing::error!(call = %self.call, leg = leg.name(), %source, reason, "cannot take the leg up");
             }
         }
@@ -350,11 +367,12 @@ impl Session {
             options: self.options.clone(),
             started_at: self.started_at_nanos as i64,
             sample_rate: clock.rate(),
-            format: self.services.codec.name().to_owned(),
+            format: self.codec.name().to_owned(),
             asterisk: self.machine.asterisk_side(),
             legs: [leg(Leg::Caller), leg(Leg::Callee)],
             origin: clock.origin(clock::now()),
             recording: self.recording.clone(),
+            paused: self.paused,
             next_seq: 0,
         });
     }

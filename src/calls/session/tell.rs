@@ -21,6 +21,8 @@ impl Session {
         }
         if let Err(error) = self.services.hub.open_call(&self.tenant, call, Some(self.files.events())) {
             tracing::error!(call, %error, "the call's events are not kept on disk");
+            // Whoever follows the call live still hears of it; an open stream stays as it is.
+            let _ = self.services.hub.open_call(&self.tenant, call, None);
         }
         let Some(mut record) = self.record.take() else { return };
         if self.transcribe() {
@@ -28,11 +30,12 @@ impl Session {
             record.transcript.status = FileStatus::Open;
         }
         if self.recording.is_some() {
-            record.recording.status = FileStatus::Open;
+            record.recording.status = if self.paused { FileStatus::Paused } else { FileStatus::Open };
         }
         if let Err(error) = self.services.directory.insert(record) {
             tracing::error!(call, %error, "the call cannot be listed");
         }
+        self.legs_settled();
     }
 
     pub(super) fn emit(&mut self, event: CallEvent) {
@@ -44,11 +47,8 @@ impl Session {
                 self.update(|record| record.answered_at = Some(clock::timestamp()));
             }
             CallEvent::LegStarted { leg } => {
-                self.wired[leg.index()] = true;
-                if self.wired == [true; 2] {
-                    metric::CALL_SETUP.record(clock::since(self.begun).as_secs_f64());
-                    self.update(|record| record.state = CallState::Live);
-                }
+                self.legs_heard[leg.index()] = Some(true);
+                self.legs_settled();
             }
             CallEvent::Ended { .. } => {
                 // Held back until the files are complete, so that it is the last event of its call.
@@ -64,10 +64,25 @@ impl Session {
             CallEvent::LegFailed { leg, reason } => {
                 let text = format!("{} leg: {reason}", leg.name());
                 self.update(|record| record.error = Some(text));
+                self.legs_heard[leg.index()] = Some(false);
+                self.legs_settled();
             }
             _ => {}
         }
         self.publish(EventKind::from_name(kind), Value::Object(body));
+    }
+
+    /// Once each leg is heard, or will not be, the call is no longer being set up; one that is made again later changes
+    /// nothing about that.
+    fn legs_settled(&mut self) {
+        if !self.setting_up || self.legs_heard.contains(&None) {
+            return;
+        }
+        self.setting_up = false;
+        if self.legs_heard == [Some(true); 2] && !self.adopted {
+            metric::CALL_SETUP.record(clock::since(self.begun).as_secs_f64());
+        }
+        self.update(|record| record.state = CallState::Live);
     }
 
     pub(super) fn leg_event(&mut self, leg: Leg, event: LegEvent) {
