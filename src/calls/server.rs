@@ -12,16 +12,14 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::asterisk::ari::{
-    AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX,
-};
+use crate::asterisk::ari::{AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX};
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
 use crate::recording::repair;
 use crate::telemetry::metric;
 
-use super::adoption::{self, Orphan, Plan, SessionRecord, Stranded};
+use super::adoption::{self, Ended, Orphan, Plan, SessionRecord, Stranded};
 use super::control::{CallControl, ControlError};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
@@ -29,7 +27,7 @@ use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input, Snaps
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordings_root};
-use super::recover;
+use super::recover::{self, Lost};
 use super::services::Services;
 use super::session::{Message, Session, Start};
 use super::table::CallTable;
@@ -61,6 +59,8 @@ pub struct CallServer {
     connection: watch::Sender<Connection>,
     /// Recordings that an earlier process left open (finished paths); found before any of ours begins.
     unfinished: Vec<PathBuf>,
+    /// Calls that an earlier process did not bring to their end, by its call records.
+    cut_off: Vec<Arc<CallRecord>>,
 }
 
 /// Pause between two attempts to list what Asterisk has.
@@ -73,7 +73,8 @@ impl CallServer {
     pub fn new(services: Arc<Services>) -> Self {
         let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
         let unfinished = repair::leftovers(&recordings_root(services.directory.data()));
-        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished }
+        let cut_off = services.directory.unfinished();
+        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished, cut_off }
     }
 
     /// How the connection to Asterisk stands, now and as it changes.
@@ -322,13 +323,7 @@ impl CallServer {
             self.adopt(record, &snapshot);
         }
         if first {
-            let ended =
-                end.iter().filter_map(|e| Some((by_call(&e.call)?.clone(), e.reason.clone()))).collect();
-            let kept: BTreeSet<_> =
-                adopt.iter().filter_map(by_call).filter_map(|r| r.recording.as_ref()).collect();
-            let left: Vec<_> = self.unfinished.iter().filter(|path| !kept.contains(path)).cloned().collect();
-            let services = self.services.clone();
-            self.tasks.spawn_blocking(move || recover::after_crash(&services, ended, &left));
+            self.close_books(&adopt, &end, &records);
         }
         for Stranded { channel, args } in stranded {
             match args {
@@ -337,6 +332,29 @@ impl CallServer {
             }
         }
         self.remove_orphans(orphans);
+    }
+
+    /// Whatever an earlier process left and nobody goes on with.
+    fn close_books(&self, adopt: &[CallId], end: &[Ended], records: &[SessionRecord]) {
+        let by_call = |call: &CallId| records.iter().find(|r| r.call == *call);
+        let of_session = |ended: &Ended| {
+            let session = by_call(&ended.call)?;
+            Some(Lost::of_session(&self.services, session, fresh_record(session), &ended.reason))
+        };
+        let mut lost: Vec<_> = end.iter().filter_map(of_session).collect();
+        let known: BTreeSet<&str> = records.iter().map(|r| r.call.as_str()).collect();
+        lost.extend(self.cut_off.iter().filter(|r| !known.contains(r.call_id.as_str())).map(|record| Lost {
+            record: (**record).clone(),
+            reason: "the process that had it was cut off, and left nothing to go on with".into(),
+        }));
+        // By name: the data folder may be spelt otherwise than it was then.
+        let kept: BTreeSet<&str> = adopt.iter().map(CallId::as_str).collect();
+        let is_kept = |path: &&PathBuf| {
+            path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|call| kept.contains(call))
+        };
+        let left: Vec<_> = self.unfinished.iter().filter(|path| !is_kept(path)).cloned().collect();
+        let services = self.services.clone();
+        self.tasks.spawn_blocking(move || recover::after_crash(&services, lost, &left));
     }
 
     fn adopt(&self, record: &SessionRecord, snapshot: &Snapshot) {
@@ -372,13 +390,8 @@ impl CallServer {
         else {
             return;
         };
-        let fresh = || {
-            let mode = call_mode(record.options.mode);
-            let mut fresh = CallRecord::new(call.as_str(), &record.tenant, mode, started_at);
-            fresh.channel = info_of(&record.asterisk.channel);
-            fresh
-        };
-        let known = self.services.directory.get(call.as_str()).map_or_else(fresh, |r| (*r).clone());
+        let known = self.services.directory.get(call.as_str());
+        let known = known.map_or_else(|| fresh_record(record), |r| (*r).clone());
         tracing::info!(%call, channel = record.asterisk.channel.name, "going on with a call of before");
         let start = Start {
             machine,
@@ -454,6 +467,15 @@ fn is_caller(id: &str) -> bool {
 
 fn timestamp(realtime_nanos: u64) -> jiff::Timestamp {
     jiff::Timestamp::from_nanosecond(i128::from(realtime_nanos)).unwrap_or_default()
+}
+
+/// The call record that there would be, had it been written.
+fn fresh_record(session: &SessionRecord) -> CallRecord {
+    let started_at = timestamp(session.started_at.max(0) as u64);
+    let mode = call_mode(session.options.mode);
+    let mut fresh = CallRecord::new(session.call.as_str(), &session.tenant, mode, started_at);
+    fresh.channel = info_of(&session.asterisk.channel);
+    fresh
 }
 
 fn call_mode(mode: Mode) -> CallMode {

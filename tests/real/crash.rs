@@ -101,7 +101,10 @@ async fn real_stopped_server_leaves_its_calls_to_the_next_one() {
     sleep(WARM).await;
     assert!(server.stop().await.success(), "{}", server.log());
     let id = live["call_id"].as_str().expect("its id");
-    assert!(find(&server.data(), &format!("{id}.wav.part.gaps")).is_some(), "left to be resumed, not finished");
+    assert!(
+        find(&server.data(), &format!("{id}.wav.part.gaps")).is_some(),
+        "left to be resumed, not finished"
+    );
     server.respawn();
     server.until_ready().await;
     let calls = server.ended_calls(1, Duration::from_secs(30)).await;

@@ -66,7 +66,9 @@ impl Session {
             .and_then(Value::as_str)
             .unwrap_or(outcome)
             .to_owned();
-        tokio::task::block_in_place(|| finish::write_transcript(&self.services, &self.call, &self.files));
+        tokio::task::block_in_place(|| {
+            finish::write_transcript(&self.services, self.call.as_str(), &self.files)
+        });
         metric::CALLS.add_labelled("outcome", &outcome, 1);
         if let Some(body) = body {
             self.publish(EventKind::CallEnded, Value::Object(body));
