@@ -44,6 +44,9 @@ pub struct SessionRecord {
     pub origin: Option<i64>,
     /// The recording's final path; `None` if there is no recording.
     pub recording: Option<PathBuf>,
+    /// The recording is paused: silence is to be written, also by whoever goes on with it.
+    #[serde(default)]
+    pub paused: bool,
     /// `seq` of the next event. Written ahead in blocks, so that no number is given twice.
     pub next_seq: u64,
 }

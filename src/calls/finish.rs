@@ -96,16 +96,16 @@ fn summary(leg: Leg, stats: &LegStats) -> LegSummary {
 
 /// Write transcript and subtitles from the finals among the call's events, which survive a crash. Nothing is written for a
 /// call that was not transcribed.
-pub(super) fn write_transcript(services: &Services, call: &CallId, files: &CallFiles) {
+pub(super) fn write_transcript(services: &Services, call: &str, files: &CallFiles) {
     let Some(engine) = &services.speech else { return };
-    let record = services.directory.get(call.as_str());
+    let record = services.directory.get(call);
     if record.as_ref().is_none_or(|r| r.language.is_none()) {
         return;
     }
-    let mut transcript = match transcript::so_far(&services.hub, call.as_str(), engine.model()) {
+    let mut transcript = match transcript::so_far(&services.hub, call, engine.model()) {
         Ok(transcript) => transcript,
         Err(error) => {
-            tracing::error!(%call, %error, "cannot read the call's events back for the transcript");
+            tracing::error!(call, %error, "cannot read the call's events back for the transcript");
             return;
         }
     };
@@ -116,12 +116,12 @@ pub(super) fn write_transcript(services: &Services, call: &CallId, files: &CallF
     let status = match written {
         Ok(()) => FileStatus::Ready,
         Err(error) => {
-            tracing::error!(%call, folder = %files.folder().display(), %error, "cannot write the transcript");
+            tracing::error!(call, folder = %files.folder().display(), %error, "cannot write the transcript");
             FileStatus::Failed
         }
     };
     let path = relative(services, &files.transcript());
-    services.directory.update(call.as_str(), |record| {
+    services.directory.update(call, |record| {
         record.transcript = FileInfo { status, path: Some(path), sha256: None };
     });
 }

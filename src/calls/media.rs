@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::media::clock::CallClock;
+use crate::media::codec::Codec;
 use crate::media::leg::Leg;
 use crate::media::receiver::{LegConfig, LegReceiver};
 use crate::media::report::{LegStats, Segment};
@@ -93,9 +94,10 @@ pub(super) struct PortGone {
 }
 
 impl CallMedia {
-    /// Seats and receivers for both legs, on `clock`.
+    /// Seats and receivers for both legs, on `clock`, whose rate is that of `codec`.
     pub(super) fn prepare(
         services: &Services,
+        codec: Codec,
         clock: Arc<CallClock>,
         resume: &[Resumption; 2],
     ) -> Result<Self, PortGone> {
@@ -105,7 +107,7 @@ impl CallMedia {
                 Some(port) => services.plane.seat_on(port).ok_or(PortGone { leg, port })?,
                 None => services.plane.seat(),
             };
-            let mut config = LegConfig::new(services.codec, clock.clone());
+            let mut config = LegConfig::new(codec, clock.clone());
             config.ring_slots = services.ring_slots();
             config.repair_window = Duration::from_millis(services.settings.rtp.repair_ms);
             config.stall_after = Duration::from_millis(services.settings.rtp.stall_ms);
@@ -127,13 +129,14 @@ impl CallMedia {
         [self.legs[0].port, self.legs[1].port]
     }
 
-    /// Begin the recording, off this task: a slow disk delays nothing, the rings hold what comes meanwhile.
+    /// Begin the recording, off this task: a slow disk delays nothing, the rings hold what comes meanwhile. `resume`: go on
+    /// with the file of an earlier process, paused or not.
     pub(super) fn record(
         &mut self,
         services: &Arc<Services>,
         call_id: &str,
         path: PathBuf,
-        resume: bool,
+        resume: Option<bool>,
         on_failure: impl Fn(RecordingError) + Send + Sync + 'static,
     ) {
         let spec = RecordingSpec {
@@ -141,13 +144,18 @@ impl CallMedia {
             path,
             clock: self.clock.clone(),
             legs: [Some(self.legs[0].ring.clone()), Some(self.legs[1].ring.clone())],
-            resume,
+            resume: resume.is_some(),
             on_failure: Arc::new(on_failure),
         };
         let (services, failed) = (services.clone(), spec.on_failure.clone());
         self.recording = Recording::Opening(tokio::task::spawn_blocking(move || {
+            let start = spec.clock.start();
             // Told at once, not when the call is over.
-            services.recorder.begin(spec).inspect_err(|error| failed(error.clone()))
+            let handle = services.recorder.begin(spec).inspect_err(|error| failed(error.clone()))?;
+            if resume == Some(true) {
+                handle.pause_from(start);
+            }
+            Ok(handle)
         }));
     }
 

@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::record::is_valid_name;
+
 /// Whose the call is while we hear it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -31,7 +33,7 @@ impl Mode {
 pub struct CallOptions {
     /// `answer` or `tap`.
     pub mode: Mode,
-    /// Whose call it is: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    /// Whose call it is: see [`is_valid_name`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// Whether a recording is kept.
@@ -72,7 +74,7 @@ impl CallOptions {
                 arg.split_once('=').ok_or_else(|| ArgumentError::NoValue { found: arg.into() })?;
             let (key, value) = (key.trim(), value.trim());
             match key {
-                "tenant" => set(&mut options.tenant, key, value, is_tenant, TENANT, str::to_owned)?,
+                "tenant" => set(&mut options.tenant, key, value, is_valid_name, TENANT, str::to_owned)?,
                 "record" => set(&mut options.record, key, value, is_yes_no, YES_NO, |v| v == "yes")?,
                 "transcribe" => set(&mut options.transcribe, key, value, is_yes_no, YES_NO, |v| v == "yes")?,
                 "language" => set(&mut options.language, key, value, is_language, LANGUAGE, str::to_owned)?,
@@ -128,15 +130,10 @@ pub enum ArgumentError {
     },
 }
 
-const TENANT: &str = "1 to 64 letters, digits, _ or -";
+const TENANT: &str = "1 to 64 letters, digits, _ or -, the first a letter or digit";
 const YES_NO: &str = "yes or no";
 const LANGUAGE: &str = "auto or a language tag such as en or pt-BR";
 const LABEL: &str = "at most 128 characters, none of them a control character";
-
-fn is_tenant(value: &str) -> bool {
-    (1..=64).contains(&value.len())
-        && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-}
 
 fn is_yes_no(value: &str) -> bool {
     matches!(value, "yes" | "no")
@@ -207,7 +204,7 @@ mod tests {
         assert!(refused(&["tap", "record"]).contains("`record` is not key=value"));
         assert!(refused(&["tap", "record=maybe"]).contains("yes or no"));
         assert!(refused(&["tap", "record=yes", "record=yes"]).contains("twice"));
-        for tenant in ["..", "a/b", ""] {
+        for tenant in ["..", "a/b", "", "_a", "-a"] {
             assert!(refused(&["tap", &format!("tenant={tenant}")]).contains("letters"), "{tenant}");
         }
         assert!(refused(&["tap", "label=a\u{7}b"]).contains("control"));

@@ -1,24 +1,25 @@
 //! All calls of this node: takes new ones in, hands each what Asterisk says of it, takes up what an earlier process left.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::asterisk::ari::{
-    AriError, AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX,
-};
+use crate::asterisk::ari::{AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX};
 use crate::clock;
 use crate::media::clock::CallClock;
+use crate::media::codec::Codec;
 use crate::recording::repair;
 use crate::telemetry::metric;
 
-use super::adoption::{self, Orphan, Plan, SessionRecord, Stranded};
+use super::adoption::{self, Ended, Orphan, Plan, SessionRecord, Stranded};
 use super::control::{CallControl, ControlError};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
@@ -26,7 +27,7 @@ use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input, Snaps
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordings_root};
-use super::recover;
+use super::recover::{self, Lost};
 use super::services::Services;
 use super::session::{Message, Session, Start};
 use super::table::CallTable;
@@ -58,6 +59,8 @@ pub struct CallServer {
     connection: watch::Sender<Connection>,
     /// Recordings that an earlier process left open (finished paths); found before any of ours begins.
     unfinished: Vec<PathBuf>,
+    /// Calls that an earlier process did not bring to their end, by its call records.
+    cut_off: Vec<Arc<CallRecord>>,
 }
 
 /// Pause between two attempts to list what Asterisk has.
@@ -70,7 +73,8 @@ impl CallServer {
     pub fn new(services: Arc<Services>) -> Self {
         let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
         let unfinished = repair::leftovers(&recordings_root(services.directory.data()));
-        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished }
+        let cut_off = services.directory.unfinished();
+        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished, cut_off }
     }
 
     /// How the connection to Asterisk stands, now and as it changes.
@@ -84,18 +88,15 @@ impl CallServer {
     }
 
     /// Serve until `stop` resolves or the application is taken from us. Running calls are left in Asterisk, for the next
-    /// process to go on with.
+    /// process to go on with; their media is held until the server is dropped, which is to be after
+    /// [`Recorder::suspend`](crate::recording::Recorder::suspend).
     pub async fn run(&self, mut events: EventStream, stop: impl Future<Output = ()>) -> End {
-        tokio::pin!(stop);
-        let end = loop {
-            tokio::select! {
-                () = &mut stop => break End::Stopped,
-                notice = events.next() => match notice {
-                    Some(AriNotice::Replaced) | None => break End::Replaced,
-                    Some(notice) => self.notice(notice).await,
-                },
-            }
+        // Also while an Asterisk that does not answer is being compared with.
+        let end = tokio::select! {
+            () = stop => End::Stopped,
+            end = self.follow(&mut events) => end,
         };
+        self.let_go_late(&mut events);
         events.close().await;
         self.table.broadcast(|| Message::Leave);
         self.tasks.close();
@@ -106,6 +107,27 @@ impl CallServer {
             );
         }
         end
+    }
+
+    async fn follow(&self, events: &mut EventStream) -> End {
+        loop {
+            match events.next().await {
+                Some(AriNotice::Replaced) | None => return End::Replaced,
+                Some(notice) => self.notice(notice).await,
+            }
+        }
+    }
+
+    /// Channels that came in too late to be heard go on at once: until the next start there is nobody to let them go.
+    fn let_go_late(&self, events: &mut EventStream) {
+        while let Some(Some(notice)) = events.next().now_or_never() {
+            let AriNotice::Event(event) = notice else { continue };
+            match self.newcomer(&event) {
+                Some((channel, _)) if is_caller(&channel.id) => self.let_go(channel.id.clone()),
+                Some(_) => {}
+                None => self.event(&event),
+            }
+        }
     }
 
     async fn pause(&self, call_id: &str, on: bool) -> Result<(), ControlError> {
@@ -140,18 +162,21 @@ impl CallServer {
     }
 
     fn event(&self, raw: &AriEvent) {
-        if let AriEvent::StasisStart { channel, args, replace_channel } = raw
-            && self.table.owner(&channel.id).is_none()
-            && replace_channel.as_ref().is_none_or(|c| self.table.owner(&c.id).is_none())
-        {
-            self.arrived(channel, args);
-            return;
+        if let Some((channel, args)) = self.newcomer(raw) {
+            return self.arrived(channel, args);
         }
         let Some((event, subjects)) = translate::event(raw) else { return };
         let owners: BTreeSet<_> = subjects.iter().filter_map(|id| self.table.owner(id)).collect();
         for call in owners {
             self.table.send(&call, Message::Machine(Input::Event(event.clone())));
         }
+    }
+
+    /// The channel, and its arguments, that enters our application with this event and is no call's yet.
+    fn newcomer<'a>(&self, raw: &'a AriEvent) -> Option<(&'a Channel, &'a [String])> {
+        let AriEvent::StasisStart { channel, args, replace_channel } = raw else { return None };
+        let is_known = |channel: &Channel| self.table.owner(&channel.id).is_some();
+        (!is_known(channel) && !replace_channel.as_ref().is_some_and(is_known)).then_some((channel, args))
     }
 
     /// A channel that is nobody's yet entered our application.
@@ -191,14 +216,15 @@ impl CallServer {
         };
         let options = parsed.unwrap_or_else(|_| CallOptions::new(Mode::Tap));
         let tenant = options.tenant.clone().unwrap_or_else(|| self.services.settings.calls.tenant.clone());
-        let clock = Arc::new(CallClock::new(now, self.services.codec.sample_rate(), 2));
+        let codec = self.services.codec;
+        let clock = Arc::new(CallClock::new(now, codec.sample_rate(), 2));
         let resume = [Resumption::default(), Resumption::default()];
         let media = match refused {
             Some(_) => None,
             // Without a port to take up there is none to be missing.
-            None => CallMedia::prepare(&self.services, clock, &resume).ok(),
+            None => CallMedia::prepare(&self.services, codec, clock, &resume).ok(),
         };
-        let cfg = self.config(&call, options.mode, media.as_ref());
+        let cfg = self.config(&call, options.mode, codec, media.as_ref());
         let Ok(files) = CallFiles::new(
             self.services.directory.data(),
             &tenant,
@@ -206,7 +232,7 @@ impl CallServer {
             call.as_str(),
         ) else {
             tracing::error!(%call, tenant, "not a name that files can have");
-            return;
+            return self.let_go(view.id);
         };
         let mut record =
             CallRecord::new(call.as_str(), &tenant, call_mode(options.mode), timestamp(started_at_nanos));
@@ -219,18 +245,30 @@ impl CallServer {
             }
             None => CallMachine::new(cfg, view.clone(), now),
         };
-        let start =
-            Start { machine, media, resume, options, tenant, files, started_at_nanos, adopted: false };
+        let record_it = options.record.unwrap_or(self.services.settings.calls.record);
+        let start = Start {
+            machine,
+            media,
+            resume,
+            options,
+            codec,
+            record: record_it,
+            paused: false,
+            tenant,
+            files,
+            started_at_nanos,
+            adopted: false,
+        };
         self.spawn(view.id, record, start);
     }
 
-    fn config(&self, call: &CallId, mode: Mode, media: Option<&CallMedia>) -> CallConfig {
+    fn config(&self, call: &CallId, mode: Mode, codec: Codec, media: Option<&CallMedia>) -> CallConfig {
         let ports = media.map(CallMedia::ports).unwrap_or_default();
         CallConfig {
             call: call.clone(),
             node: self.services.node.clone(),
             mode,
-            format: self.services.codec.name().to_owned(),
+            format: codec.name().to_owned(),
             external_host: ports.map(|port| self.services.advertised(port)),
             timing: self.services.timing(),
         }
@@ -238,11 +276,22 @@ impl CallServer {
 
     fn spawn(&self, channel: String, record: CallRecord, start: Start) {
         let (tx, inbox) = unbounded_channel();
-        self.table.insert(start.machine.call().clone(), channel, tx.clone());
+        let call = start.machine.call().clone();
+        self.table.insert(call.clone(), channel, tx.clone());
+        metric::CALLS_ACTIVE.add(1.0);
         let (services, table) = (self.services.clone(), self.table.clone());
         self.tasks.spawn(async move {
-            let session = Session::new(services, table, start, record, tx, inbox);
-            session.run().await;
+            let session = Session::new(services.clone(), table.clone(), start, record, tx, inbox);
+            let done = AssertUnwindSafe(session.run()).catch_unwind().await;
+            metric::CALLS_ACTIVE.add(-1.0);
+            let channel = table.forget(&call);
+            if let (Err(_), Some(channel)) = (done, channel) {
+                // The panic itself is in the log. What is left of the call goes with the sweep after the next connect.
+                tracing::error!(%call, channel, "a call's task broke off: its channel goes on unheard");
+                if let Err(error) = services.ari.continue_in_dialplan(&channel).await {
+                    tracing::warn!(channel, %error, "it was not held");
+                }
+            }
         });
     }
 
@@ -251,10 +300,6 @@ impl CallServer {
         let snapshot = loop {
             match translate::snapshot(&self.services.ari).await {
                 Ok(snapshot) => break snapshot,
-                Err(error @ AriError::Unauthorised { .. }) => {
-                    tracing::error!(%error, "cannot list Asterisk's channels");
-                    return;
-                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot list Asterisk's channels yet");
                     tokio::time::sleep(LIST_AGAIN).await;
@@ -278,13 +323,7 @@ impl CallServer {
             self.adopt(record, &snapshot);
         }
         if first {
-            let ended =
-                end.iter().filter_map(|e| Some((by_call(&e.call)?.clone(), e.reason.clone()))).collect();
-            let kept: BTreeSet<_> =
-                adopt.iter().filter_map(by_call).filter_map(|r| r.recording.as_ref()).collect();
-            let left: Vec<_> = self.unfinished.iter().filter(|path| !kept.contains(path)).cloned().collect();
-            let services = self.services.clone();
-            self.tasks.spawn_blocking(move || recover::after_crash(&services, ended, &left));
+            self.close_books(&adopt, &end, &records);
         }
         for Stranded { channel, args } in stranded {
             match args {
@@ -295,43 +334,74 @@ impl CallServer {
         self.remove_orphans(orphans);
     }
 
+    /// Whatever an earlier process left and nobody goes on with.
+    fn close_books(&self, adopt: &[CallId], end: &[Ended], records: &[SessionRecord]) {
+        let by_call = |call: &CallId| records.iter().find(|r| r.call == *call);
+        let of_session = |ended: &Ended| {
+            let session = by_call(&ended.call)?;
+            Some(Lost::of_session(&self.services, session, fresh_record(session), &ended.reason))
+        };
+        let mut lost: Vec<_> = end.iter().filter_map(of_session).collect();
+        let known: BTreeSet<&str> = records.iter().map(|r| r.call.as_str()).collect();
+        lost.extend(self.cut_off.iter().filter(|r| !known.contains(r.call_id.as_str())).map(|record| Lost {
+            record: (**record).clone(),
+            reason: "the process that had it was cut off, and left nothing to go on with".into(),
+        }));
+        // By name: the data folder may be spelt otherwise than it was then.
+        let kept: BTreeSet<&str> = adopt.iter().map(CallId::as_str).collect();
+        let is_kept = |path: &&PathBuf| {
+            path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|call| kept.contains(call))
+        };
+        let left: Vec<_> = self.unfinished.iter().filter(|path| !is_kept(path)).cloned().collect();
+        let services = self.services.clone();
+        self.tasks.spawn_blocking(move || recover::after_crash(&services, lost, &left));
+    }
+
     fn adopt(&self, record: &SessionRecord, snapshot: &Snapshot) {
         let call = &record.call;
+        // As its legs send it, whatever the settings say now.
+        let codec = Codec::from_name(&record.format).unwrap_or(self.services.codec);
         let start = clock::instant_of_realtime(record.started_at.max(0) as u64);
         let clock = Arc::new(match record.origin {
-            Some(origin) => CallClock::resumed(start, record.sample_rate, origin),
-            None => CallClock::new(start, record.sample_rate, 2),
+            Some(origin) => CallClock::resumed(start, codec.sample_rate(), origin),
+            None => CallClock::new(start, codec.sample_rate(), 2),
         });
-        let resume = [0, 1].map(|i| Resumption {
+        let mut resume = [0, 1].map(|i| Resumption {
             segment: record.legs[i].segment.clone(),
             port: Some(record.legs[i].local_port),
             next_utterance: record.legs[i].next_utterance,
         });
-        let media = CallMedia::prepare(&self.services, clock, &resume)
-            .inspect_err(|error| tracing::error!(%call, %error, "the call cannot be taken up"))
+        let mut side = record.asterisk.clone();
+        let media = CallMedia::prepare(&self.services, codec, clock.clone(), &resume)
+            .or_else(|error| {
+                tracing::error!(%call, %error, "the call's legs are made anew");
+                for (leg, resume) in side.legs.iter_mut().zip(&mut resume) {
+                    (leg.source, resume.port) = (None, None);
+                }
+                CallMedia::prepare(&self.services, codec, clock, &resume)
+            })
             .ok();
         let now = clock::now();
-        let cfg = self.config(call, record.options.mode, media.as_ref());
-        let machine = CallMachine::adopted(cfg, &record.asterisk, snapshot, now);
+        let cfg = self.config(call, record.options.mode, codec, media.as_ref());
+        let machine = CallMachine::adopted(cfg, &side, snapshot, now);
         let started_at = timestamp(record.started_at.max(0) as u64);
         let Ok(files) =
             CallFiles::new(self.services.directory.data(), &record.tenant, started_at, call.as_str())
         else {
             return;
         };
-        let fresh = || {
-            let mode = call_mode(record.options.mode);
-            let mut fresh = CallRecord::new(call.as_str(), &record.tenant, mode, started_at);
-            fresh.channel = info_of(&record.asterisk.channel);
-            fresh
-        };
-        let known = self.services.directory.get(call.as_str()).map_or_else(fresh, |r| (*r).clone());
+        let known = self.services.directory.get(call.as_str());
+        let known = known.map_or_else(|| fresh_record(record), |r| (*r).clone());
         tracing::info!(%call, channel = record.asterisk.channel.name, "going on with a call of before");
         let start = Start {
             machine,
             media,
             resume,
             options: record.options.clone(),
+            codec,
+            // As decided when it began, whatever the settings say now.
+            record: record.recording.is_some(),
+            paused: record.paused,
             tenant: record.tenant.clone(),
             files,
             started_at_nanos: record.started_at.max(0) as u64,
@@ -390,8 +460,22 @@ impl CallControl for CallServer {
     }
 }
 
+/// Neither a leg of any node's nor a channel of `sidetone check`.
+fn is_caller(id: &str) -> bool {
+    !id.starts_with(PROBE_PREFIX) && ObjectId::parse(id).is_none()
+}
+
 fn timestamp(realtime_nanos: u64) -> jiff::Timestamp {
     jiff::Timestamp::from_nanosecond(i128::from(realtime_nanos)).unwrap_or_default()
+}
+
+/// The call record that there would be, had it been written.
+fn fresh_record(session: &SessionRecord) -> CallRecord {
+    let started_at = timestamp(session.started_at.max(0) as u64);
+    let mode = call_mode(session.options.mode);
+    let mut fresh = CallRecord::new(session.call.as_str(), &session.tenant, mode, started_at);
+    fresh.channel = info_of(&session.asterisk.channel);
+    fresh
 }
 
 fn call_mode(mode: Mode) -> CallMode {

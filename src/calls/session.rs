@@ -1,29 +1,30 @@
 //! One call's task: feeds its machine, carries out what it says, and keeps its media, its events and its record.
 
+mod end;
+mod tell;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use crate::clock;
+use crate::media::clock::CallClock;
+use crate::media::codec::Codec;
 use crate::media::leg::Leg;
 use crate::media::report::{LegEvent, Segment};
-use crate::media::slot::SlotState;
 use crate::media::time::MediaInstant;
 use crate::net::plane::LegSink;
-use crate::speech::{TranscriptEvent, TranscriptKind};
-use crate::telemetry::metric;
+use crate::speech::TranscriptEvent;
 
 use super::adoption::{LegRecord, SESSION_VERSION, SessionRecord};
-use super::finish::{self, Ending};
-use super::hub::EventKind;
 use super::ids::CallId;
-use super::machine::{Action, CallEvent, CallMachine, Input, MediaEnd, Outcome, Phase};
+use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome, Phase};
 use super::media::{CallMedia, Resumption};
-use super::mode::CallOptions;
+use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallRecord, CallState, FileStatus};
 use super::services::Services;
 use super::table::CallTable;
@@ -57,6 +58,12 @@ pub(super) struct Start {
     pub(super) media: Option<CallMedia>,
     pub(super) resume: [Resumption; 2],
     pub(super) options: CallOptions,
+    /// Of both legs.
+    pub(super) codec: Codec,
+    /// There is to be a recording.
+    pub(super) record: bool,
+    /// It is paused.
+    pub(super) paused: bool,
     pub(super) tenant: String,
     pub(super) files: CallFiles,
     pub(super) started_at_nanos: u64,
@@ -75,18 +82,29 @@ pub(super) struct Session {
     resume: [Resumption; 2],
     media: Option<CallMedia>,
     ports: [u16; 2],
+    /// Of its media, also when that is over; none without media.
+    clock: Option<Arc<CallClock>>,
+    /// The recording's final path, if there is to be one.
+    recording: Option<PathBuf>,
     options: CallOptions,
+    codec: Codec,
     tenant: String,
     files: CallFiles,
     started_at_nanos: u64,
     begun: MediaInstant,
     segments: [Option<Segment>; 2],
     next_utterance: [u64; 2],
-    wired: [bool; 2],
+    /// Whether each leg was heard or failed; `None`: still being made.
+    legs_heard: [Option<bool>; 2],
+    setting_up: bool,
+    /// Silence is recorded.
+    paused: bool,
     outcome: Option<Outcome>,
     ended: Option<Map<String, Value>>,
     finishing: Option<tokio::task::JoinHandle<()>>,
     recording_broken: Option<String>,
+    /// Everything is told and written.
+    closed: bool,
     tx: UnboundedSender<Message>,
     inbox: UnboundedReceiver<Message>,
     /// When to write the record again: the origin is decided a little after the first packet.
@@ -106,9 +124,11 @@ impl Session {
         inbox: UnboundedReceiver<Message>,
     ) -> Self {
         let call = start.machine.call().clone();
+        let recording = (start.record && start.media.is_some()).then(|| start.files.recording());
         Self {
+            clock: start.media.as_ref().map(|media| media.clock().clone()),
+            recording,
             call,
-            record: Some(record),
             adopted: start.adopted,
             resume: start.resume.clone(),
             ports: start.media.as_ref().map(CallMedia::ports).unwrap_or_default(),
@@ -117,15 +137,20 @@ impl Session {
             segments: start.resume.clone().map(|r| r.segment),
             next_utterance: start.resume.map(|r| r.next_utterance.max(1)),
             options: start.options,
+            codec: start.codec,
             tenant: start.tenant,
             files: start.files,
             started_at_nanos: start.started_at_nanos,
             begun: clock::now(),
-            wired: [false; 2],
+            legs_heard: [None; 2],
+            paused: start.paused,
+            setting_up: record.state == CallState::SettingUp,
+            record: Some(record),
             outcome: None,
             ended: None,
             finishing: None,
             recording_broken: None,
+            closed: false,
             save_at: None,
             services,
             table,
@@ -136,7 +161,6 @@ impl Session {
 
     /// Until the call is over in Asterisk and its files are complete.
     pub(super) async fn run(mut self) {
-        metric::CALLS_ACTIVE.add(1.0);
         if self.adopted {
             // Its packets are on their way: every millisecond without a route is audio held back, or lost.
             self.attach_adopted();
@@ -151,7 +175,8 @@ impl Session {
             let wait = due.map(|at| at.saturating_since(now));
             tokio::select! {
                 message = self.inbox.recv() => match message {
-                    Some(Message::Leave) | None => break,
+                    Some(Message::Leave) if self.leave().await => break,
+                    None => break,
                     Some(Message::Pause { on, reply }) => self.pause(on, reply).await,
                     Some(message) => self.take(message),
                 },
@@ -161,36 +186,31 @@ impl Session {
             }
             self.drain().await;
         }
-        metric::CALLS_ACTIVE.add(-1.0);
-        self.table.forget(&self.call);
     }
 
-    /// The stream of events and the record that others see.
-    fn open_events(&mut self) {
-        let call = self.call.as_str();
-        if let Err(error) = self.files.create_folder() {
-            tracing::error!(call, folder = %self.files.folder().display(), %error, "cannot make the call's folder");
+    /// The process ends. A call that is still heard is left to the next one: true. Of one that is over, the files are
+    /// finished first.
+    async fn leave(&mut self) -> bool {
+        if self.media.is_none() {
+            return false;
         }
-        if let Err(error) = self.services.hub.open_call(&self.tenant, call, Some(self.files.events())) {
-            tracing::error!(call, %error, "the call's events are not kept on disk");
+        self.save();
+        // Its legs and its recording go on until the recorder has stopped.
+        self.table.keep(self.media.take());
+        if self.options.mode == Mode::Tap && self.machine.phase() == Phase::Setup {
+            // Nobody would let it go before the next start.
+            let channel = &self.machine.channel().id;
+            if let Err(error) = self.services.ari.continue_in_dialplan(channel).await {
+                tracing::warn!(call = %self.call, channel, %error, "it could not go on");
+            }
         }
-        let Some(mut record) = self.record.take() else { return };
-        if self.transcribe() {
-            record.language = Some(self.language().to_owned());
-            record.transcript.status = FileStatus::Open;
-        }
-        if self.recording_path().is_some() {
-            record.recording.status = FileStatus::Open;
-        }
-        if let Err(error) = self.services.directory.insert(record) {
-            tracing::error!(call, %error, "the call cannot be listed");
-        }
+        true
     }
 
     /// The recording and the listeners.
     fn open_media(&mut self) {
         let (record, transcribe, language) =
-            (self.recording_path(), self.transcribe(), self.language().to_owned());
+            (self.recording.clone(), self.transcribe(), self.language().to_owned());
         let Some(media) = &mut self.media else { return };
         let call = self.call.as_str();
         if let Some(path) = record {
@@ -198,7 +218,8 @@ impl Session {
             let failed = move |error: crate::recording::RecordingError| {
                 let _ = tx.send(Message::RecordingFailed(error.to_string()));
             };
-            media.record(&self.services, call, path, self.adopted, failed);
+            let resume = self.adopted.then_some(self.paused);
+            media.record(&self.services, call, path, resume, failed);
         }
         if transcribe {
             let tx = self.tx.clone();
@@ -218,13 +239,6 @@ impl Session {
         self.options.language.as_deref().unwrap_or(&self.services.settings.speech.language)
     }
 
-    fn is_over(&self) -> bool {
-        self.machine.phase() == Phase::Finished
-            && self.outcome.is_some()
-            && self.finishing.is_none()
-            && self.ended.is_none()
-    }
-
     fn take(&mut self, message: Message) {
         match message {
             Message::Machine(input) => self.machine.handle(clock::now(), input),
@@ -237,11 +251,14 @@ impl Session {
     }
 
     async fn pause(&mut self, on: bool, reply: oneshot::Sender<Result<(), String>>) {
-        let done = match &mut self.media {
-            Some(media) => media.pause(on).await,
-            None => Err("the call is over".into()),
+        let done = match (&mut self.media, &self.recording_broken) {
+            (Some(_), Some(error)) => Err(format!("the recording has failed: {error}")),
+            (Some(media), None) => media.pause(on).await,
+            (None, _) => Err("the call is over".into()),
         };
         if done.is_ok() {
+            self.paused = on;
+            self.save();
             let status = if on { FileStatus::Paused } else { FileStatus::Open };
             self.update(|record| record.recording.status = status);
         }
@@ -290,15 +307,16 @@ impl Session {
                 }
                 Action::StopMedia { end } => self.stop_media(end),
                 Action::Emit(event) => self.emit(event),
-                Action::Save => {
-                    self.save();
-                }
+                Action::Save => self.save(),
                 Action::Finished { outcome, left_behind } => {
                     if !left_behind.is_empty() {
                         tracing::warn!(call = %self.call, ?left_behind, "left to the sweep after the next connect");
                     }
                     self.outcome = Some(outcome);
-                    // A call that never had media attached gets no StopMedia.
+                    // Its files may take a while yet. Whatever Asterisk says of its ids now is news to nobody here: a
+                    // late leg is an orphan, and the channel, should it come in again, another call.
+                    self.table.forget(&self.call);
+                    // A rejected call gets no StopMedia.
                     self.stop_media(MediaEnd::At(clock::now()));
                 }
             }
@@ -324,185 +342,17 @@ impl Session {
     fn attach_adopted(&mut self) {
         for (leg, source) in Leg::BOTH.into_iter().zip(self.machine.wired_sources()) {
             let sink = self.sink(leg);
-            if let (Some(source), Some(media)) = (source, &mut self.media)
-                && let Err(reason) = media.attach(leg, source, sink)
-            {
+            let (Some(source), Some(media)) = (source, &mut self.media) else { continue };
+            self.legs_heard[leg.index()] = Some(true);
+            if let Err(reason) = media.attach(leg, source, sink) {
                 tracing::error!(call = %self.call, leg = leg.name(), %source, reason, "cannot take the leg up");
             }
         }
     }
 
-    fn emit(&mut self, event: CallEvent) {
-        let kind = event.kind();
-        let body = event.body();
-        tracing::info!(call = %self.call, kind, body = %json!(body), "call");
-        match &event {
-            CallEvent::Answered => {
-                self.update(|record| record.answered_at = Some(clock::timestamp()));
-            }
-            CallEvent::LegStarted { leg } => {
-                self.wired[leg.index()] = true;
-                if self.wired == [true; 2] {
-                    metric::CALL_SETUP.record(clock::since(self.begun).as_secs_f64());
-                    self.update(|record| record.state = CallState::Live);
-                }
-            }
-            CallEvent::Ended { .. } => {
-                // Held back until the files are complete, so that it is the last event of its call.
-                let now = clock::timestamp();
-                self.update(|record| {
-                    record.state = CallState::Ending;
-                    record.ended_at = Some(now);
-                });
-                self.ended = Some(body);
-                self.conclude();
-                return;
-            }
-            CallEvent::Rejected { reason } => {
-                self.update(|record| record.error = Some(reason.clone()));
-            }
-            CallEvent::LegFailed { leg, reason } => {
-                let text = format!("{} leg: {reason}", leg.name());
-                self.update(|record| record.error = Some(text));
-            }
-            _ => {}
-        }
-        self.publish(EventKind::from_name(kind), Value::Object(body));
-    }
-
-    fn leg_event(&mut self, leg: Leg, event: LegEvent) {
-        match event {
-            LegEvent::Anchored { segment } | LegEvent::Resegmented { segment } => {
-                tracing::debug!(call = %self.call, leg = leg.name(), ?segment, "segment");
-                self.segments[leg.index()] = Some(segment);
-                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
-            }
-            LegEvent::Stalled => {
-                tracing::warn!(call = %self.call, leg = leg.name(), "no packets for the stall time");
-                self.publish(EventKind::LegStalled, json!({ "leg": leg }));
-            }
-            LegEvent::Resumed { silent_ms } => {
-                self.publish(EventKind::LegResumed, json!({ "leg": leg, "silent_ms": silent_ms }));
-            }
-            // The sender's own pauses are no news; the report lists them.
-            LegEvent::Gap { kind: SlotState::Silence | SlotState::ComfortNoise, .. } => {}
-            LegEvent::Gap { start, samples, kind } => {
-                let Some(media) = &self.media else { return };
-                let clock = media.clock();
-                let origin = clock.decided_origin().unwrap_or_default();
-                let body = json!({
-                    "leg": leg, "kind": kind,
-                    "start": clock.seconds_from(origin, start),
-                    "duration": clock.rate().duration_of(samples).as_secs_f64(),
-                });
-                self.publish(EventKind::LegGap, body);
-            }
-            LegEvent::Dtmf { digit, duration_ms } => {
-                self.publish(
-                    EventKind::Dtmf,
-                    json!({ "leg": leg, "digit": digit, "duration_ms": duration_ms }),
-                );
-            }
-        }
-    }
-
-    fn spoken(&mut self, event: &TranscriptEvent) {
-        let kind = match event.kind {
-            TranscriptKind::Partial => EventKind::TranscriptPartial,
-            TranscriptKind::Final => {
-                self.next_utterance[event.leg.index()] = event.utterance + 1;
-                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
-                EventKind::TranscriptFinal
-            }
-        };
-        self.publish(kind, json!(event));
-    }
-
-    fn recording_failed(&mut self, error: String) {
-        if self.recording_broken.is_some() {
-            return;
-        }
-        self.publish(EventKind::RecordingFailed, json!({ "error": error }));
-        let text = error.clone();
-        self.update(|record| {
-            record.recording.status = FileStatus::Failed;
-            record.error = Some(text);
-        });
-        self.recording_broken = Some(error);
-    }
-
-    fn stop_media(&mut self, end: MediaEnd) {
-        let Some(media) = self.media.take() else {
-            self.conclude();
-            return;
-        };
-        let end = match end {
-            MediaEnd::At(at) => at,
-            // Before any packet: each leg ends where its packets do.
-            MediaEnd::LastPacket => MediaInstant::from_nanos(0),
-        };
-        let ending = Ending {
-            services: self.services.clone(),
-            call: self.call.clone(),
-            tenant: self.tenant.clone(),
-            files: self.files.clone(),
-            tx: self.tx.clone(),
-        };
-        self.finishing = Some(tokio::spawn(finish::media(ending, media, end)));
-    }
-
-    fn finished(&mut self, done: Result<(), tokio::task::JoinError>) {
-        self.finishing = None;
-        if let Err(error) = done {
-            tracing::error!(call = %self.call, %error, "finishing the call's files broke off");
-        }
-        self.conclude();
-    }
-
-    /// When the call is over, its media finished and everything said: the last event.
-    fn conclude(&mut self) {
-        if self.media.is_some() || self.finishing.is_some() {
-            return;
-        }
-        // What finishing sent before it ended comes first.
-        while let Ok(message) = self.inbox.try_recv() {
-            self.take(message);
-        }
-        if self.ended.is_none() && self.outcome != Some(Outcome::Rejected) {
-            return;
-        }
-        let body = self.ended.take();
-        let outcome = self.outcome.unwrap_or(Outcome::Completed).name();
-        let outcome = body
-            .as_ref()
-            .and_then(|b| b.get("outcome"))
-            .and_then(Value::as_str)
-            .unwrap_or(outcome)
-            .to_owned();
-        tokio::task::block_in_place(|| finish::write_transcript(&self.services, &self.call, &self.files));
-        metric::CALLS.add_labelled("outcome", &outcome, 1);
-        self.update(|record| {
-            record.state = CallState::Ended;
-            record.outcome = Some(outcome);
-        });
-        if let Some(body) = body {
-            self.publish(EventKind::CallEnded, Value::Object(body));
-        }
-        self.services.hub.close_call(self.call.as_str());
-        self.services.sessions.remove(self.call.clone());
-    }
-
-    fn publish(&self, kind: EventKind, body: Value) {
-        self.services.hub.publish(self.call.as_str(), kind, body);
-    }
-
-    fn update(&self, change: impl FnOnce(&mut CallRecord)) {
-        self.services.directory.update(self.call.as_str(), change);
-    }
-
-    /// Write the session record. False if there is nothing to take up: no media.
-    fn save(&self) -> bool {
-        let Some(media) = &self.media else { return false };
+    /// Write the session record; also of a call that is over, until its books are closed.
+    fn save(&self) {
+        let Some(clock) = self.clock.as_ref().filter(|_| !self.closed) else { return };
         let leg = |leg: Leg| LegRecord {
             external_host: self.services.advertised(self.ports[leg.index()]),
             local_port: self.ports[leg.index()],
@@ -516,19 +366,14 @@ impl Session {
             tenant: self.tenant.clone(),
             options: self.options.clone(),
             started_at: self.started_at_nanos as i64,
-            sample_rate: media.clock().rate(),
-            format: self.services.codec.name().to_owned(),
+            sample_rate: clock.rate(),
+            format: self.codec.name().to_owned(),
             asterisk: self.machine.asterisk_side(),
             legs: [leg(Leg::Caller), leg(Leg::Callee)],
-            origin: media.clock().origin(clock::now()),
-            recording: self.recording_path(),
+            origin: clock.origin(clock::now()),
+            recording: self.recording.clone(),
+            paused: self.paused,
             next_seq: 0,
         });
-        true
-    }
-
-    fn recording_path(&self) -> Option<PathBuf> {
-        let wanted = self.options.record.unwrap_or(self.services.settings.calls.record);
-        (wanted && self.media.is_some()).then(|| self.files.recording())
     }
 }

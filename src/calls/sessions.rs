@@ -80,11 +80,8 @@ impl Drop for SessionStore {
 fn read(path: &Path) -> Option<SessionRecord> {
     let text = std::fs::read(path).map_err(|e| e.to_string());
     match text.and_then(|text| serde_json::from_slice::<SessionRecord>(&text).map_err(|e| e.to_string())) {
-        Ok(record) if record.v == super::adoption::SESSION_VERSION => Some(record),
-        Ok(record) => {
-            tracing::warn!(path = %path.display(), version = record.v, "session record of another version: left alone");
-            None
-        }
+        // One of another version is not adopted: its call's books are closed, see the plan.
+        Ok(record) => Some(record),
         Err(error) => {
             tracing::warn!(path = %path.display(), error, "not a session record: left alone");
             None

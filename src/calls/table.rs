@@ -6,19 +6,22 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::ids::{CallId, ObjectId};
+use super::media::CallMedia;
 use super::session::Message;
 
 /// The running calls. Shared by the server and the calls' tasks; the lock is held for look-ups only.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct CallTable {
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Inner {
     calls: HashMap<CallId, UnboundedSender<Message>>,
     /// Main channels by id.
     claims: HashMap<String, CallId>,
+    /// Of the calls that are left to the next process: to be dropped when the recorder has stopped.
+    kept: Vec<CallMedia>,
 }
 
 impl CallTable {
@@ -35,10 +38,18 @@ impl CallTable {
         inner.claims.insert(channel, call.clone());
     }
 
-    pub(super) fn forget(&self, call: &CallId) {
+    /// The call takes no events any more. Its main channel, if it was not forgotten before.
+    pub(super) fn forget(&self, call: &CallId) -> Option<String> {
         let mut inner = self.inner.lock();
-        inner.claims.retain(|_, owner| owner != call);
         inner.calls.remove(call);
+        let claimed = inner.claims.iter().find(|(_, owner)| *owner == call).map(|(id, _)| id.clone())?;
+        inner.claims.remove(&claimed);
+        Some(claimed)
+    }
+
+    /// Keep the media of a call that its task leaves: dropping it would end the recording.
+    pub(super) fn keep(&self, media: Option<CallMedia>) {
+        self.inner.lock().kept.extend(media);
     }
 
     /// The call that the channel or bridge `id` belongs to: as its main channel, or as an object of ours.

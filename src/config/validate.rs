@@ -63,7 +63,10 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     );
     check(
         is_tenant(&s.calls.tenant),
-        format!("calls.tenant is `{}`: use letters, digits, `-` and `_`", s.calls.tenant),
+        format!(
+            "calls.tenant is `{}`: use letters, digits, `-` and `_`, the first a letter or digit",
+            s.calls.tenant
+        ),
     );
     check(
         s.calls.setup_timeout_ms >= 100,
@@ -88,9 +91,12 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
-/// Tenant names are path components and label values: letters, digits, `-` and `_`, at most 64.
+/// Tenant names are path components and label values: letters, digits, `-` and `_`, at most 64, the first a letter or
+/// digit.
 pub fn is_tenant(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 #[cfg(test)]

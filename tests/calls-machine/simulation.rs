@@ -403,6 +403,7 @@ impl Simulation {
             legs: [leg(0), leg(1)],
             origin: None,
             recording: None,
+            paused: false,
             next_seq: 1,
         }
     }

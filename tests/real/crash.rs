@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::lab::{Call, Lab, Version};
 use crate::support::proxy::Proxy;
-use crate::support::server::Sidetone;
+use crate::support::server::{Sidetone, find, free_udp};
 use crate::wire::{Wire, assert_samples_as_sent};
 
 /// Everything is heard in both directions for so long before something breaks.
@@ -97,9 +97,14 @@ async fn real_stopped_server_leaves_its_calls_to_the_next_one() {
     let lab = Lab::start(Version::V22);
     let mut server = Sidetone::start(&lab).await;
     Call::tap().caller(&["agent-pass", "agent-pass", "agent-pass"]).callee(&["12"]).place(&lab).await;
-    server.call_in_state("live").await;
+    let live = server.call_in_state("live").await;
     sleep(WARM).await;
     assert!(server.stop().await.success(), "{}", server.log());
+    let id = live["call_id"].as_str().expect("its id");
+    assert!(
+        find(&server.data(), &format!("{id}.wav.part.gaps")).is_some(),
+        "left to be resumed, not finished"
+    );
     server.respawn();
     server.until_ready().await;
     let calls = server.ended_calls(1, Duration::from_secs(30)).await;
@@ -108,6 +113,49 @@ async fn real_stopped_server_leaves_its_calls_to_the_next_one() {
     let gaps = recorded.report["legs"][0]["gaps"].as_array().expect("gaps").clone();
     let lost: u64 = gaps.iter().filter(|g| g["kind"] == "lost").map(|g| number(g, "samples")).sum();
     assert!(lost < 3 * 8_000, "an orderly stop loses the time it takes to start: {gaps:?}");
+    lab.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_paused_recording_stays_paused_over_a_crash() {
+    let lab = Lab::start(Version::V22);
+    let mut server = Sidetone::start(&lab).await;
+    let says = ["agent-pass", "agent-pass"];
+    Call::tap().caller(&says).callee(&["10"]).place(&lab).await;
+    let live = server.call_in_state("live").await;
+    let id = live["call_id"].as_str().expect("its id").to_owned();
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(server.post(&format!("/api/calls/{id}/recording/pause")).await, 204);
+    sleep(Duration::from_millis(500)).await;
+    server.kill();
+    server.respawn();
+    server.until_ready().await;
+    let calls = server.ended_calls(1, Duration::from_secs(30)).await;
+    let recorded = server.recorded(&calls[0]);
+    let sounding = recorded.legs[0].iter().rposition(|&sample| sample != 0).unwrap_or_default();
+    assert!(sounding < 2 * 8_000, "heard until {} s of {}", sounding / 8_000, recorded.legs[0].len() / 8_000);
+    assert_eq!(recorded.report["paused"].as_array().map(Vec::len), Some(1), "{:#}", recorded.report);
+    lab.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_legs_whose_port_is_gone_are_made_anew_on_another() {
+    let lab = Lab::start(Version::V22);
+    let mut server = Sidetone::start(&lab).await;
+    Call::tap().caller(&["agent-pass", "agent-pass", "agent-pass"]).callee(&["12"]).place(&lab).await;
+    server.call_in_state("live").await;
+    sleep(WARM).await;
+    server.kill();
+    server.set("rtp.bind", &free_udp().to_string());
+    server.respawn();
+    server.until_ready().await;
+    let calls = server.ended_calls(1, Duration::from_secs(30)).await;
+    assert_eq!(calls[0]["outcome"], "completed", "{:#}", calls[0]);
+    let recorded = server.recorded(&calls[0]);
+    let seconds = recorded.legs[0].len() / 8_000;
+    assert!(seconds >= 10, "{seconds} s");
+    let heard = recorded.legs[0].iter().rposition(|&sample| sample.unsigned_abs() > 500).unwrap_or_default();
+    assert!(heard > 7 * 8_000, "heard until {} s", heard / 8_000);
     lab.assert_clean().await;
 }
 

@@ -97,6 +97,11 @@ impl Sidetone {
         }
     }
 
+    /// Change a setting, for the next start.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.insert(key.to_owned(), value.to_owned());
+    }
+
     /// Start again with the same settings and data, without waiting.
     pub fn respawn(&mut self) {
         self.starts += 1;

@@ -44,7 +44,12 @@ impl RecordingHandle {
 
     /// From this moment of the call on write silence, to the sample. Nothing changes if it is paused.
     pub fn pause(&self) {
-        let from = self.clock.sample_at(clock::now());
+        self.pause_from(clock::now());
+    }
+
+    /// The same from `at` on, as far as that is not written yet: a recording that is resumed may have been paused before.
+    pub fn pause_from(&self, at: MediaInstant) {
+        let from = self.clock.sample_at(at);
         let mut pauses = self.control.pauses.lock();
         if pauses.last().is_none_or(|last| last.until.is_some()) {
             pauses.push(Pause { from, until: None });

@@ -1,0 +1,159 @@
+//! What a call tells: its events, and the record that others see.
+
+use serde_json::{Value, json};
+
+use super::{SAVE_AFTER_ANCHOR, Session};
+use crate::calls::hub::EventKind;
+use crate::calls::machine::CallEvent;
+use crate::calls::record::{CallRecord, CallState, FileStatus};
+use crate::clock;
+use crate::media::leg::Leg;
+use crate::media::report::LegEvent;
+use crate::media::slot::SlotState;
+use crate::speech::{TranscriptEvent, TranscriptKind};
+use crate::telemetry::metric;
+
+impl Session {
+    /// The stream of events and the record that others see.
+    pub(super) fn open_events(&mut self) {
+        let call = self.call.as_str();
+        if let Err(error) = self.files.create_folder() {
+            tracing::error!(call, folder = %self.files.folder().display(), %error, "cannot make the call's folder");
+        }
+        if let Err(error) = self.services.hub.open_call(&self.tenant, call, Some(self.files.events())) {
+            tracing::error!(call, %error, "the call's events are not kept on disk");
+            // Whoever follows the call live still hears of it; an open stream stays as it is.
+            let _ = self.services.hub.open_call(&self.tenant, call, None);
+        }
+        let Some(mut record) = self.record.take() else { return };
+        if self.transcribe() {
+            record.language = Some(self.language().to_owned());
+            record.transcript.status = FileStatus::Open;
+        }
+        if self.recording.is_some() {
+            record.recording.status = if self.paused { FileStatus::Paused } else { FileStatus::Open };
+        }
+        if let Err(error) = self.services.directory.insert(record) {
+            tracing::error!(call, %error, "the call cannot be listed");
+        }
+        self.legs_settled();
+    }
+
+    pub(super) fn emit(&mut self, event: CallEvent) {
+        let kind = event.kind();
+        let body = event.body();
+        tracing::info!(call = %self.call, kind, body = %json!(body), "call");
+        match &event {
+            CallEvent::Answered => {
+                self.update(|record| record.answered_at = Some(clock::timestamp()));
+            }
+            CallEvent::LegStarted { leg } => {
+                self.legs_heard[leg.index()] = Some(true);
+                self.legs_settled();
+            }
+            CallEvent::Ended { .. } => {
+                // Held back until the files are complete, so that it is the last event of its call.
+                let now = clock::timestamp();
+                self.update(|record| {
+                    record.state = CallState::Ending;
+                    record.ended_at = Some(now);
+                });
+                self.ended = Some(body);
+                self.conclude();
+                return;
+            }
+            CallEvent::Rejected { reason } => {
+                self.update(|record| record.error = Some(reason.clone()));
+            }
+            CallEvent::LegFailed { leg, reason } => {
+                let text = format!("{} leg: {reason}", leg.name());
+                self.update(|record| record.error = Some(text));
+                self.legs_heard[leg.index()] = Some(false);
+                self.legs_settled();
+            }
+            _ => {}
+        }
+        self.publish(EventKind::from_name(kind), Value::Object(body));
+    }
+
+    /// Once each leg is heard, or will not be, the call is no longer being set up; one that is made again later changes
+    /// nothing about that.
+    fn legs_settled(&mut self) {
+        if !self.setting_up || self.legs_heard.contains(&None) {
+            return;
+        }
+        self.setting_up = false;
+        if self.legs_heard == [Some(true); 2] && !self.adopted {
+            metric::CALL_SETUP.record(clock::since(self.begun).as_secs_f64());
+        }
+        self.update(|record| record.state = CallState::Live);
+    }
+
+    pub(super) fn leg_event(&mut self, leg: Leg, event: LegEvent) {
+        match event {
+            LegEvent::Anchored { segment } | LegEvent::Resegmented { segment } => {
+                tracing::debug!(call = %self.call, leg = leg.name(), ?segment, "segment");
+                self.segments[leg.index()] = Some(segment);
+                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
+            }
+            LegEvent::Stalled => {
+                tracing::warn!(call = %self.call, leg = leg.name(), "no packets for the stall time");
+                self.publish(EventKind::LegStalled, json!({ "leg": leg }));
+            }
+            LegEvent::Resumed { silent_ms } => {
+                self.publish(EventKind::LegResumed, json!({ "leg": leg, "silent_ms": silent_ms }));
+            }
+            // The sender's own pauses are no news; the report lists them.
+            LegEvent::Gap { kind: SlotState::Silence | SlotState::ComfortNoise, .. } => {}
+            LegEvent::Gap { start, samples, kind } => {
+                let Some(clock) = &self.clock else { return };
+                let origin = clock.decided_origin().unwrap_or_default();
+                let body = json!({
+                    "leg": leg, "kind": kind,
+                    "start": clock.seconds_from(origin, start),
+                    "duration": clock.rate().duration_of(samples).as_secs_f64(),
+                });
+                self.publish(EventKind::LegGap, body);
+            }
+            LegEvent::Dtmf { digit, duration_ms } => {
+                self.publish(
+                    EventKind::Dtmf,
+                    json!({ "leg": leg, "digit": digit, "duration_ms": duration_ms }),
+                );
+            }
+        }
+    }
+
+    pub(super) fn spoken(&mut self, event: &TranscriptEvent) {
+        let kind = match event.kind {
+            TranscriptKind::Partial => EventKind::TranscriptPartial,
+            TranscriptKind::Final => {
+                self.next_utterance[event.leg.index()] = event.utterance + 1;
+                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
+                EventKind::TranscriptFinal
+            }
+        };
+        self.publish(kind, json!(event));
+    }
+
+    pub(super) fn recording_failed(&mut self, error: String) {
+        if self.recording_broken.is_some() {
+            return;
+        }
+        self.publish(EventKind::RecordingFailed, json!({ "error": error }));
+        let text = error.clone();
+        self.update(|record| {
+            record.recording.status = FileStatus::Failed;
+            record.error = Some(text);
+        });
+        self.recording_broken = Some(error);
+    }
+
+    pub(super) fn publish(&self, kind: EventKind, body: Value) {
+        self.services.hub.publish(self.call.as_str(), kind, body);
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut CallRecord)) {
+        self.services.directory.update(self.call.as_str(), change);
+    }
+}
