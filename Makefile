@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test lint unit lab models-check bench bench-calls fuzz clean
+.PHONY: help setup demo test bench bench-calls deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -24,6 +24,11 @@ bench: ## criterion benches and the speech bench
 bench-calls: ## real calls, measured: errors, latency, loss, CPU (ARGS='--calls 20 --at-once 4')
 	@scripts/setup
 	cargo bench --bench calls -- $(ARGS)
+
+deny: ## licences, bans and sources of all dependencies (cargo-deny, built once)
+	@scripts/setup --build-only
+	@PATH="$$PWD/build/tools/bin:$$HOME/.cargo/bin:$$PATH" command -v cargo-deny >/dev/null || cargo install --locked --quiet --root build/tools cargo-deny
+	PATH="$$PWD/build/tools/bin:$$HOME/.cargo/bin:$$PATH" cargo deny --locked check licenses bans sources
 
 clean: ## stop the lab and remove all that was built
 	@scripts/lab stop-all || true
