@@ -122,7 +122,7 @@ fn values_that_cannot_work_are_refused_all_at_once() {
 #[test]
 fn keys_that_are_none_and_addresses_without_a_key_are_refused_without_showing_a_secret() {
     let ran = serve(&["http.keys=[\"st_acme_0123456789abcdef\", \"hunter2\"]"]);
-    ran.refused(64, &["entry 2 of `http.keys`", "sidetone keys create"]);
+    ran.refused(64, &["entry 2 of `http.keys`", "openssl rand -hex 32"]);
     assert!(!ran.err.contains("hunter2") && !ran.err.contains("0123456789abcdef"), "{}", ran.err);
     serve(&["http.keys=[\"st_acme_short\"]"]).refused(64, &["entry 1 of `http.keys`", "16 characters"]);
     serve(&["http.bind=0.0.0.0:18099"]).refused(64, &["http.bind", "http.keys", "127.0.0.1"]);
@@ -160,7 +160,7 @@ fn a_data_folder_that_cannot_be_written_is_refused_at_the_start() {
 #[test]
 fn a_model_that_is_not_there_or_is_none_is_refused_with_the_remedy() {
     serve(&["speech.model=base.en"])
-        .refused(1, &["\"base.en\"", "data/models", "sidetone models pull base.en", "speech.model"]);
+        .refused(1, &["\"base.en\"", "data/models", "put ggml-base.en.bin there", "speech.model"]);
     serve(&["speech.model=/nowhere/m.bin"]).refused(1, &["speech.model", "/nowhere/m.bin", "\"auto\""]);
 
     let folder = folder();
@@ -171,7 +171,7 @@ fn a_model_that_is_not_there_or_is_none_is_refused_with_the_remedy() {
     std::fs::write(&noise, vec![7; 100_000]).unwrap();
     for model in [&cut, &noise] {
         let ran = serve(&[&format!("speech.model={}", model.display())]);
-        ran.refused(1, &[model.to_str().unwrap(), "cannot be used", "sidetone models pull"]);
+        ran.refused(1, &[model.to_str().unwrap(), "cannot be used", "Get the file again"]);
         assert!(!ran.err.contains("transcribing"), "it says it transcribes: {}", ran.err);
         // The other commands that need it say the same.
         let wav = prompt_file(folder.path(), "digit-5");

@@ -31,13 +31,13 @@ pub struct Auth {
 pub enum KeyError {
     /// Neither form.
     #[error(
-        "entry {0} of `http.keys` is neither `st_<tenant>_<secret>` nor `sha256:<64 hex digits>`; make one with \
-         `sidetone keys create`"
+        "entry {0} of `http.keys` is neither `st_<tenant>_<secret>` nor `sha256:<64 hex digits>`; make a \
+         secret with `openssl rand -hex 32`"
     )]
     Form(usize),
     /// A secret that can be guessed.
     #[error(
-        "the secret of entry {0} of `http.keys` is shorter than 16 characters; make one with `sidetone keys create`"
+        "the secret of entry {0} of `http.keys` is shorter than 16 characters; make one with `openssl rand -hex 32`"
     )]
     Short(usize),
 }
