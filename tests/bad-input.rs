@@ -131,6 +131,15 @@ fn keys_that_are_none_and_addresses_without_a_key_are_refused_without_showing_a_
 // ---- what is taken, and what is not there ----------------------------------------------------------------------------
 
 #[test]
+fn a_data_folder_is_for_one_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = std::fs::File::create(folder.path().join(".lock")).unwrap();
+    other.lock().unwrap();
+    let data = format!("node.data={}", folder.path().display());
+    serve(&[&data]).refused(1, &["another Sidetone uses node.data", "a folder of its own"]);
+}
+
+#[test]
 fn a_port_in_use_is_named_by_its_setting() {
     let http = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = http.local_addr().unwrap();

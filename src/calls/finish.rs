@@ -37,17 +37,26 @@ pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) {
     ending.update(|record| record.legs = summaries);
     match recording {
         None => {}
-        Some(Ok(finished)) => ending.saved(finished, stats),
-        Some(Err(error)) => ending.failed(&error),
+        Some(Ok(finished)) => ending.saved(&finished, stats),
+        Some(Err(error)) => ending.failed(&error, stats),
     }
 }
 
 impl Ending {
-    fn saved(&self, finished: Finished, stats: [LegStats; 2]) {
+    fn saved(&self, finished: &Finished, stats: [LegStats; 2]) {
+        let duration_s = self.describe(finished, stats, FileStatus::Ready);
+        let body = json!({
+            "path": finished.path, "duration_s": duration_s, "samples": finished.frames,
+            "sample_rate": finished.sample_rate, "sha256": finished.sha256,
+        });
+        self.services.hub.publish(self.call.as_str(), EventKind::RecordingSaved, body);
+    }
+
+    /// Report and record of a file that is there; its length in seconds.
+    fn describe(&self, finished: &Finished, stats: [LegStats; 2], status: FileStatus) -> f64 {
         let duration_s = finished.frames as f64 / f64::from(finished.sample_rate);
-        let report = Report::new(self.call.as_str(), &self.tenant, &finished, stats);
         let path = self.files.report();
-        let report_info = match report.write(&path) {
+        let report = match Report::new(self.call.as_str(), &self.tenant, finished, stats).write(&path) {
             Ok(()) => FileInfo {
                 status: FileStatus::Ready,
                 path: Some(relative(&self.services, &path)),
@@ -58,23 +67,22 @@ impl Ending {
                 FileInfo { status: FileStatus::Failed, ..FileInfo::default() }
             }
         };
-        let relative = relative(&self.services, &finished.path);
-        let sha256 = finished.sha256.clone();
+        let path = Some(relative(&self.services, &finished.path));
+        let sha256 = Some(finished.sha256.clone());
         self.update(|record| {
             record.duration_s = Some(duration_s);
-            record.report = report_info;
-            record.recording =
-                FileInfo { status: FileStatus::Ready, path: Some(relative), sha256: Some(sha256) };
+            record.report = report;
+            record.recording = FileInfo { status, path, sha256 };
         });
-        let body = json!({
-            "path": finished.path, "duration_s": duration_s, "samples": finished.frames,
-            "sample_rate": finished.sample_rate, "sha256": finished.sha256,
-        });
-        self.services.hub.publish(self.call.as_str(), EventKind::RecordingSaved, body);
+        duration_s
     }
 
     /// By message: the session may know of the failure already, and tells it once.
-    fn failed(&self, error: &RecordingError) {
+    fn failed(&self, error: &RecordingError, stats: [LegStats; 2]) {
+        if let RecordingError::Write { kept: Some(kept), .. } = error {
+            // What was written before is whole, and told of as much as a recording that went well.
+            self.describe(kept, stats, FileStatus::Failed);
+        }
         let _ = self.tx.send(Message::RecordingFailed(error.to_string()));
     }
 

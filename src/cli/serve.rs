@@ -1,5 +1,6 @@
 //! `sidetone serve`: puts the parts together and runs them.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     limits::raise_open_files();
     limits::survive_file_size_limit()?;
     let listener = api::bind(settings.http.bind).await?;
+    let _claim = claim(&settings.node.data)?;
     let services = Arc::new(start_parts(settings, &readiness)?);
     let server = Arc::new(CallServer::new(services.clone()));
     let stop = CancellationToken::new();
@@ -123,9 +125,7 @@ async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> any
 
 fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {
     let data = settings.node.data.clone();
-    let no_data =
-        || format!("cannot use node.data = {}: choose a folder this user may write to", data.display());
-    std::fs::create_dir_all(&data).with_context(no_data)?;
+    let no_data = || no_folder(&data);
     let plane = RtpPlane::start(PlaneConfig {
         bind: settings.rtp.bind,
         shards: settings.rtp.shards,
@@ -146,6 +146,27 @@ fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result
     let node = settings.node.name.parse().context("node.name")?;
     let sessions = SessionStore::open(&data).with_context(no_data)?;
     Ok(Services { node, codec, ari, plane, recorder, speech, hub, directory, sessions, settings })
+}
+
+fn no_folder(data: &Path) -> String {
+    format!("cannot use node.data = {}: choose a folder this user may write to", data.display())
+}
+
+/// Make the data folder and take it for this process alone: two servers would mend, resume and remove each other's
+/// recordings. The claim ends with the process, however that ends.
+fn claim(data: &Path) -> anyhow::Result<File> {
+    let made = std::fs::create_dir_all(data).and_then(|()| File::create(data.join(".lock")));
+    let lock = made.with_context(|| no_folder(data))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            anyhow::bail!(
+                "another Sidetone uses node.data = {}: give each a folder of its own",
+                data.display()
+            )
+        }
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| no_folder(data)),
+    }
 }
 
 /// How to reach Asterisk, from the settings.
