@@ -1,5 +1,7 @@
 //! All calls of this node: takes new ones in, hands each what Asterisk says of it, takes up what an earlier process left.
 
+mod reconcile;
+
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -12,22 +14,21 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
-use crate::asterisk::ari::{AriEvent, AriNotice, CallerId, Channel, EventStream, HangupReason, PROBE_PREFIX};
+use crate::asterisk::ari::{AriEvent, AriNotice, CallerId, Channel, EventStream, PROBE_PREFIX};
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
 use crate::recording::repair;
 use crate::telemetry::metric;
 
-use super::adoption::{self, Ended, Orphan, Plan, SessionRecord, Stranded};
+use super::adoption::Orphan;
 use super::control::{CallControl, ControlError};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
-use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input, Snapshot};
+use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input};
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordings_root};
-use super::recover::{self, Lost};
 use super::services::Services;
 use super::session::{Message, Session, Start};
 use super::table::CallTable;
@@ -295,150 +296,12 @@ impl CallServer {
         });
     }
 
-    /// Compare what Asterisk has with what we know, and make them agree.
-    async fn reconcile(&self, first: bool) {
-        let snapshot = loop {
-            match translate::snapshot(&self.services.ari).await {
-                Ok(snapshot) => break snapshot,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot list Asterisk's channels yet");
-                    tokio::time::sleep(LIST_AGAIN).await;
-                }
-            }
-        };
-        let records = if first { self.services.sessions.load() } else { Vec::new() };
-        let (running, channels) = self.table.running();
-        self.table.broadcast(|| Message::Machine(Input::Reconnected(snapshot.clone())));
-        let Plan { adopt, end, stranded, orphans } =
-            adoption::plan(&snapshot, &self.services.node, &running, &channels, &records);
-        tracing::info!(
-            adopt = adopt.len(),
-            ended = end.len(),
-            stranded = stranded.len(),
-            orphans = orphans.len(),
-            "compared with Asterisk"
-        );
-        let by_call = |call: &CallId| records.iter().find(|r| r.call == *call);
-        for record in adopt.iter().filter_map(by_call) {
-            self.adopt(record, &snapshot);
-        }
-        if first {
-            self.close_books(&adopt, &end, &records);
-        }
-        for Stranded { channel, args } in stranded {
-            match args {
-                Some(args) => self.begin(channel.clone(), info_of(&channel), &args),
-                None => self.let_go(channel.id),
-            }
-        }
-        self.remove_orphans(orphans);
-    }
-
-    /// Whatever an earlier process left and nobody goes on with.
-    fn close_books(&self, adopt: &[CallId], end: &[Ended], records: &[SessionRecord]) {
-        let by_call = |call: &CallId| records.iter().find(|r| r.call == *call);
-        let of_session = |ended: &Ended| {
-            let session = by_call(&ended.call)?;
-            Some(Lost::of_session(&self.services, session, fresh_record(session), &ended.reason))
-        };
-        let mut lost: Vec<_> = end.iter().filter_map(of_session).collect();
-        let known: BTreeSet<&str> = records.iter().map(|r| r.call.as_str()).collect();
-        lost.extend(self.cut_off.iter().filter(|r| !known.contains(r.call_id.as_str())).map(|record| Lost {
-            record: (**record).clone(),
-            reason: "the process that had it was cut off, and left nothing to go on with".into(),
-        }));
-        // By name: the data folder may be spelt otherwise than it was then.
-        let kept: BTreeSet<&str> = adopt.iter().map(CallId::as_str).collect();
-        let is_kept = |path: &&PathBuf| {
-            path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|call| kept.contains(call))
-        };
-        let left: Vec<_> = self.unfinished.iter().filter(|path| !is_kept(path)).cloned().collect();
-        let services = self.services.clone();
-        self.tasks.spawn_blocking(move || recover::after_crash(&services, lost, &left));
-    }
-
-    fn adopt(&self, record: &SessionRecord, snapshot: &Snapshot) {
-        let call = &record.call;
-        // As its legs send it, whatever the settings say now.
-        let codec = Codec::from_name(&record.format).unwrap_or(self.services.codec);
-        let start = clock::instant_of_realtime(record.started_at.max(0) as u64);
-        let clock = Arc::new(match record.origin {
-            Some(origin) => CallClock::resumed(start, codec.sample_rate(), origin),
-            None => CallClock::new(start, codec.sample_rate(), 2),
-        });
-        let mut resume = [0, 1].map(|i| Resumption {
-            segment: record.legs[i].segment.clone(),
-            port: Some(record.legs[i].local_port),
-            next_utterance: record.legs[i].next_utterance,
-        });
-        let mut side = record.asterisk.clone();
-        let media = CallMedia::prepare(&self.services, codec, clock.clone(), &resume)
-            .or_else(|error| {
-                tracing::error!(%call, %error, "the call's legs are made anew");
-                for (leg, resume) in side.legs.iter_mut().zip(&mut resume) {
-                    (leg.source, resume.port) = (None, None);
-                }
-                CallMedia::prepare(&self.services, codec, clock, &resume)
-            })
-            .ok();
-        let now = clock::now();
-        let cfg = self.config(call, record.options.mode, codec, media.as_ref());
-        let machine = CallMachine::adopted(cfg, &side, snapshot, now);
-        let started_at = timestamp(record.started_at.max(0) as u64);
-        let Ok(files) =
-            CallFiles::new(self.services.directory.data(), &record.tenant, started_at, call.as_str())
-        else {
-            return;
-        };
-        let known = self.services.directory.get(call.as_str());
-        let known = known.map_or_else(|| fresh_record(record), |r| (*r).clone());
-        tracing::info!(%call, channel = record.asterisk.channel.name, "going on with a call of before");
-        let start = Start {
-            machine,
-            media,
-            resume,
-            options: record.options.clone(),
-            codec,
-            // As decided when it began, whatever the settings say now.
-            record: record.recording.is_some(),
-            paused: record.paused,
-            tenant: record.tenant.clone(),
-            files,
-            started_at_nanos: record.started_at.max(0) as u64,
-            adopted: true,
-        };
-        self.spawn(record.asterisk.channel.id.clone(), known, start);
-    }
-
     fn let_go(&self, channel: String) {
         let ari = self.services.ari.clone();
         self.tasks.spawn(async move {
             tracing::warn!(channel, "a channel waited in our application for nobody: it goes on");
             if let Err(error) = ari.continue_in_dialplan(&channel).await {
                 tracing::warn!(channel, %error, "it could not");
-            }
-        });
-    }
-
-    /// One at a time: Asterisk has crashed over parallel removals.
-    fn remove_orphans(&self, orphans: Vec<Orphan>) {
-        if orphans.is_empty() {
-            return;
-        }
-        let ari = self.services.ari.clone();
-        self.tasks.spawn(async move {
-            for Orphan { id, kind, reason } in orphans {
-                let removed = match kind {
-                    ObjectKind::Channel => ari.hangup(&id, HangupReason::Normal).await,
-                    ObjectKind::Bridge => ari.delete_bridge(&id).await,
-                };
-                match removed {
-                    Ok(()) => {
-                        tracing::info!(id, reason, "orphan removed");
-                        metric::ORPHANS_REMOVED.add(1);
-                    }
-                    Err(error) => tracing::warn!(id, reason, %error, "orphan could not be removed"),
-                }
             }
         });
     }
@@ -467,15 +330,6 @@ fn is_caller(id: &str) -> bool {
 
 fn timestamp(realtime_nanos: u64) -> jiff::Timestamp {
     jiff::Timestamp::from_nanosecond(i128::from(realtime_nanos)).unwrap_or_default()
-}
-
-/// The call record that there would be, had it been written.
-fn fresh_record(session: &SessionRecord) -> CallRecord {
-    let started_at = timestamp(session.started_at.max(0) as u64);
-    let mode = call_mode(session.options.mode);
-    let mut fresh = CallRecord::new(session.call.as_str(), &session.tenant, mode, started_at);
-    fresh.channel = info_of(&session.asterisk.channel);
-    fresh
 }
 
 fn call_mode(mode: Mode) -> CallMode {
