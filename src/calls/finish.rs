@@ -29,9 +29,12 @@ pub(super) struct Ending {
     pub(super) tx: UnboundedSender<Message>,
 }
 
-/// End the media at `end`, write the report, say so.
-pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) {
-    let MediaResult { stats, recording } = media.finish(end).await;
+/// End the media at `end`, write the report, say so. Whether all that was said has its words.
+pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) -> bool {
+    let MediaResult { stats, recording, transcribed } = media.finish(end).await;
+    if !transcribed {
+        tracing::warn!(call = %ending.call, "the transcript is not complete: recognition was too slow, or failed");
+    }
     let summaries: Vec<_> =
         Leg::BOTH.into_iter().zip(&stats).map(|(leg, stats)| summary(leg, stats)).collect();
     ending.update(|record| record.legs = summaries);
@@ -40,6 +43,7 @@ pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) {
         Some(Ok(finished)) => ending.saved(&finished, stats),
         Some(Err(error)) => ending.failed(&error, stats),
     }
+    transcribed
 }
 
 impl Ending {
@@ -104,7 +108,7 @@ fn summary(leg: Leg, stats: &LegStats) -> LegSummary {
 
 /// Write transcript and subtitles from the finals among the call's events, which survive a crash. Nothing is written for a
 /// call that was not transcribed.
-pub(super) fn write_transcript(services: &Services, call: &str, files: &CallFiles) {
+pub(super) fn write_transcript(services: &Services, call: &str, files: &CallFiles, complete: bool) {
     let Some(engine) = &services.speech else { return };
     let record = services.directory.get(call);
     if record.as_ref().is_none_or(|r| r.language.is_none()) {
@@ -117,7 +121,7 @@ pub(super) fn write_transcript(services: &Services, call: &str, files: &CallFile
             return;
         }
     };
-    transcript.complete = true;
+    transcript.complete = complete;
     transcript.duration = record.and_then(|r| r.duration_s).unwrap_or(transcript.duration);
     let written = std::fs::write(files.transcript(), transcript.to_json())
         .and_then(|()| std::fs::write(files.vtt(), transcript.to_vtt()));

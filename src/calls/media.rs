@@ -75,6 +75,8 @@ pub(super) struct MediaResult {
     pub(super) stats: [LegStats; 2],
     /// `None`: there was to be no recording.
     pub(super) recording: Option<Result<Finished, RecordingError>>,
+    /// Every utterance of every leg that was to be transcribed has its words.
+    pub(super) transcribed: bool,
 }
 
 /// What a leg takes up after a restart.
@@ -229,11 +231,7 @@ impl CallMedia {
         let (first, second) = tokio::join!(finish_leg(caller, end), finish_leg(callee, end));
         // A call without media still has a time at which it begins.
         clock.decide_origin(clock.sample_at(end).max(0));
-        let speech = async {
-            for listener in listeners {
-                listener.finish().await;
-            }
-        };
+        let speech = futures_util::future::join_all(listeners.into_iter().map(LegListener::finish));
         let recorded = async {
             match recording.settled().await {
                 Recording::Open(handle) => Some(handle.finish().await),
@@ -241,8 +239,9 @@ impl CallMedia {
                 Recording::Off | Recording::Opening(_) => None,
             }
         };
-        let ((), recording) = tokio::join!(speech, recorded);
-        MediaResult { stats: [first, second], recording }
+        let (heard, recording) = tokio::join!(speech, recorded);
+        let transcribed = heard.iter().all(|leg| leg.complete && leg.unfinished == 0 && leg.failed == 0);
+        MediaResult { stats: [first, second], recording, transcribed }
     }
 }
 

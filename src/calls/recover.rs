@@ -106,7 +106,7 @@ fn close_books(services: &Services, record: &CallRecord, reason: &str, mended: O
             None => record.recording.clone(),
         },
     };
-    finish::write_transcript(services, call, &files);
+    finish::write_transcript(services, call, &files, false);
     metric::CALLS.add_labelled("outcome", "partial", 1);
     let body = json!({ "outcome": "partial", "cause": null, "cause_text": reason });
     services.hub.publish(call, EventKind::CallEnded, body);

@@ -83,11 +83,6 @@ impl CallServer {
         self.connection.subscribe()
     }
 
-    /// Calls that run.
-    pub fn running(&self) -> usize {
-        self.table.len()
-    }
-
     /// Serve until `stop` resolves or the application is taken from us. Running calls are left in Asterisk, for the next
     /// process to go on with; their media is held until the server is dropped, which is to be after
     /// [`Recorder::suspend`](crate::recording::Recorder::suspend).
@@ -99,6 +94,7 @@ impl CallServer {
         };
         self.let_go_late(&mut events);
         events.close().await;
+        tracing::info!(calls = self.table.len(), "leaving; running calls wait in Asterisk for the next start");
         self.table.broadcast(|| Message::Leave);
         self.tasks.close();
         if tokio::time::timeout(LEAVE_WITHIN, self.tasks.wait()).await.is_err() {

@@ -101,7 +101,9 @@ pub(super) struct Session {
     paused: bool,
     outcome: Option<Outcome>,
     ended: Option<Map<String, Value>>,
-    finishing: Option<tokio::task::JoinHandle<()>>,
+    finishing: Option<tokio::task::JoinHandle<bool>>,
+    /// All that was said has its words; known once the media is finished.
+    transcribed: bool,
     recording_broken: Option<String>,
     /// Everything is told and written.
     closed: bool,
@@ -149,6 +151,7 @@ impl Session {
             outcome: None,
             ended: None,
             finishing: None,
+            transcribed: false,
             recording_broken: None,
             closed: false,
             save_at: None,

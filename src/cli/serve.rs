@@ -63,7 +63,7 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     http.await??;
     match end? {
         End::Stopped => {
-            tracing::info!(left = server.running(), "stopped; running calls wait for the next start");
+            tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
         }
         End::Replaced => anyhow::bail!(

@@ -38,7 +38,7 @@ pub struct Transcript {
     pub call_id: Option<String>,
     /// Length of the recording, seconds; while the call runs, of what was said so far.
     pub duration: f64,
-    /// False while the call runs.
+    /// False while the call runs, and for one that recognition could not keep up with or that a crash cut off.
     #[serde(default = "yes")]
     pub complete: bool,
     /// Name of the model.

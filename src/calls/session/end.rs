@@ -38,10 +38,13 @@ impl Session {
         self.finishing = Some(tokio::spawn(finish::media(ending, media, end)));
     }
 
-    pub(super) fn finished(&mut self, done: Result<(), tokio::task::JoinError>) {
+    pub(super) fn finished(&mut self, done: Result<bool, tokio::task::JoinError>) {
         self.finishing = None;
-        if let Err(error) = done {
-            tracing::error!(call = %self.call, %error, "finishing the call's files broke off");
+        match done {
+            Ok(transcribed) => self.transcribed = transcribed,
+            Err(error) => {
+                tracing::error!(call = %self.call, %error, "finishing the call's files broke off");
+            }
         }
         self.conclude();
     }
@@ -67,7 +70,7 @@ impl Session {
             .unwrap_or(outcome)
             .to_owned();
         tokio::task::block_in_place(|| {
-            finish::write_transcript(&self.services, self.call.as_str(), &self.files)
+            finish::write_transcript(&self.services, self.call.as_str(), &self.files, self.transcribed)
         });
         metric::CALLS.add_labelled("outcome", &outcome, 1);
         if let Some(body) = body {

@@ -1,5 +1,4 @@
-//! How much one shard takes. Slow, and loud on a shared machine: `cargo test --release --test net-load -- --ignored
-//! --nocapture --test-threads 1`.
+//! How much one receive shard takes, over real sockets: `cargo bench --bench net_load`. Loud on a shared machine.
 
 use std::fs;
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use sidetone::clock;
 use sidetone::net::plane::{LegHandle, PlaneConfig, RtpPlane};
 
+#[path = "../tests/net_support/mod.rs"]
 mod net_support;
 use net_support::{RtpSender, receiver};
 
@@ -35,8 +35,6 @@ fn shard_time() -> Duration {
     Duration::from_nanos(nanos.map(|s| s.split(' ').next().unwrap().parse::<u64>().unwrap()).sum())
 }
 
-#[tokio::test]
-#[ignore = "takes a core for ten seconds"]
 async fn a_thousand_legs_at_fifty_packets_a_second() {
     let (plane, mut senders, legs) = start();
     let (begun, before) = (clock::now(), shard_time());
@@ -57,8 +55,6 @@ async fn a_thousand_legs_at_fifty_packets_a_second() {
     println!("{LEGS} legs, {:?}: the shard was busy {busy:?} of {wall:?}, {share:.1} %", plane.totals());
 }
 
-#[tokio::test]
-#[ignore = "takes two cores for some seconds"]
 async fn as_fast_as_one_thread_sends() {
     let (plane, mut senders, legs) = start();
     let (begun, before) = (clock::now(), shard_time());
@@ -75,4 +71,12 @@ async fn as_fast_as_one_thread_sends() {
     );
     assert_eq!(totals.received + totals.kernel_drops, 1_000_000);
     drop(legs);
+}
+
+fn main() {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        a_thousand_legs_at_fifty_packets_a_second().await;
+        as_fast_as_one_thread_sends().await;
+    });
 }
