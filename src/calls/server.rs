@@ -94,7 +94,10 @@ impl CallServer {
         };
         self.let_go_late(&mut events);
         events.close().await;
-        tracing::info!(calls = self.table.len(), "leaving; running calls wait in Asterisk for the next start");
+        tracing::info!(
+            calls = self.table.len(),
+            "leaving; running calls wait in Asterisk for the next start"
+        );
         self.table.broadcast(|| Message::Leave);
         self.tasks.close();
         if tokio::time::timeout(LEAVE_WITHIN, self.tasks.wait()).await.is_err() {

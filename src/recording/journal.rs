@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::gaps::Tracks;
+use super::gaps::{GapTrack, Tracks};
 use super::part::private_file;
 use crate::media::slot::SlotState;
 
@@ -40,6 +40,11 @@ enum Line {
         origin: i64,
         started_at: jiff::Timestamp,
     },
+    /// The gaps of what is written ahead of frame `certain`: the last such line counts.
+    Ahead {
+        certain: u64,
+        gaps: Vec<(usize, u64, u64, SlotState)>,
+    },
 }
 
 /// Where the journal of `part` (`<call>.wav.part`) is.
@@ -58,6 +63,7 @@ pub fn read(part: &Path, frames: u64) -> io::Result<Notes> {
         Err(error) => return Err(error),
     };
     let mut notes = Notes::default();
+    let mut ahead = None;
     let mut gaps: [BTreeMap<u64, (Option<u64>, SlotState)>; Tracks::COUNT] = Default::default();
     for line in text.split(|&b| b == b'\n') {
         match serde_json::from_slice(line) {
@@ -68,7 +74,16 @@ pub fn read(part: &Path, frames: u64) -> io::Result<Notes> {
             Ok(Line::Gap { track, start, samples, kind }) if track < Tracks::COUNT && start < frames => {
                 gaps[track].insert(start, (samples, kind));
             }
+            Ok(Line::Ahead { certain, gaps }) => ahead = Some((certain, gaps)),
             _ => {}
+        }
+    }
+    if let Some((certain, ahead)) = ahead {
+        close_at(&mut gaps, certain);
+        for (track, start, samples, kind) in ahead {
+            if track < Tracks::COUNT && start < frames {
+                gaps[track].entry(start).or_insert((Some(samples), kind));
+            }
         }
     }
     for (track, gaps) in notes.tracks.all_mut().into_iter().zip(gaps) {
@@ -81,6 +96,17 @@ pub fn read(part: &Path, frames: u64) -> io::Result<Notes> {
         }
     }
     Ok(notes)
+}
+
+/// Gaps that were open at frame `certain` end there: how they go on stands with what is written ahead. One that began
+/// later is among that, too.
+fn close_at(gaps: &mut [BTreeMap<u64, (Option<u64>, SlotState)>; Tracks::COUNT], certain: u64) {
+    for track in gaps {
+        track.retain(|&start, (samples, _)| samples.is_some() || start < certain);
+        for (start, (samples, _)) in track {
+            samples.get_or_insert_with(|| certain - start);
+        }
+    }
 }
 
 /// Delete the journal of `part`, if there is one.
@@ -100,12 +126,14 @@ pub struct Journal {
     ended: [usize; Tracks::COUNT],
     /// Start of the gap that is on disk without one.
     open: [Option<u64>; Tracks::COUNT],
+    /// What was told last of the gaps ahead was that there are some.
+    ahead: bool,
     lines: Vec<u8>,
 }
 
 impl Journal {
-    /// Open the journal of `part`, going on behind what it holds: the gaps in `known`.
-    pub fn open(part: &Path, known: &Tracks) -> io::Result<Self> {
+    /// Open the journal of `part`, going on behind what it holds.
+    pub fn open(part: &Path) -> io::Result<Self> {
         let path = path_of(part);
         let mut file = append_to(&path)?;
         if file.metadata()?.len() > 0 {
@@ -114,9 +142,10 @@ impl Journal {
         }
         Ok(Self {
             path,
-            // The last gap may grow from here on: it is told again when it has ended.
-            ended: known.all().map(|track| track.as_slice().len().saturating_sub(1)),
+            // What is known is told again: of some of it only a line on what was ahead speaks, which the next one undoes.
+            ended: [0; Tracks::COUNT],
             open: [None; Tracks::COUNT],
+            ahead: false,
             lines: Vec::new(),
         })
     }
@@ -147,6 +176,27 @@ impl Journal {
                 });
             }
         }
+        self.flush()
+    }
+
+    /// Write the gaps `ahead` of what is written ahead of frame `certain`, where those in `tracks` end: if there are any, were
+    /// any, or one in `tracks` goes on.
+    pub fn write_ahead(&mut self, ahead: &Tracks, tracks: &Tracks, certain: u64) -> io::Result<()> {
+        let of_track = |(index, track): (usize, &GapTrack)| -> Vec<_> {
+            track.as_slice().iter().map(|gap| (index, gap.start_sample, gap.samples, gap.kind)).collect()
+        };
+        let gaps: Vec<_> = ahead.all().into_iter().enumerate().flat_map(of_track).collect();
+        let ends = tracks.all().into_iter().filter_map(|track| track.as_slice().last());
+        let open = ends.map(|gap| gap.start_sample + gap.samples).any(|end| end >= certain);
+        if gaps.is_empty() && !open && !self.ahead {
+            return Ok(());
+        }
+        self.ahead = !gaps.is_empty();
+        self.line(&Line::Ahead { certain, gaps });
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         if self.lines.is_empty() {
             return Ok(());
         }
@@ -176,7 +226,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let part = dir.path().join("a.wav.part");
         let mut tracks = Tracks::default();
-        let mut journal = Journal::open(&part, &tracks).unwrap();
+        let mut journal = Journal::open(&part).unwrap();
         journal.start(-40, jiff::Timestamp::UNIX_EPOCH);
         tracks.legs[0].note(0, 100, SlotState::Silence);
         journal.write(&tracks, 100).unwrap();
@@ -196,6 +246,37 @@ mod tests {
     }
 
     #[test]
+    fn gaps_ahead_end_open_ones_and_the_last_word_on_them_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join("a.wav.part");
+        let mut certain = Tracks::default();
+        let mut journal = Journal::open(&part).unwrap();
+        // Lost up to the boundary and 20 frames beyond it; then whole, but for one gap on the other leg.
+        certain.legs[0].note(80, 20, SlotState::Lost);
+        journal.write(&certain, 100).unwrap();
+        let mut ahead = Tracks::default();
+        ahead.legs[0].note(100, 20, SlotState::Lost);
+        ahead.legs[1].note(150, 10, SlotState::Lost);
+        journal.write_ahead(&ahead, &certain, 100).unwrap();
+        let notes = read(&part, 200).unwrap();
+        assert_eq!(
+            notes.tracks.legs[0].as_slice().iter().map(|g| (g.start_sample, g.samples)).collect::<Vec<_>>(),
+            [(80, 40)]
+        );
+        assert_eq!(notes.tracks.legs[1].as_slice().len(), 1);
+
+        // All of it was mended meanwhile.
+        journal.write(&certain, 200).unwrap();
+        journal.write_ahead(&Tracks::default(), &certain, 200).unwrap();
+        let notes = read(&part, 300).unwrap();
+        assert_eq!(
+            notes.tracks.legs[0].as_slice().iter().map(|g| (g.start_sample, g.samples)).collect::<Vec<_>>(),
+            [(80, 20)]
+        );
+        assert_eq!(notes.tracks.legs[1].as_slice().len(), 0);
+    }
+
+    #[test]
     fn a_resumed_journal_and_torn_lines_read_well() {
         let dir = tempfile::tempdir().unwrap();
         let part = dir.path().join("a.wav.part");
@@ -205,7 +286,7 @@ mod tests {
         )
         .unwrap();
         let mut tracks = read(&part, 50).unwrap().tracks;
-        let mut journal = Journal::open(&part, &tracks).unwrap();
+        let mut journal = Journal::open(&part).unwrap();
         tracks.legs[0].note(50, 10, SlotState::Lost);
         journal.write(&tracks, 80).unwrap();
         tracks.legs[0].note(90, 10, SlotState::Silence);

@@ -33,6 +33,8 @@ pub struct PartFile {
     path: PathBuf,
     rate_hz: u32,
     frames: u64,
+    /// Frames behind those, which are written again when they are certain.
+    ahead: u64,
     header_frames: u64,
 }
 
@@ -55,7 +57,7 @@ impl PartFile {
         }
         let part = part_path(path);
         let file = private_file().read(true).write(true).create_new(true).open(&part)?;
-        let mut part = Self { file, path: part, rate_hz, frames: 0, header_frames: u64::MAX };
+        let mut part = Self { file, path: part, rate_hz, frames: 0, ahead: 0, header_frames: u64::MAX };
         part.write_header()?;
         Ok(part)
     }
@@ -71,7 +73,7 @@ impl PartFile {
             (_, Some(rate_hz)) => rate_hz,
             _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "no header of a recording")),
         };
-        let mut part = Self { file, path: part, rate_hz, frames: 0, header_frames: u64::MAX };
+        let mut part = Self { file, path: part, rate_hz, frames: 0, ahead: 0, header_frames: u64::MAX };
         part.frames = part.whole_frames()?;
         part.cut()?;
         Ok(part)
@@ -100,16 +102,26 @@ impl PartFile {
     /// Append whole frames.
     pub fn append(&mut self, frames: &[u8]) -> io::Result<()> {
         self.file.write_all_at(frames, offset_of(self.frames))?;
-        self.frames += (frames.len() / FRAME_BYTES) as u64;
+        let count = (frames.len() / FRAME_BYTES) as u64;
+        self.frames += count;
+        self.ahead = self.ahead.saturating_sub(count);
         Ok(())
     }
 
-    /// Bring the header up to the frames written, if it is not.
+    /// Write whole frames behind those appended, for the case of a crash: what is appended next takes their place.
+    pub fn write_ahead(&mut self, frames: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(frames, offset_of(self.frames))?;
+        self.ahead = self.ahead.max((frames.len() / FRAME_BYTES) as u64);
+        Ok(())
+    }
+
+    /// Bring the header up to the frames written, those ahead included, if it is not.
     pub fn write_header(&mut self) -> io::Result<()> {
-        if self.header_frames != self.frames {
-            let header = header(self.rate_hz, CHANNELS, self.frames * FRAME_BYTES as u64);
+        let frames = self.frames + self.ahead;
+        if self.header_frames != frames {
+            let header = header(self.rate_hz, CHANNELS, frames * FRAME_BYTES as u64);
             self.file.write_all_at(&header, 0)?;
-            self.header_frames = self.frames;
+            self.header_frames = frames;
         }
         Ok(())
     }
@@ -119,8 +131,9 @@ impl PartFile {
         Ok(self.file.metadata()?.nlink() == 0)
     }
 
-    /// Cut off a torn frame, bring the header up to date and make it all durable.
+    /// Cut off a torn frame, and what was only written ahead, bring the header up to date and make it all durable.
     pub fn settle(&mut self) -> Result<(), (&'static str, io::Error)> {
+        self.ahead = 0;
         self.cut().map_err(|e| ("cut off a torn frame", e))?;
         self.write_header().map_err(|e| ("write the header", e))?;
         self.file.sync_data().map_err(|e| ("sync the file", e))

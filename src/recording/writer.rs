@@ -19,6 +19,8 @@ use crate::telemetry::metric;
 
 /// Less than this is not worth a write of its own.
 const LEAST_WRITE: Duration = Duration::from_millis(200);
+/// What is written ahead stays this far behind the legs' heads, so that packets which merely changed places are in it.
+const AHEAD_LAG: Duration = Duration::from_millis(60);
 /// An origin is decided at most this long after the first leg's anchor.
 const ORIGIN_DECIDED: Duration = Duration::from_secs(1);
 
@@ -93,7 +95,7 @@ impl OpenRecording {
         {
             spec.clock.decide_origin(origin);
         }
-        let journal = Journal::open(part.path(), mixer.tracks())
+        let journal = Journal::open(part.path())
             .inspect_err(|error| warn_of_journal(&spec.call_id, part.path(), error))
             .ok();
         Ok(Self {
@@ -106,7 +108,8 @@ impl OpenRecording {
             origin: None,
             started_at: notes.and_then(|notes| notes.started_at),
             least: rate.samples_in(LEAST_WRITE) as i64,
-            checkpoint: config.checkpoint,
+            // Twice as often as promised: a crash takes what came since, and the writers' own turn.
+            checkpoint: config.checkpoint / 2,
             checkpointed: now,
             finish: None,
             end: None,
@@ -157,9 +160,29 @@ impl OpenRecording {
             if self.part.has_vanished()? {
                 return Err(Fault::Vanished);
             }
+            if self.finish.is_none() && self.origin.is_some() {
+                self.write_ahead(now, pauses, buffer);
+            }
             self.part.write_header()?;
         }
         Ok(turn)
+    }
+
+    /// Late packets may still mend the last stretch, but a crash would take it: it is written for now.
+    fn write_ahead(&mut self, now: MediaInstant, pauses: &[Pause], buffer: &mut [u8]) {
+        let mut ahead = self.mixer.ahead(AHEAD_LAG);
+        let until = ahead.due(now, self.clock.sample_at(now));
+        let bytes = ahead.emit(until, pauses, buffer) * FRAME_BYTES;
+        if let Some(journal) = &mut self.journal
+            && let Err(error) = journal.write_ahead(ahead.tracks(), self.mixer.tracks(), self.mixer.frames())
+        {
+            warn_of_journal(&self.call_id, self.part.path(), &error);
+            self.journal = None;
+        }
+        // What a full disk does not take now fails for good, and with its reason, when it is appended.
+        if let Err(error) = self.part.write_ahead(&buffer[..bytes]) {
+            tracing::debug!(call_id = self.call_id, %error, "the last stretch is not written ahead");
+        }
     }
 
     /// The process stops and the call goes on: write all there is, durably, and leave the part file to be resumed.

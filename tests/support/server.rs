@@ -151,6 +151,11 @@ impl Sidetone {
         names
     }
 
+    /// Its threads, those that tokio keeps for blocking work (and lets go after 10 s) among them.
+    pub fn threads(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads").count()
+    }
+
     async fn try_get(&self, path: &str) -> Option<Value> {
         let reply = self.http.get(format!("http://{}{path}", self.http())).send().await.ok()?;
         reply.json().await.ok()

@@ -170,6 +170,17 @@ impl Interleaver {
         frames
     }
 
+    /// The same recording from here on, read closer to the present: `lag` behind the legs' heads, where late packets may
+    /// still change what it emits. This one is left as it is.
+    pub fn ahead(&self, lag: Duration) -> Self {
+        Self {
+            legs: self.legs.clone(),
+            lag: self.rate.samples_in(lag).min(self.lag),
+            tracks: Tracks::default(),
+            ..*self
+        }
+    }
+
     /// Slots that rings took from us since the last call.
     pub fn take_missed(&mut self) -> u64 {
         self.legs.iter_mut().flatten().map(Track::take_missed).sum()

@@ -23,7 +23,7 @@ pub enum Reach {
     Ended(i64),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Track {
     reader: RingReader,
     /// The piece read last, in call samples; its samples are `pcm`, or zeros if that is empty.
@@ -41,7 +41,7 @@ pub struct Track {
     stuck: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Standing {
     head: u64,
     time: Duration,

@@ -1,5 +1,7 @@
 //! Sample encodings of WAV files, to 16-bit PCM.
 
+use crate::media::codec::g711;
+
 /// How a WAV file stores a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -57,8 +59,8 @@ impl Encoding {
             Self::Pcm32 => each(bytes, out, |[_, _, lo, hi]: [u8; 4]| i16::from_le_bytes([lo, hi])),
             Self::Float32 => each(bytes, out, |b| scale(f64::from(f32::from_le_bytes(b)))),
             Self::Float64 => each(bytes, out, |b| scale(f64::from_le_bytes(b))),
-            Self::Alaw => each(bytes, out, |[b]: [u8; 1]| alaw(b)),
-            Self::Ulaw => each(bytes, out, |[b]: [u8; 1]| ulaw(b)),
+            Self::Alaw => each(bytes, out, |[b]: [u8; 1]| g711::ALAW[usize::from(b)]),
+            Self::Ulaw => each(bytes, out, |[b]: [u8; 1]| g711::ULAW[usize::from(b)]),
         }
     }
 }
@@ -74,19 +76,4 @@ fn each<const N: usize>(bytes: &[u8], out: &mut [i16], decode: impl Fn([u8; N]) 
 /// A cast saturates, and takes NaN to 0.
 fn scale(value: f64) -> i16 {
     (value * 32_768.0).round() as i16
-}
-
-fn alaw(byte: u8) -> i16 {
-    let bits = byte ^ 0x55;
-    let segment = (bits & 0x70) >> 4;
-    let step = i16::from(bits & 0x0f) << 4;
-    let magnitude = if segment == 0 { step + 8 } else { (step + 0x108) << (segment - 1) };
-    if bits & 0x80 == 0 { -magnitude } else { magnitude }
-}
-
-fn ulaw(byte: u8) -> i16 {
-    const BIAS: i16 = 0x84;
-    let bits = !byte;
-    let magnitude = (((i16::from(bits & 0x0f) << 3) + BIAS) << ((bits & 0x70) >> 4)) - BIAS;
-    if bits & 0x80 == 0 { magnitude } else { -magnitude }
 }
