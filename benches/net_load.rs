@@ -20,7 +20,7 @@ fn start() -> (RtpPlane, Vec<RtpSender>, Vec<LegHandle>) {
         .map(|_| {
             let seat = plane.seat();
             let sender = RtpSender::new(seat.port());
-            let leg = seat.attach(sender.address(), receiver(), Arc::new(|_| ())).unwrap();
+            let leg = seat.attach(sender.address(), receiver().into(), Arc::new(|_| ())).unwrap();
             (sender, leg)
         })
         .unzip();

@@ -17,12 +17,7 @@ fn call(id: &str) -> CallId {
 }
 
 fn record(id: &str, channel: &str, started_at: i64) -> SessionRecord {
-    let leg = LegRecord {
-        external_host: ([127, 0, 0, 1], 14_000).into(),
-        local_port: 14_000,
-        segment: None,
-        next_utterance: 1,
-    };
+    let leg = LegRecord { external_host: ([127, 0, 0, 1], 14_000).into(), local_port: 14_000, segment: None };
     SessionRecord {
         v: SESSION_VERSION,
         call: call(id),

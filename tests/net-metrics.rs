@@ -25,7 +25,7 @@ async fn packets_are_counted_once_while_a_leg_lasts_and_at_its_end() {
     let plane = RtpPlane::start(PlaneConfig { bind, shards: 1, receive_buffer: 1 << 20 }).unwrap();
     let seat = plane.seat();
     let (mut sender, mut stranger) = (RtpSender::new(seat.port()), RtpSender::new(seat.port()));
-    let leg = seat.attach(sender.address(), receiver(), Arc::new(|_| ())).unwrap();
+    let leg = seat.attach(sender.address(), receiver().into(), Arc::new(|_| ())).unwrap();
     for _ in 0..80 {
         sender.send();
         stranger.send();

@@ -24,7 +24,7 @@ fn deaf() -> LegSink {
 }
 
 fn attach(seat: Seat, source: SocketAddr) -> LegHandle {
-    seat.attach(source, receiver(), deaf()).unwrap()
+    seat.attach(source, receiver().into(), deaf()).unwrap()
 }
 
 async fn sleep(ms: u64) {
@@ -184,15 +184,20 @@ async fn one_sender_has_one_leg_at_a_time() {
     let sender = RtpSender::new(plane.seat().port());
     let from = sender.address();
     let first = attach(plane.seat(), from);
-    let error = plane.seat().attach(from, receiver(), deaf()).err().unwrap();
-    assert_eq!(error, AttachError::SourceTaken { from });
+    let refused = plane.seat().attach(from, receiver().into(), deaf()).err().unwrap();
+    assert_eq!(refused.error, AttachError::SourceTaken { from });
+    // It is whole: what Asterisk sends from is heard once it is known right.
+    let mut other = RtpSender::new(refused.seat.port());
+    let retried = refused.seat.attach(other.address(), refused.receiver, deaf()).unwrap();
+    other.send();
+    assert_eq!(finish(retried).await.packets_received, 1);
     // Asterisk may give the port of a channel that ended to the next one at once.
     let ending = first.finish(clock::now());
     let second = attach(plane.seat(), from);
-    assert!(plane.seat().attach(from, receiver(), deaf()).is_err());
+    assert!(plane.seat().attach(from, receiver().into(), deaf()).is_err());
     ending.await;
     sleep(100).await;
-    assert!(plane.seat().attach(from, receiver(), deaf()).is_err());
+    assert!(plane.seat().attach(from, receiver().into(), deaf()).is_err());
     drop(second);
     let third = attach(plane.seat(), from);
     finish(third).await;
@@ -239,8 +244,8 @@ async fn a_plane_that_was_shut_down_says_so() {
     assert_eq!(leg.stats().await, LegStats::default());
     assert_eq!(finish(leg).await, LegStats::default());
     let port = spare.port();
-    let error = spare.attach(sender.address(), receiver(), deaf()).err().unwrap();
-    assert_eq!(error, AttachError::ShardStopped { port });
+    let refused = spare.attach(sender.address(), receiver().into(), deaf()).err().unwrap();
+    assert_eq!(refused.error, AttachError::ShardStopped { port });
 }
 
 #[tokio::test]
@@ -258,7 +263,7 @@ async fn events_reach_the_sink_audio_the_ring_and_a_failing_sink_ends_neither() 
     let mut legs = Vec::new();
     for ((seat, sender), sink) in [first, second].into_iter().zip(&senders).zip(sinks) {
         let (receiver, ring) = receiver_and_ring();
-        legs.push(seat.attach(sender.address(), receiver, sink).unwrap());
+        legs.push(seat.attach(sender.address(), receiver.into(), sink).unwrap());
         rings.push(ring);
     }
     for _ in 0..50 {

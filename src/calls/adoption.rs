@@ -60,8 +60,6 @@ pub struct LegRecord {
     pub local_port: u16,
     /// The stretch that its newest packets belong to, once there are any.
     pub segment: Option<Segment>,
-    /// Number of the next utterance.
-    pub next_utterance: u64,
 }
 
 /// What a machine has made of a call in Asterisk.

@@ -38,11 +38,12 @@ pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) -
     let summaries: Vec<_> =
         Leg::BOTH.into_iter().zip(&stats).map(|(leg, stats)| summary(leg, stats)).collect();
     ending.update(|record| record.legs = summaries);
-    match recording {
+    // The report goes to a disk that may be slow.
+    tokio::task::block_in_place(|| match recording {
         None => {}
         Some(Ok(finished)) => ending.saved(&finished, stats),
         Some(Err(error)) => ending.failed(&error, stats),
-    }
+    });
     transcribed
 }
 

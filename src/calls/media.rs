@@ -14,7 +14,7 @@ use crate::media::receiver::{LegConfig, LegReceiver};
 use crate::media::report::{LegStats, Segment};
 use crate::media::ring::Ring;
 use crate::media::time::MediaInstant;
-use crate::net::plane::{LegHandle, LegSink, Seat};
+use crate::net::plane::{LegHandle, LegSink, Refused, Seat};
 use crate::recording::{Finished, RecordingError, RecordingHandle, RecordingSpec};
 use crate::speech::{LegAudio, LegListener, TranscriptEvent};
 
@@ -84,7 +84,6 @@ pub(super) struct MediaResult {
 pub(super) struct Resumption {
     pub(super) segment: Option<Segment>,
     pub(super) port: Option<u16>,
-    pub(super) next_utterance: u64,
 }
 
 /// A leg's port is not among those bound now: its RTP cannot reach us.
@@ -161,13 +160,13 @@ impl CallMedia {
         }));
     }
 
-    /// Have both legs transcribed.
+    /// Have both legs transcribed, each with its utterances numbered from `next_utterance`.
     pub(super) fn transcribe(
         &mut self,
         services: &Services,
         call_id: &str,
         language: &str,
-        resume: &[Resumption; 2],
+        next_utterance: [u64; 2],
         sink: &Arc<dyn Fn(TranscriptEvent) + Send + Sync>,
     ) {
         let Some(engine) = &services.speech else { return };
@@ -179,7 +178,7 @@ impl CallMedia {
                 clock: self.clock.clone(),
                 language: language.to_owned(),
                 live_lag: Duration::from_millis(services.settings.rtp.live_lag_ms),
-                first_utterance: resume[leg.index()].next_utterance.max(1),
+                first_utterance: next_utterance[leg.index()],
             };
             self.listeners.push(engine.listen(audio, sink.clone()));
         }
@@ -200,15 +199,20 @@ impl CallMedia {
         Ok(())
     }
 
-    /// Receive `leg` from `source`, for the first time.
+    /// Receive `leg` from `source`, for the first time. What is refused may be tried again, with another sender.
     pub(super) fn attach(&mut self, leg: Leg, source: SocketAddr, sink: LegSink) -> Result<(), String> {
         let media = &mut self.legs[leg.index()];
         match (std::mem::replace(&mut media.reception, Reception::Gone), media.seat.take()) {
-            (Reception::Waiting(receiver), Some(seat)) => {
-                let handle = seat.attach(source, *receiver, sink).map_err(|e| e.to_string())?;
-                media.reception = Reception::Attached(handle);
-                Ok(())
-            }
+            (Reception::Waiting(receiver), Some(seat)) => match seat.attach(source, receiver, sink) {
+                Ok(handle) => {
+                    media.reception = Reception::Attached(handle);
+                    Ok(())
+                }
+                Err(Refused { error, seat, receiver }) => {
+                    (media.reception, media.seat) = (Reception::Waiting(receiver), Some(seat));
+                    Err(error.to_string())
+                }
+            },
             (reception, seat) => {
                 media.reception = reception;
                 media.seat = seat;

@@ -39,7 +39,7 @@ pub struct CallRecord {
     /// When it was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,
-    /// When it ended.
+    /// When it ended; where nobody saw that, when it was last heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// Length of what was heard, seconds.

@@ -14,6 +14,7 @@ use super::finish;
 use super::hub::EventKind;
 use super::record::{CallFiles, CallRecord, CallState, FileInfo, FileStatus};
 use super::services::Services;
+use super::transcript;
 
 /// A call that ended unseen.
 pub(super) struct Lost {
@@ -106,6 +107,9 @@ fn close_books(services: &Services, record: &CallRecord, reason: &str, mended: O
             None => record.recording.clone(),
         },
     };
+    if let Err(error) = transcript::take_up(&services.hub, call) {
+        tracing::error!(call, %error, "what was being said when the call was cut off gets no final");
+    }
     finish::write_transcript(services, call, &files, false);
     metric::CALLS.add_labelled("outcome", "partial", 1);
     let body = json!({ "outcome": "partial", "cause": null, "cause_text": reason });
@@ -116,6 +120,8 @@ fn close_books(services: &Services, record: &CallRecord, reason: &str, mended: O
         known.outcome = Some("partial".into());
         known.error = Some(reason.to_owned());
         known.duration_s = duration;
+        let heard = duration.and_then(|s| jiff::SignedDuration::try_from_secs_f64(s).ok());
+        known.ended_at = known.ended_at.or(heard.and_then(|heard| known.started_at.checked_add(heard).ok()));
         if recording.status == FileStatus::Ready {
             known.report =
                 FileInfo { status: FileStatus::Ready, path: Some(relative(&files.report())), sha256: None };

@@ -79,7 +79,6 @@ pub(super) struct Session {
     /// Until it is in the directory.
     record: Option<CallRecord>,
     adopted: bool,
-    resume: [Resumption; 2],
     media: Option<CallMedia>,
     ports: [u16; 2],
     /// Of its media, also when that is over; none without media.
@@ -93,6 +92,7 @@ pub(super) struct Session {
     started_at_nanos: u64,
     begun: MediaInstant,
     segments: [Option<Segment>; 2],
+    /// Numbers of the first utterances that this process is to hear.
     next_utterance: [u64; 2],
     /// Whether each leg was heard or failed; `None`: still being made.
     legs_heard: [Option<bool>; 2],
@@ -132,12 +132,11 @@ impl Session {
             recording,
             call,
             adopted: start.adopted,
-            resume: start.resume.clone(),
             ports: start.media.as_ref().map(CallMedia::ports).unwrap_or_default(),
             media: start.media,
             machine: start.machine,
-            segments: start.resume.clone().map(|r| r.segment),
-            next_utterance: start.resume.map(|r| r.next_utterance.max(1)),
+            segments: start.resume.map(|r| r.segment),
+            next_utterance: [1; 2],
             options: start.options,
             codec: start.codec,
             tenant: start.tenant,
@@ -229,7 +228,7 @@ impl Session {
             let sink: Arc<dyn Fn(TranscriptEvent) + Send + Sync> = Arc::new(move |event| {
                 let _ = tx.send(Message::Transcript(event));
             });
-            media.transcribe(&self.services, call, &language, &self.resume, &sink);
+            media.transcribe(&self.services, call, &language, self.next_utterance, &sink);
         }
     }
 
@@ -360,7 +359,6 @@ impl Session {
             external_host: self.services.advertised(self.ports[leg.index()]),
             local_port: self.ports[leg.index()],
             segment: self.segments[leg.index()].clone(),
-            next_utterance: self.next_utterance[leg.index()],
         };
         self.services.sessions.save(SessionRecord {
             v: SESSION_VERSION,

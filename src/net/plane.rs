@@ -33,7 +33,7 @@ pub struct PlaneConfig {
     pub receive_buffer: usize,
 }
 
-/// Why a leg could not be attached. Its receiver is gone, and its ring closed.
+/// Why a leg could not be attached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AttachError {
     /// Another leg has this sender.
@@ -50,6 +50,24 @@ pub enum AttachError {
         /// The shard's port.
         port: u16,
     },
+}
+
+/// A leg that could not be attached, whole, to be tried again.
+#[derive(thiserror::Error)]
+#[error("{error}")]
+pub struct Refused {
+    /// Why.
+    pub error: AttachError,
+    /// Its place, still reserved.
+    pub seat: Seat,
+    /// Its receiver, as it was.
+    pub receiver: Box<LegReceiver>,
+}
+
+impl std::fmt::Debug for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
+    }
 }
 
 /// What the sockets saw since the start, all shards together, at most 5 ms old while there are legs, else a second.
@@ -203,25 +221,31 @@ impl Seat {
     /// `sink` (called on the shard's thread, which it must not block).
     ///
     /// # Errors
-    /// [`AttachError`]: another leg has the sender, or the shard is gone.
+    /// [`Refused`]: another leg has the sender, or the shard is gone.
     pub fn attach(
         self,
         source: SocketAddr,
-        receiver: LegReceiver,
+        receiver: Box<LegReceiver>,
         sink: LegSink,
-    ) -> Result<LegHandle, AttachError> {
+    ) -> Result<LegHandle, Refused> {
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
         let key = LegKey { source, id: self.next_id.fetch_add(1, Ordering::Relaxed) };
         {
-            let mut claims = self.link.claims.lock();
-            if !self.link.alive.load(Ordering::Acquire) {
-                return Err(AttachError::ShardStopped { port: self.port() });
+            let link = self.link.clone();
+            let mut claims = link.claims.lock();
+            if !link.alive.load(Ordering::Acquire) {
+                let error = AttachError::ShardStopped { port: self.port() };
+                return Err(Refused { error, seat: self, receiver });
             }
             if claims.get(&source).is_some_and(|claim| !claim.ending) {
-                return Err(AttachError::SourceTaken { from: source });
+                return Err(Refused {
+                    error: AttachError::SourceTaken { from: source },
+                    seat: self,
+                    receiver,
+                });
             }
             claims.insert(source, Claim { id: key.id, ending: false });
-            self.link.send(Command::Attach(Box::new(Leg::new(key, receiver, sink))));
+            self.link.send(Command::Attach(Box::new(Leg::new(key, *receiver, sink))));
         }
         Ok(LegHandle { seat: self, key, finished: false })
     }

@@ -388,7 +388,6 @@ impl Simulation {
             external_host: config.external_host[i],
             local_port: config.external_host[i].port(),
             segment: None,
-            next_utterance: 1,
         };
         SessionRecord {
             v: SESSION_VERSION,

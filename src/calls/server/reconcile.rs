@@ -94,7 +94,6 @@ impl CallServer {
         let mut resume = [0, 1].map(|i| Resumption {
             segment: record.legs[i].segment.clone(),
             port: Some(record.legs[i].local_port),
-            next_utterance: record.legs[i].next_utterance,
         });
         let mut side = record.asterisk.clone();
         let media = CallMedia::prepare(&self.services, codec, clock.clone(), &resume)

@@ -41,7 +41,8 @@ impl Session {
     pub(super) fn finished(&mut self, done: Result<bool, tokio::task::JoinError>) {
         self.finishing = None;
         match done {
-            Ok(transcribed) => self.transcribed = transcribed,
+            // What the process before heard last, it may not have put into words.
+            Ok(transcribed) => self.transcribed = transcribed && !self.adopted,
             Err(error) => {
                 tracing::error!(call = %self.call, %error, "finishing the call's files broke off");
             }

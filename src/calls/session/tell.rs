@@ -6,6 +6,7 @@ use super::{SAVE_AFTER_ANCHOR, Session};
 use crate::calls::hub::EventKind;
 use crate::calls::machine::CallEvent;
 use crate::calls::record::{CallRecord, CallState, FileStatus};
+use crate::calls::transcript;
 use crate::clock;
 use crate::media::leg::Leg;
 use crate::media::report::LegEvent;
@@ -29,6 +30,12 @@ impl Session {
         if self.transcribe() {
             record.language = Some(self.language().to_owned());
             record.transcript.status = FileStatus::Open;
+            if self.adopted {
+                match transcript::take_up(&self.services.hub, call) {
+                    Ok(next) => self.next_utterance = next,
+                    Err(error) => tracing::error!(call, %error, "utterances are numbered from 1 again"),
+                }
+            }
         }
         if self.recording.is_some() {
             record.recording.status = if self.paused { FileStatus::Paused } else { FileStatus::Open };
@@ -127,11 +134,7 @@ impl Session {
     pub(super) fn spoken(&mut self, event: &TranscriptEvent) {
         let kind = match event.kind {
             TranscriptKind::Partial => EventKind::TranscriptPartial,
-            TranscriptKind::Final => {
-                self.next_utterance[event.leg.index()] = event.utterance + 1;
-                self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
-                EventKind::TranscriptFinal
-            }
+            TranscriptKind::Final => EventKind::TranscriptFinal,
         };
         self.publish(kind, json!(event));
     }
