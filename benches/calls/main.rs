@@ -33,7 +33,8 @@ use clap::Parser;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use serde_json::Value;
-use support::lab::{Call, Lab, Version};
+use support::callers::Call;
+use support::lab::{Lab, Version};
 use support::server::Sidetone;
 use tokio_tungstenite::tungstenite::Message;
 

@@ -7,19 +7,18 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
-use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::audio::follow;
-use crate::support::lab::{Call, FRAME, Lab, PlacedCall, Version};
+use crate::support::callers::{Call, PlacedCall};
+use crate::support::lab::{FRAME, Lab, Version};
 use crate::support::server::{Sidetone, find, free_tcp, free_udp, read_recording};
 use crate::wire::{Wire, assert_samples_as_sent, ssrc};
 
-const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// The program beside `lab`, run to its end.
 fn sidetone(lab: &Lab, folder: &Path, args: &[&str], settings: &[(&str, &str)]) -> Output {
@@ -39,7 +38,7 @@ fn sidetone(lab: &Lab, folder: &Path, args: &[&str], settings: &[(&str, &str)]) 
 }
 
 /// Waits until `done` brings something.
-async fn until<T>(what: &str, server: &Sidetone, mut done: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, server: &Sidetone, mut done: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + SOON;
     loop {
         if let Some(found) = done().await {
@@ -51,14 +50,14 @@ async fn until<T>(what: &str, server: &Sidetone, mut done: impl AsyncFnMut() -> 
 }
 
 /// The value of one series, `name{label="value"}`.
-async fn series(server: &Sidetone, series: &str) -> f64 {
+pub(crate) async fn series(server: &Sidetone, series: &str) -> f64 {
     let text = server.text("/metrics").await;
     let line = text.lines().find_map(|line| line.strip_prefix(series));
     line.and_then(|rest| rest.trim().parse().ok()).unwrap_or_default()
 }
 
 /// Types and bodies of a call's events, live, until `kind` has come.
-async fn live_events_until(server: &Sidetone, call: &Value, kind: &str) -> Vec<Value> {
+pub(crate) async fn live_events_until(server: &Sidetone, call: &Value, kind: &str) -> Vec<Value> {
     let id = call["call_id"].as_str().expect("its id");
     let url = format!("ws://{}/ws/calls/{id}/events", server.http());
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("the events");
@@ -79,13 +78,13 @@ async fn live_events_until(server: &Sidetone, call: &Value, kind: &str) -> Vec<V
     events
 }
 
-fn kinds(events: &[Value]) -> Vec<&str> {
+pub(crate) fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().filter_map(|e| e["type"].as_str()).collect()
 }
 
 /// A prompt of a leg is there, frame by frame, as far as Asterisk itself sent it.
 #[track_caller]
-fn assert_said(lab: &Lab, leg: &[i16], prompt: &str) {
+pub(crate) fn assert_said(lab: &Lab, leg: &[i16], prompt: &str) {
     let followed = follow(leg, &lab.prompt_as_snooped(prompt));
     assert!(followed.found * 100 >= followed.sounding * 97, "{prompt}: {followed:?}");
 }
@@ -223,145 +222,6 @@ async fn real_check_passes_a_healthy_asterisk_and_names_a_missing_module() {
     assert!(said.contains("chan_rtp.so is not loaded") && said.contains("module load chan_rtp.so"), "{said}");
     lab.assert_clean().await;
 }
-
-// ---- disks -----------------------------------------------------------------------------------------------------------
-
-/// A tmpfs of 2 MiB, unmounted when dropped. `None` where mounting is not allowed.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=2m", "sidetone-test"]).arg(folder.path());
-        mount.output().ok()?.status.success().then_some(SmallDisk(folder))
-    }
-
-    /// Take all the space there is; dropping the path's file gives it back.
-    fn fill(&self) -> std::path::PathBuf {
-        use std::io::Write;
-        let path = self.0.path().join("ballast");
-        let mut file = std::fs::File::create(&path).expect("a file");
-        // Down to the last block: the file system says when it is full.
-        while file.write_all(&[0; 4_096]).is_ok() {}
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the server that is dropped later may have files open.
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).output();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_full_disk_fails_the_recording_alone_and_later_calls_are_whole() {
-    let Some(disk) = SmallDisk::mount() else {
-        eprintln!("mounting is not allowed here: not tested with a full disk");
-        return;
-    };
-    let lab = Lab::start(Version::V22);
-    let data = disk.0.path().join("data");
-    let settings = [("node.data", data.to_str().unwrap()), ("recording.min_free_mib", "0")];
-    let server = Sidetone::start_with(&lab, &settings).await;
-    Call::tap().caller(&["agent-pass", "2", "vm-goodbye"]).callee(&["20"]).place(&lab).await;
-    let call = server.call_in_state("live").await;
-
-    let ballast = disk.fill();
-    let events = live_events_until(&server, &call, "recording.failed").await;
-    let error = events.last().unwrap()["error"].as_str().unwrap();
-    assert!(error.contains("No space left") && error.contains("free disk space"), "{error}");
-    assert!(error.contains("node.data"), "{error}");
-    assert_eq!(series(&server, "sidetone_recordings_total{outcome=\"failed\"}").await, 1.0);
-    assert!(
-        server.log().lines().any(|l| l.contains("ERROR") && l.contains("recording failed")),
-        "{}",
-        server.log()
-    );
-    assert_eq!(server.call_in_state("live").await["recording"]["status"], "failed");
-    // Words go on while the disk is full.
-    live_events_until(&server, &call, "transcript.final").await;
-    std::fs::remove_file(ballast).unwrap();
-
-    let calls = server.ended_calls(1, SOON).await;
-    assert_eq!(calls[0]["transcript"]["status"], "ready", "{:#}", calls[0]);
-    let events = until("the whole journal", &server, async || {
-        let events = server.events(&calls[0]);
-        (kinds(&events).last() == Some(&"call.ended")).then_some(events)
-    })
-    .await;
-    for (index, event) in events.iter().enumerate() {
-        assert_eq!(event["seq"], index as u64 + 1, "numbers without holes over the full disk: {event}");
-    }
-    let said: Vec<_> =
-        events.iter().filter(|e| e["type"] == "transcript.final").map(|e| &e["text"]).collect();
-    assert!(said.iter().any(|text| text.as_str().is_some_and(|t| t.contains("goodbye"))), "{said:?}");
-    assert_eq!(kinds(&events).iter().filter(|k| **k == "recording.failed").count(), 1);
-
-    Call::tap().caller(&["0.3", "vm-goodbye"]).callee(&["3"]).place(&lab).await;
-    let calls = server.ended_calls(2, SOON).await;
-    assert_eq!(calls[0]["recording"]["status"], "ready", "{:#}", calls[0]);
-    assert_said(&lab, &server.recorded(&calls[0]).legs[0], "vm-goodbye");
-    lab.assert_clean().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_recording_that_cannot_begin_is_told_while_the_call_runs() {
-    let lab = Lab::start(Version::V22);
-    let server = Sidetone::start_with(&lab, &[("recording.min_free_mib", "99999999999")]).await;
-    Call::tap().caller(&["0.3", "vm-goodbye", "1"]).callee(&["20"]).place(&lab).await;
-    let call = server.call_in_state("live").await;
-    let events = live_events_until(&server, &call, "recording.failed").await;
-    let error = events.last().unwrap()["error"].as_str().unwrap();
-    assert!(error.contains("recording.min_free_mib") && error.contains("free disk space"), "{error}");
-    assert_eq!(server.get("/api/calls?limit=1").await["calls"][0]["state"], "live", "told at the end only");
-    assert_eq!(series(&server, "sidetone_recordings_total{outcome=\"failed\"}").await, 1.0);
-
-    let calls = server.ended_calls(1, SOON).await;
-    let events = server.events(&calls[0]);
-    assert_eq!(kinds(&events).iter().filter(|k| **k == "recording.failed").count(), 1);
-    let text = server.text(&format!("/api/calls/{}/transcript.txt", call["call_id"].as_str().unwrap())).await;
-    assert!(text.contains("goodbye"), "{text}");
-    lab.assert_clean().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn real_file_size_limit_fails_recordings_and_not_the_server() {
-    let lab = Lab::start(Version::V22);
-    let server = Sidetone::start_with(&lab, &[("speech.model", "off"), ("log.level", "warn")]).await;
-    let pid = Pid::from_raw(server.pid() as i32).expect("a process");
-    // Of the soft limit only: a lowered hard one stays.
-    let limit = Rlimit { current: Some(40_000), maximum: getrlimit(Resource::Fsize).maximum };
-    let none = prlimit(Some(pid), Resource::Fsize, limit).expect("a limit");
-    let open = std::fs::read_to_string(format!("/proc/{}/limits", server.pid())).unwrap();
-    let open = open.lines().find(|l| l.starts_with("Max open files")).unwrap().to_owned();
-    let fields: Vec<_> = open.split_whitespace().collect();
-    assert_eq!(fields[3], fields[4], "the soft limit is raised to the hard one: {open}");
-
-    Call::tap().caller(&["agent-pass", "1"]).callee(&["20"]).place(&lab).await;
-    let call = server.call_in_state("live").await;
-    let events = live_events_until(&server, &call, "recording.failed").await;
-    let error = events.last().unwrap()["error"].as_str().unwrap();
-    assert!(error.contains("LimitFSIZE") && error.contains("what there was is in"), "{error}");
-    // What was written is a whole file.
-    let kept = server.data().join("recordings");
-    let wav = find(&kept, &format!("{}.wav", call["call_id"].as_str().unwrap()));
-    let samples = sidetone::recording::wav::WavReader::open(&wav.expect("what there was")).unwrap();
-    assert!(samples.format().frames > 4_000 && !samples.format().clamped, "{:?}", samples.format());
-
-    let calls = server.ended_calls(1, SOON).await;
-    assert_eq!(calls[0]["recording"]["status"], "failed", "{:#}", calls[0]);
-    let url = format!("http://{}/api/calls/{}/recording", server.http(), call["call_id"].as_str().unwrap());
-    assert_eq!(reqwest::get(url).await.unwrap().status(), 200, "what there was is served");
-    prlimit(Some(pid), Resource::Fsize, none).expect("no limit");
-    Call::tap().caller(&["0.3", "vm-goodbye"]).callee(&["3"]).place(&lab).await;
-    let calls = server.ended_calls(2, SOON).await;
-    assert_eq!(calls[0]["recording"]["status"], "ready", "{:#}", calls[0]);
-    lab.assert_clean().await;
-}
-
-// ---- packets ---------------------------------------------------------------------------------------------------------
 
 /// Sends datagrams that bear somebody else's address. `None` where that is not allowed.
 struct Forger(Socket);
@@ -541,8 +401,6 @@ async fn real_call_replayed_from_a_capture_is_its_recording() {
     let apart = started(&replayed.report).duration_since(started(&live.report));
     assert!(apart.as_millis().abs() < 100, "{apart:?}");
 }
-
-// ---- the dialplan ----------------------------------------------------------------------------------------------------
 
 /// The call's channel has left our application and goes through the dialplan.
 async fn goes_on(lab: &Lab, call: &PlacedCall<'_>, within: Duration) {

@@ -7,7 +7,8 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::audio::{apart, follow};
-use crate::support::lab::{Call, FRAME, Lab, Version};
+use crate::support::callers::Call;
+use crate::support::lab::{FRAME, Lab, Version};
 use crate::support::server::{Recorded, Sidetone};
 use crate::wire::{Sent, Wire, assert_samples_as_sent, ssrc};
 

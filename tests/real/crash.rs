@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::support::lab::{Call, Lab, Version};
+use crate::support::callers::Call;
+use crate::support::lab::{Lab, Version};
 use crate::support::proxy::Proxy;
 use crate::support::server::{Sidetone, find, free_udp};
 use crate::wire::{Wire, assert_samples_as_sent};

@@ -9,4 +9,5 @@ mod audio;
 mod bad_input;
 mod calls;
 mod crash;
+mod disk;
 mod wire;

@@ -1,6 +1,7 @@
 //! What several integration tests share.
 #![allow(dead_code)] // each test binary compiles all of it and uses a part
 
+pub mod callers;
 pub mod lab;
 pub mod proxy;
 pub mod server;
