@@ -124,6 +124,15 @@ impl EventHub {
         })
     }
 
+    /// Open the stream of a call that begins. Its journal, and the folder for it, are made with the first event, off this
+    /// thread: a call waits for no disk.
+    ///
+    /// # Errors
+    /// [`OpenError::AlreadyOpen`].
+    pub fn begin_call(&self, tenant: &str, call_id: &str, journal: PathBuf) -> Result<(), OpenError> {
+        self.insert(tenant, call_id, Some(journal), 0)
+    }
+
     /// Open the stream of a call. With a `journal` of an earlier run, numbers go on where it ends, a torn last line of
     /// it being dropped; a new journal is made with the first event. Without a journal all of the call's events stay
     /// in memory until it is closed, and are gone then. Reads the file: call it where blocking is allowed.
@@ -142,12 +151,23 @@ impl EventHub {
             }
             None => 0,
         };
+        self.insert(tenant, call_id, journal, last_seq)?;
+        Ok(last_seq)
+    }
+
+    fn insert(
+        &self,
+        tenant: &str,
+        call_id: &str,
+        journal: Option<PathBuf>,
+        last_seq: u64,
+    ) -> Result<(), OpenError> {
         match self.calls.entry(call_id.into()) {
             Entry::Occupied(_) => Err(OpenError::AlreadyOpen(call_id.into())),
             Entry::Vacant(place) => {
                 let recent = self.config.recent_events;
                 place.insert(Arc::new(Stream::new(tenant, call_id, journal, last_seq, recent)));
-                Ok(last_seq)
+                Ok(())
             }
         }
     }

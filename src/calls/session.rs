@@ -167,7 +167,7 @@ impl Session {
             // Its packets are on their way: every millisecond without a route is audio held back, or lost.
             self.attach_adopted();
         }
-        tokio::task::block_in_place(|| self.open_events());
+        self.open_events();
         self.open_media();
         self.save();
         self.drain().await;

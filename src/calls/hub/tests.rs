@@ -204,3 +204,21 @@ async fn followers_wake_with_events_and_with_the_end() {
     hub.close_call("c1");
     assert!(call.wait_for(|head| head.closed).await.is_ok());
 }
+
+#[test]
+fn a_call_begins_while_the_disk_stands_still() {
+    let folder = tempfile::tempdir().unwrap();
+    // Whoever opens this for writing waits until somebody reads: so stands a dead network file system.
+    let journal = folder.path().join("c1.events.jsonl");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &journal, rustix::fs::Mode::RWXU).unwrap();
+    let hub = hub(HubConfig::default());
+    hub.begin_call("t", "c1", journal.clone()).unwrap();
+    for _ in 0..3 {
+        hub.publish("c1", EventKind::Dtmf, json!({})).unwrap();
+    }
+    hub.close_call("c1");
+    assert_eq!(seqs(&hub.since(0, 9).events), [1, 2, 3]);
+
+    let written = std::fs::read_to_string(&journal).unwrap();
+    assert_eq!(written.lines().count(), 3, "the disk moves again: {written}");
+}

@@ -18,20 +18,24 @@ impl Session {
     /// The stream of events and the record that others see.
     pub(super) fn open_events(&mut self) {
         let call = self.call.as_str();
-        if let Err(error) = self.files.create_folder() {
-            tracing::error!(call, folder = %self.files.folder().display(), %error, "cannot make the call's folder");
-        }
-        if let Err(error) = self.services.hub.open_call(&self.tenant, call, Some(self.files.events())) {
+        let (hub, journal) = (&self.services.hub, self.files.events());
+        let opened = if self.adopted {
+            tokio::task::block_in_place(|| hub.open_call(&self.tenant, call, Some(journal)).map(drop))
+        } else {
+            // Its channel waits in Stasis: not for a disk, too.
+            hub.begin_call(&self.tenant, call, journal)
+        };
+        if let Err(error) = opened {
             tracing::error!(call, %error, "the call's events are not kept on disk");
             // Whoever follows the call live still hears of it; an open stream stays as it is.
-            let _ = self.services.hub.open_call(&self.tenant, call, None);
+            let _ = hub.open_call(&self.tenant, call, None);
         }
         let Some(mut record) = self.record.take() else { return };
         if self.transcribe() {
             record.language = Some(self.language().to_owned());
             record.transcript.status = FileStatus::Open;
             if self.adopted {
-                match transcript::take_up(&self.services.hub, call) {
+                match tokio::task::block_in_place(|| transcript::take_up(hub, call)) {
                     Ok(next) => self.next_utterance = next,
                     Err(error) => tracing::error!(call, %error, "utterances are numbered from 1 again"),
                 }
