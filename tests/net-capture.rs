@@ -116,19 +116,6 @@ fn tshark_reads_the_same_datagrams() {
 }
 
 #[test]
-fn the_corpus_is_read_without_panic() {
-    for path in files("fuzz/corpus/capture") {
-        let bytes = fs::read(&path).unwrap();
-        for end in 0..=bytes.len() {
-            let Ok(capture) = Capture::new(&bytes[..end]) else { continue };
-            let mut finder = StreamFinder::new();
-            capture.flatten().for_each(|datagram| finder.add(&datagram));
-            finder.flows();
-        }
-    }
-}
-
-#[test]
 fn a_file_cut_off_is_a_warning_behind_all_that_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["lo.pcapng", "any-sll2.pcap"] {
