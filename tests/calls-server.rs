@@ -10,10 +10,13 @@ mod support;
 use std::time::Duration;
 
 use fake_ari::{FakeAri, Fault};
+use futures_util::StreamExt;
+use serde_json::{Value, json};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::record::{CallMode, CallRecord, CallState, FileStatus};
 use support::server::Sidetone;
 use tokio::time::{Instant, sleep};
+use tokio_tungstenite::tungstenite::Message;
 
 const APP: &str = "sidetone";
 
@@ -33,6 +36,25 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
 
 fn went_on(ari: &FakeAri, channel: &str) -> bool {
     ari.requests().contains(&format!("POST /channels/{channel}/continue"))
+}
+
+async fn until_it_listens(server: &Sidetone) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while tokio::net::TcpStream::connect(server.http()).await.is_err() {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What an earlier process leaves of a call: its call record, and nothing to go on with.
+fn leave_call_record(server: &Sidetone) {
+    let directory = CallDirectory::open(server.data(), 10).expect("a directory");
+    let id = "018f0000000070008000000000000001";
+    let mut record = CallRecord::new(id, "default", CallMode::Tap, jiff::Timestamp::now());
+    record.state = CallState::Live;
+    record.recording.status = FileStatus::Open;
+    directory.insert(record).expect("a good name");
+    directory.flush();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,18 +100,43 @@ async fn a_call_that_left_only_its_call_record_is_ended_at_the_next_start() {
     let ari = FakeAri::start().await;
     let mut server = server(&ari).await;
     server.kill();
-    {
-        let directory = CallDirectory::open(server.data(), 10).expect("a directory");
-        let id = "018f0000000070008000000000000001";
-        let mut record = CallRecord::new(id, "default", CallMode::Tap, jiff::Timestamp::now());
-        record.state = CallState::Live;
-        record.recording.status = FileStatus::Open;
-        directory.insert(record).expect("a good name");
-        directory.flush();
-    }
+    leave_call_record(&server);
     server.respawn();
     server.until_ready().await;
     let calls = server.ended_calls(1, Duration::from_secs(10)).await;
     assert_eq!(calls[0]["outcome"], "partial");
     assert_eq!(calls[0]["recording"]["status"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_before_is_not_over_until_it_is_known_to_be() {
+    let ari = FakeAri::start().await;
+    let mut server = server(&ari).await;
+    assert!(ari.call(APP, "c1", &["tap"]));
+    let call = server.call_in_state("live").await;
+    let id = call["call_id"].as_str().expect("its id");
+    server.kill();
+    // Asterisk answers, and takes some seconds to list its channels.
+    (0..10).for_each(|_| ari.fault("GET /channels", Fault::Refuse(503, "busy")));
+    server.respawn();
+    until_it_listens(&server).await;
+    let hangup = format!("/api/calls/{id}/hangup");
+    assert_eq!(server.post(&hangup).await, 503);
+    let url = format!("ws://{}/ws/calls/{id}/events?after=0", server.http());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("a subscription");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while server.post(&hangup).await != 204 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut last = Value::Null;
+    let closed = loop {
+        match tokio::time::timeout_at(deadline, socket.next()).await.expect("in time") {
+            Some(Ok(Message::Text(text))) => last = serde_json::from_str(&text).expect("JSON"),
+            Some(Ok(Message::Close(frame))) => break frame.map(|frame| u16::from(frame.code)),
+            Some(Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((&last["type"], closed), (&json!("call.ended"), Some(1_000)));
 }

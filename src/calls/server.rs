@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -62,6 +63,8 @@ pub struct CallServer {
     unfinished: Vec<PathBuf>,
     /// Calls that an earlier process did not bring to their end, by its call records.
     cut_off: Vec<Arc<CallRecord>>,
+    /// What it left has been compared with Asterisk: calls of its that live are in the table.
+    compared: AtomicBool,
 }
 
 /// Pause between two attempts to list what Asterisk has.
@@ -75,7 +78,15 @@ impl CallServer {
         let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
         let unfinished = repair::leftovers(&recordings_root(services.directory.data()));
         let cut_off = services.directory.unfinished();
-        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished, cut_off }
+        Self {
+            services,
+            table: Arc::default(),
+            tasks: TaskTracker::new(),
+            connection,
+            unfinished,
+            cut_off,
+            compared: AtomicBool::new(false),
+        }
     }
 
     /// How the connection to Asterisk stands, now and as it changes.
@@ -132,11 +143,21 @@ impl CallServer {
 
     async fn pause(&self, call_id: &str, on: bool) -> Result<(), ControlError> {
         let (reply, done) = oneshot::channel();
-        let sent = call_id.parse().is_ok_and(|call| self.table.send(&call, Message::Pause { on, reply }));
-        if !sent {
-            return Err(ControlError::NotLive);
-        }
+        self.command(call_id, Message::Pause { on, reply })?;
         done.await.map_err(|_| ControlError::NotLive)?.map_err(ControlError::NotPossible)
+    }
+
+    fn command(&self, call_id: &str, message: Message) -> Result<(), ControlError> {
+        // Before the table is looked at: a call is there by the time this says so.
+        let compared = self.compared.load(Ordering::Acquire);
+        if call_id.parse().is_ok_and(|call| self.table.send(&call, message)) {
+            return Ok(());
+        }
+        let known = self.services.directory.get_recent(call_id);
+        match !compared && known.is_some_and(|record| !record.is_ended()) {
+            true => Err(ControlError::NotTakenUp),
+            false => Err(ControlError::NotLive),
+        }
     }
 
     async fn notice(&self, notice: AriNotice) {
@@ -147,6 +168,7 @@ impl CallServer {
                     .hub
                     .publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
                 self.reconcile(first).await;
+                self.compared.store(true, Ordering::Release);
                 self.connection.send_replace(Connection::Up);
             }
             AriNotice::Disconnected { reason } => {
@@ -309,8 +331,7 @@ impl CallServer {
 impl CallControl for CallServer {
     fn hangup<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
         let message = Message::Machine(Input::Command(Command::Hangup));
-        let sent = call_id.parse().is_ok_and(|call| self.table.send(&call, message));
-        Box::pin(std::future::ready(if sent { Ok(()) } else { Err(ControlError::NotLive) }))
+        Box::pin(std::future::ready(self.command(call_id, message)))
     }
 
     fn pause_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {

@@ -182,7 +182,7 @@ async fn only_ended_calls_can_be_deleted_and_their_files_go_with_them() {
 async fn commands_reach_the_driver_and_its_refusals_the_user() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path()).await;
-    for call in ["c1", "gone", "unrecorded", "broken"] {
+    for call in ["c1", "gone", "waiting", "unrecorded", "broken"] {
         server.live_call("acme", call);
     }
     for (path, status) in [("c1/hangup", 204), ("c1/recording/pause", 204), ("c1/recording/resume", 204)] {
@@ -193,6 +193,7 @@ async fn commands_reach_the_driver_and_its_refusals_the_user() {
     }
     assert_eq!(*server.control.asked.lock(), ["hangup c1", "pause c1", "resume c1"]);
     problem(server.request("POST", "/api/calls/gone/hangup").send().await.unwrap(), 409).await;
+    problem(server.request("POST", "/api/calls/waiting/hangup").send().await.unwrap(), 503).await;
     problem(server.request("POST", "/api/calls/unrecorded/recording/pause").send().await.unwrap(), 409).await;
     problem(server.request("POST", "/api/calls/broken/hangup").send().await.unwrap(), 502).await;
     problem(server.request("POST", "/api/calls/none/hangup").send().await.unwrap(), 404).await;
