@@ -140,3 +140,22 @@ async fn a_call_of_before_is_not_over_until_it_is_known_to_be() {
     };
     assert_eq!((&last["type"], closed), (&json!("call.ended"), Some(1_000)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_tells_of_a_disk_without_room() {
+    let ari = FakeAri::start().await;
+    let settings = [("speech.model", "off"), ("recording.min_free_mib", "1000000000000")];
+    let server = Sidetone::spawn(&ari.url, "change-me", &settings);
+    until_it_listens(&server).await;
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let ready = server.get("/ready").await;
+        let disk = &ready["dependencies"]["disk"];
+        if disk["message"].as_str().is_some_and(|m| m.contains("recording.min_free_mib")) {
+            assert_eq!((&disk["state"], &ready["status"]), (&json!("failed"), &json!("failed")));
+            break;
+        }
+        assert!(Instant::now() < deadline, "{ready:#}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
