@@ -7,6 +7,7 @@ mod fake_ari;
 #[path = "support/mod.rs"]
 mod support;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fake_ari::{FakeAri, Fault};
@@ -14,7 +15,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::record::{CallMode, CallRecord, CallState, FileStatus};
-use support::server::Sidetone;
+use sidetone::recording::wav;
+use support::server::{Sidetone, find};
 use tokio::time::{Instant, sleep};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -47,14 +49,15 @@ async fn until_it_listens(server: &Sidetone) {
 }
 
 /// What an earlier process leaves of a call: its call record, and nothing to go on with.
-fn leave_call_record(server: &Sidetone) {
+fn leave_call_record(server: &Sidetone) -> PathBuf {
     let directory = CallDirectory::open(server.data(), 10).expect("a directory");
     let id = "018f0000000070008000000000000001";
     let mut record = CallRecord::new(id, "default", CallMode::Tap, jiff::Timestamp::now());
     record.state = CallState::Live;
     record.recording.status = FileStatus::Open;
-    directory.insert(record).expect("a good name");
+    let record = directory.insert(record).expect("a good name");
     directory.flush();
+    directory.files(&record).expect("its files").recording_part()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,6 +109,27 @@ async fn a_call_that_left_only_its_call_record_is_ended_at_the_next_start() {
     let calls = server.ended_calls(1, Duration::from_secs(10)).await;
     assert_eq!(calls[0]["outcome"], "partial");
     assert_eq!(calls[0]["recording"]["status"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_session_claims_is_mended_while_asterisk_is_away() {
+    let ari = FakeAri::start().await;
+    let mut server = server(&ari).await;
+    assert!(ari.call(APP, "c1", &["tap"]));
+    let claimed = server.call_in_state("live").await;
+    server.kill();
+    let part = leave_call_record(&server);
+    std::fs::write(&part, [&wav::header(8_000, 2, 0)[..], &[7; 4_000]].concat()).expect("its recording");
+    server.set("ari.url", "http://127.0.0.1:9");
+    server.respawn();
+    until_it_listens(&server).await;
+    let calls = server.ended_calls(1, Duration::from_secs(10)).await;
+    let mended = calls.iter().find(|call| call["state"] == "ended").expect("the mended call");
+    assert_eq!(mended["recording"]["status"], "ready", "{mended:#}");
+    assert!(!part.exists() && part.with_extension("").exists());
+    let waits = calls.iter().find(|call| call["call_id"] == claimed["call_id"]).expect("the claimed call");
+    assert_eq!(waits["state"], "live", "it may live in Asterisk");
+    assert!(find(&server.data(), &format!("{}.wav.part", waits["call_id"].as_str().unwrap())).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,7 +22,7 @@ use crate::media::codec::Codec;
 use crate::recording::repair;
 use crate::telemetry::metric;
 
-use super::adoption::Orphan;
+use super::adoption::{Orphan, SessionRecord};
 use super::control::{CallControl, ControlError};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
@@ -30,6 +30,7 @@ use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input};
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordings_root};
+use super::recover::{self, Lost};
 use super::services::Services;
 use super::session::{Message, Session, Start};
 use super::table::CallTable;
@@ -59,10 +60,10 @@ pub struct CallServer {
     table: Arc<CallTable>,
     tasks: TaskTracker,
     connection: watch::Sender<Connection>,
-    /// Recordings that an earlier process left open (finished paths); found before any of ours begins.
+    /// Calls that an earlier process did not bring to their end, by its session records: Asterisk says which of them live.
+    sessions: Vec<SessionRecord>,
+    /// Recordings of these that it left open (finished paths); found before any of ours begins.
     unfinished: Vec<PathBuf>,
-    /// Calls that an earlier process did not bring to their end, by its call records.
-    cut_off: Vec<Arc<CallRecord>>,
     /// What it left has been compared with Asterisk: calls of its that live are in the table.
     compared: AtomicBool,
 }
@@ -73,18 +74,32 @@ const LIST_AGAIN: Duration = Duration::from_millis(500);
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 impl CallServer {
-    /// A server without calls. Looks through the data folder: call it where blocking is allowed.
+    /// A server without calls. Looks through the data folder: call it where blocking is allowed, within the runtime. What
+    /// an earlier process left and no session record claims is mended from now on, whether Asterisk is there or not.
     pub fn new(services: Arc<Services>) -> Self {
-        let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
-        let unfinished = repair::leftovers(&recordings_root(services.directory.data()));
-        let cut_off = services.directory.unfinished();
+        let sessions = services.sessions.load();
+        let claimed: BTreeSet<&str> = sessions.iter().map(|session| session.call.as_str()).collect();
+        // By name: the data folder may be spelt otherwise than it was then.
+        let is_claimed =
+            |wav: &PathBuf| wav.file_stem().is_some_and(|call| claimed.contains(&*call.to_string_lossy()));
+        let leftovers = repair::leftovers(&recordings_root(services.directory.data()));
+        let (unfinished, left): (Vec<_>, Vec<_>) = leftovers.into_iter().partition(is_claimed);
+        let mut cut_off = services.directory.unfinished();
+        cut_off.retain(|record| !claimed.contains(record.call_id.as_str()));
+        let lost = cut_off.iter().map(|record| Lost {
+            record: (**record).clone(),
+            reason: "the process that had it was cut off, and left nothing to go on with".into(),
+        });
+        let (lost, tasks) = (lost.collect(), TaskTracker::new());
+        let mending = services.clone();
+        tasks.spawn_blocking(move || recover::after_crash(&mending, lost, &left));
         Self {
             services,
             table: Arc::default(),
-            tasks: TaskTracker::new(),
-            connection,
+            tasks,
+            connection: watch::Sender::new(Connection::Down("not connected yet".into())),
+            sessions,
             unfinished,
-            cut_off,
             compared: AtomicBool::new(false),
         }
     }

@@ -182,6 +182,7 @@ fn tell(mended: &Mended) {
             tracing::warn!(call_id, path = %path.display(), reason, "not a recording, put aside");
         }
         Outcome::Failed { path, source } => {
+            metric::RECORDINGS.add_labelled("outcome", "failed", 1);
             tracing::error!(call_id, path = %path.display(), error = %source, "recording cannot be mended now");
         }
     }
