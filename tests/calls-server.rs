@@ -7,7 +7,8 @@ mod fake_ari;
 #[path = "support/mod.rs"]
 mod support;
 
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fake_ari::{FakeAri, Fault};
@@ -58,6 +59,12 @@ fn leave_call_record(server: &Sidetone) -> PathBuf {
     let record = directory.insert(record).expect("a good name");
     directory.flush();
     directory.files(&record).expect("its files").recording_part()
+}
+
+/// Every file below `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -163,6 +170,28 @@ async fn a_call_of_before_is_not_over_until_it_is_known_to_be() {
         }
     };
     assert_eq!((&last["type"], closed), (&json!("call.ended"), Some(1_000)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_can_read_nothing_of_a_call() {
+    let ari = FakeAri::start().await;
+    let mut server = Sidetone::spawn(&ari.url, "change-me", &[]);
+    server.until_ready().await;
+    assert!(ari.call(APP, "c1", &["tap"]));
+    server.call_in_state("live").await;
+    let strange = |folder: &str, count: usize| {
+        let found = files(&server.data().join(folder));
+        assert!(found.len() >= count, "{found:?}");
+        for path in found {
+            let mode = std::fs::metadata(&path).expect("its mode").permissions().mode();
+            assert_eq!(mode & 0o007, 0, "{}", path.display());
+        }
+    };
+    strange("sessions", 1);
+    ari.far_end_hangs_up("c1");
+    server.ended_calls(1, Duration::from_secs(10)).await;
+    // Recording, report, transcript, subtitles, events, record.
+    strange("recordings", 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::files;
 use crate::media::leg::Leg;
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
@@ -109,7 +110,7 @@ fn summary(leg: Leg, stats: &LegStats) -> LegSummary {
 
 /// Write transcript and subtitles from the finals among the call's events, which survive a crash. Nothing is written for a
 /// call that was not transcribed.
-pub(super) fn write_transcript(services: &Services, call: &str, files: &CallFiles, complete: bool) {
+pub(super) fn write_transcript(services: &Services, call: &str, of_call: &CallFiles, complete: bool) {
     let Some(engine) = &services.speech else { return };
     let record = services.directory.get(call);
     if record.as_ref().is_none_or(|r| r.language.is_none()) {
@@ -124,16 +125,16 @@ pub(super) fn write_transcript(services: &Services, call: &str, files: &CallFile
     };
     transcript.complete = complete;
     transcript.duration = record.and_then(|r| r.duration_s).unwrap_or(transcript.duration);
-    let written = std::fs::write(files.transcript(), transcript.to_json())
-        .and_then(|()| std::fs::write(files.vtt(), transcript.to_vtt()));
+    let written = files::replace_durably(&of_call.transcript(), transcript.to_json().as_bytes())
+        .and_then(|()| files::replace_durably(&of_call.vtt(), transcript.to_vtt().as_bytes()));
     let status = match written {
         Ok(()) => FileStatus::Ready,
         Err(error) => {
-            tracing::error!(call, folder = %files.folder().display(), %error, "cannot write the transcript");
+            tracing::error!(call, folder = %of_call.folder().display(), %error, "cannot write the transcript");
             FileStatus::Failed
         }
     };
-    let path = relative(services, &files.transcript());
+    let path = relative(services, &of_call.transcript());
     services.directory.update(call, |record| {
         record.transcript = FileInfo { status, path: Some(path), sha256: None };
     });
