@@ -171,10 +171,19 @@ async fn only_ended_calls_can_be_deleted_and_their_files_go_with_them() {
     problem(server.request("DELETE", "/api/calls/live").send().await.unwrap(), 409).await;
     let (files, _) = recorded(&server, "over");
     std::fs::write(files.report(), "{\"call_id\":\"over\"}").unwrap();
+    // What crashes and failed writes leave, and a file of another call.
+    let left = ["wav.part", "wav.part.gaps", "wav.broken", "wav.broken.2", "json.tmp", "vtt.tmp"];
+    for suffix in left {
+        std::fs::write(files.folder().join(format!("over.{suffix}")), "").unwrap();
+    }
+    let others = files.folder().join("over-2.wav");
+    std::fs::write(&others, "").unwrap();
     assert_eq!(server.json("/api/calls/over/report").await["call_id"], "over");
     assert_eq!(server.request("DELETE", "/api/calls/over").send().await.unwrap().status(), 204);
     problem(server.get("/api/calls/over").await, 404).await;
-    assert!(!files.recording().exists() && !files.report().exists() && !files.record().exists());
+    let names = std::fs::read_dir(files.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let of_the_call: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("over.")).collect();
+    assert!(of_the_call.is_empty() && others.exists(), "{of_the_call:?}");
     problem(server.request("DELETE", "/api/calls/over").send().await.unwrap(), 404).await;
 }
 
