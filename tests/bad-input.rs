@@ -396,6 +396,28 @@ fn replay_refuses_what_is_no_capture_or_has_no_rtp() {
 }
 
 #[test]
+fn replay_without_a_model_leaves_recording_and_report_alone() {
+    let folder = folder();
+    pcap(&folder.path().join("a.pcap"), &stream(40_000, 1, 50));
+    let ran = sidetone(folder.path(), &["replay", "a.pcap", "--out", "o", "--set", "speech.model=off"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.out, "o/a.wav\no/a.json\n");
+}
+
+#[test]
+fn replay_takes_any_repair_window_that_a_ring_can_hold() {
+    let folder = folder();
+    pcap(&folder.path().join("a.pcap"), &stream(40_000, 1, 3_000));
+    let expected: Vec<i16> = (0..3_000 * FRAME).map(|i| ulaw(((i / FRAME) % 100) as u8)).collect();
+    let replayed = replay(folder.path(), "a.pcap", "o", &["--repair-ms", "30000"]);
+    assert_eq!(replayed.report["duration_s"], 60.0);
+    assert_eq!(replayed.report["legs"][0]["gaps"], serde_json::json!([]));
+    assert!(replayed.leg(0) == expected, "not the samples that were sent");
+    let beyond = ["replay", "a.pcap", "--out", "p", "--no-transcript", "--repair-ms", "120000"];
+    assert_eq!(sidetone(folder.path(), &beyond).code, 2);
+}
+
+#[test]
 fn replay_overwrites_no_recording() {
     let folder = folder();
     pcap(&folder.path().join("a.pcap"), &stream(40_000, 1, 50));
