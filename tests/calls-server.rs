@@ -195,6 +195,40 @@ async fn strangers_can_read_nothing_of_a_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_cannot_be_written_is_told_in_the_call_record() {
+    let ari = FakeAri::start().await;
+    let server = server(&ari).await;
+    assert!(ari.call(APP, "c1", &["tap"]));
+    let call = server.call_in_state("live").await;
+    let part = format!("{}.wav.part", call["call_id"].as_str().expect("its id"));
+    let part = find(&server.data(), &part).expect("its recording");
+    std::fs::create_dir(part.with_extension("").with_extension("json.tmp")).expect("something in the way");
+    ari.far_end_hangs_up("c1");
+    let calls = server.ended_calls(1, Duration::from_secs(10)).await;
+    assert_eq!(calls[0]["report"]["status"], "failed");
+    assert!(calls[0]["error"].as_str().is_some_and(|e| e.contains("report")), "{:#}", calls[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_moves_is_listed_with_its_new_channel() {
+    let ari = FakeAri::start().await;
+    let server = server(&ari).await;
+    assert!(ari.call(APP, "c1", &["tap"]));
+    server.call_in_state("live").await;
+    let channel =
+        json!({"id": "c2", "name": "PJSIP/c2", "state": "Up", "caller": {"name": "", "number": "200"}});
+    let moved =
+        json!({"type": "StasisStart", "args": [], "channel": channel, "replace_channel": {"id": "c1"}});
+    ari.emit(APP, &moved.to_string());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.calls().await[0]["channel"]["id"] != "c2" {
+        assert!(Instant::now() < deadline, "{:#?}", server.calls().await);
+        sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.calls().await[0]["channel"]["caller"]["number"], "200");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn readiness_tells_of_a_disk_without_room() {
     let ari = FakeAri::start().await;
     let settings = [("speech.model", "off"), ("recording.min_free_mib", "1000000000000")];

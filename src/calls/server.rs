@@ -386,7 +386,8 @@ fn info(channel: &Channel) -> ChannelInfo {
     }
 }
 
-fn info_of(view: &ChannelView) -> ChannelInfo {
+/// A channel as far as events and listings of a call's tell of it.
+pub(super) fn info_of(view: &ChannelView) -> ChannelInfo {
     ChannelInfo {
         id: view.id.clone(),
         name: view.name.clone(),
