@@ -38,7 +38,6 @@ fn record(id: &str, channel: &str, started_at: i64) -> SessionRecord {
         origin: Some(-80),
         recording: Some("data/recordings/default/2026/01/01/x.wav".into()),
         paused: false,
-        next_seq: 7,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -143,6 +143,14 @@ fn commanded(done: Result<(), ControlError>) -> Result<StatusCode, Problem> {
             "The call is over, or ending.",
             "GET the call to see its state.",
         ),
+        Err(ControlError::NotTakenUp) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "call-not-taken-up",
+            "The call is not taken up yet",
+            "The server was started again, and has not learnt from Asterisk yet whether the call lives.",
+            "Try again in a second; /ready shows how the connection to Asterisk stands.",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")),
         Err(ControlError::NotPossible(why)) => {
             Problem::conflict("not-possible", "Not with this call", why, "GET the call to see its state.")
         }

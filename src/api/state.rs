@@ -45,11 +45,19 @@ pub struct SocketPolicy {
     pub send_timeout: Duration,
     /// Events read at once.
     pub batch: usize,
+    /// A call that an earlier process had is waited for this long; then its subscribers are told to come again.
+    pub taken_up_within: Duration,
 }
 
 impl Default for SocketPolicy {
     fn default() -> Self {
-        Self { ping: Duration::from_secs(15), send_timeout: Duration::from_secs(20), batch: 256 }
+        Self {
+            ping: Duration::from_secs(15),
+            send_timeout: Duration::from_secs(20),
+            batch: 256,
+            // Taking up needs a second where Asterisk is there; no client has to know that it was not.
+            taken_up_within: Duration::from_secs(60),
+        }
     }
 }
 

@@ -47,8 +47,6 @@ pub struct SessionRecord {
     /// The recording is paused: silence is to be written, also by whoever goes on with it.
     #[serde(default)]
     pub paused: bool,
-    /// `seq` of the next event. Written ahead in blocks, so that no number is given twice.
-    pub next_seq: u64,
 }
 
 /// Our side of a leg.

@@ -204,6 +204,15 @@ impl CallRecord {
         self.state == CallState::Ended
     }
 
+    /// Note what went wrong, besides what is noted already; the same is noted once.
+    pub fn add_error(&mut self, error: &str) {
+        match &mut self.error {
+            Some(noted) if noted.contains(error) => {}
+            Some(noted) => *noted = format!("{noted}; {error}"),
+            None => self.error = Some(error.to_owned()),
+        }
+    }
+
     /// Whether `needle` (lower case) occurs in the id, the label, the extension or a party's name or number.
     pub fn mentions(&self, needle: &str) -> bool {
         let ChannelInfo { caller, connected, exten, .. } = &self.channel;

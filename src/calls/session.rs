@@ -374,7 +374,6 @@ impl Session {
             origin: clock.origin(clock::now()),
             recording: self.recording.clone(),
             paused: self.paused,
-            next_seq: 0,
         });
     }
 }

@@ -6,6 +6,7 @@ mod limits;
 mod replay;
 mod serve;
 mod transcribe;
+mod vitals;
 mod watch;
 
 use std::path::PathBuf;

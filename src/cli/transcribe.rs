@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::SettingsArgs;
 use crate::config::Settings;
+use crate::files;
 use crate::recording::wav::WavReader;
 use crate::speech::batch::{self, BatchAudio};
 use crate::speech::model::ModelFile;
@@ -107,7 +108,7 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
     let text = args.format.render(&transcript);
     if args.beside {
         let path = file.with_extension(args.format.extension());
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        files::replace(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
         println!("{}", path.display());
     } else {
         let mut out = std::io::stdout().lock();
@@ -174,8 +175,9 @@ pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> a
     let transcript = transcribe(settings, &engine, wav, Some(name.to_owned()), &mut |_| {})?;
     let json = wav.with_extension("transcript.json");
     let vtt = wav.with_extension("vtt");
-    std::fs::write(&json, transcript.to_json())
+    files::replace(&json, transcript.to_json().as_bytes())
         .with_context(|| format!("cannot write {}", json.display()))?;
-    std::fs::write(&vtt, transcript.to_vtt()).with_context(|| format!("cannot write {}", vtt.display()))?;
+    files::replace(&vtt, transcript.to_vtt().as_bytes())
+        .with_context(|| format!("cannot write {}", vtt.display()))?;
     Ok([json, vtt])
 }

@@ -76,7 +76,8 @@ async fn follow(args: &WatchArgs, settings: &Settings) -> anyhow::Result<ExitCod
                 }
                 // The one call that was followed is over.
                 Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal => return Ok(ExitCode::SUCCESS),
-                Some(Ok(Message::Close(_))) | None => anyhow::bail!("the server closed the connection"),
+                Some(Ok(Message::Close(Some(frame)))) => anyhow::bail!("the server closed the connection: {}", frame.reason),
+                Some(Ok(Message::Close(None))) | None => anyhow::bail!("the server closed the connection"),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(error).context("the connection to the server broke"),
             },

@@ -168,8 +168,10 @@ sections! {
     Http "http" {
         /// Address and port. With no key configured, other than loopback is refused.
         bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_090);
-        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`.
+        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`. Better: `keys_file`.
         keys: Vec<String> = Vec::new();
+        /// File that holds more keys, one a line; empty lines and those that begin with `#` do not count.
+        keys_file: Option<PathBuf> = None;
     }
     /// What is written about it all.
     Log "log" {

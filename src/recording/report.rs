@@ -13,13 +13,14 @@
 //! Samples count from the file's first frame; kinds are those of [`SlotState`](crate::media::slot::SlotState), save
 //! `received` and `repaired`, which are no gaps.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::part::{part_path, private_file, rename_durably};
+use super::part::part_path;
 use super::{Finished, journal};
+use crate::files;
 use crate::media::leg::Leg;
 use crate::media::report::{Gap, LegStats};
 use crate::media::slot::{SLOT_MS, SlotState};
@@ -103,15 +104,9 @@ impl Report {
     /// Write to `path`, all or nothing, durably. The journal of the recording beside it (`<call>.wav.part.gaps`) has
     /// served its purpose then and goes.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut staged = path.as_os_str().to_owned();
-        staged.push(".tmp");
-        let staged = PathBuf::from(staged);
-        let mut file = private_file().write(true).truncate(true).open(&staged)?;
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        file.write_all(&text)?;
-        file.sync_all()?;
-        rename_durably(&staged, path)?;
+        files::replace_durably(path, &text)?;
         journal::remove(&part_path(&path.with_extension("wav")))
     }
 }

@@ -10,7 +10,7 @@ use super::interleave::{FRAME_BYTES, Interleaver, Pause};
 use super::journal::{self, Journal, Notes};
 use super::part::{PartFile, Sealed, part_path};
 use super::report::Span;
-use super::{Finished, RecorderConfig, RecordingError, RecordingSpec};
+use super::{Finished, RecorderConfig, RecordingError, RecordingSpec, free_mib};
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::leg::Leg;
@@ -355,11 +355,7 @@ fn create(spec: &RecordingSpec, config: &RecorderConfig) -> Result<PartFile, Rec
 
 fn check_space(folder: &Path, needed_mib: u64) -> Result<(), RecordingError> {
     // A file system that cannot say is not held against the call.
-    let Ok(stat) = rustix::fs::statvfs(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
-    else {
-        return Ok(());
-    };
-    let free_mib = stat.f_bavail.saturating_mul(stat.f_frsize) >> 20;
+    let Ok(free_mib) = free_mib(folder) else { return Ok(()) };
     if free_mib < needed_mib {
         return Err(RecordingError::LowDisk { path: folder.to_owned(), free_mib, needed_mib });
     }

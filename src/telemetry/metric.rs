@@ -174,7 +174,7 @@ table! {
     Histogram LEG_MOS = "leg_mos", "Listening quality estimate of a leg, at its end.", MOS;
     Counter LEG_STALLS = "leg_stalls_total", "Times a leg went without packets for the stall time.";
     Counter RECORDING_BYTES = "recording_bytes_total", "Bytes of audio written.";
-    Counter RECORDINGS = "recordings_total", "Recordings, by outcome.", ("outcome", &["saved", "failed"]);
+    Counter RECORDINGS = "recordings_total", "Recordings, by outcome.", ("outcome", &["saved", "failed", "repaired", "broken"]);
     Gauge RECORDING_LAG = "recording_lag_seconds", "How far the slowest writer is behind what it could write.";
     Gauge ASR_LAG = "asr_lag_seconds", "Age of the oldest speech that waits to be recognised.";
     Histogram ASR_FINAL_LATENCY = "asr_final_latency_seconds", "End of an utterance until its final.", RECOGNITION;

@@ -171,10 +171,19 @@ async fn only_ended_calls_can_be_deleted_and_their_files_go_with_them() {
     problem(server.request("DELETE", "/api/calls/live").send().await.unwrap(), 409).await;
     let (files, _) = recorded(&server, "over");
     std::fs::write(files.report(), "{\"call_id\":\"over\"}").unwrap();
+    // What crashes and failed writes leave, and a file of another call.
+    let left = ["wav.part", "wav.part.gaps", "wav.broken", "wav.broken.2", "json.tmp", "vtt.tmp"];
+    for suffix in left {
+        std::fs::write(files.folder().join(format!("over.{suffix}")), "").unwrap();
+    }
+    let others = files.folder().join("over-2.wav");
+    std::fs::write(&others, "").unwrap();
     assert_eq!(server.json("/api/calls/over/report").await["call_id"], "over");
     assert_eq!(server.request("DELETE", "/api/calls/over").send().await.unwrap().status(), 204);
     problem(server.get("/api/calls/over").await, 404).await;
-    assert!(!files.recording().exists() && !files.report().exists() && !files.record().exists());
+    let names = std::fs::read_dir(files.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let of_the_call: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("over.")).collect();
+    assert!(of_the_call.is_empty() && others.exists(), "{of_the_call:?}");
     problem(server.request("DELETE", "/api/calls/over").send().await.unwrap(), 404).await;
 }
 
@@ -182,7 +191,7 @@ async fn only_ended_calls_can_be_deleted_and_their_files_go_with_them() {
 async fn commands_reach_the_driver_and_its_refusals_the_user() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path()).await;
-    for call in ["c1", "gone", "unrecorded", "broken"] {
+    for call in ["c1", "gone", "waiting", "unrecorded", "broken"] {
         server.live_call("acme", call);
     }
     for (path, status) in [("c1/hangup", 204), ("c1/recording/pause", 204), ("c1/recording/resume", 204)] {
@@ -193,6 +202,7 @@ async fn commands_reach_the_driver_and_its_refusals_the_user() {
     }
     assert_eq!(*server.control.asked.lock(), ["hangup c1", "pause c1", "resume c1"]);
     problem(server.request("POST", "/api/calls/gone/hangup").send().await.unwrap(), 409).await;
+    problem(server.request("POST", "/api/calls/waiting/hangup").send().await.unwrap(), 503).await;
     problem(server.request("POST", "/api/calls/unrecorded/recording/pause").send().await.unwrap(), 409).await;
     problem(server.request("POST", "/api/calls/broken/hangup").send().await.unwrap(), 502).await;
     problem(server.request("POST", "/api/calls/none/hangup").send().await.unwrap(), 404).await;

@@ -164,6 +164,7 @@ impl Recorded {
         self.asked.lock().push(format!("{what} {call_id}"));
         let done = match call_id {
             "gone" => Err(ControlError::NotLive),
+            "waiting" => Err(ControlError::NotTakenUp),
             "unrecorded" => Err(ControlError::NotPossible("The call is not recorded.".into())),
             "broken" => Err(ControlError::Failed("Asterisk does not answer.".into())),
             _ => Ok(()),

@@ -403,7 +403,6 @@ impl Simulation {
             origin: None,
             recording: None,
             paused: false,
-            next_seq: 1,
         }
     }
 

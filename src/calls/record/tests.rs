@@ -41,6 +41,15 @@ fn a_record_survives_its_json_and_an_older_one_without_optional_fields_is_read()
 }
 
 #[test]
+fn what_went_wrong_later_does_not_hide_what_went_wrong_before() {
+    let mut record = CallRecord::new("c1", "acme", CallMode::Tap, Timestamp::UNIX_EPOCH);
+    for error in ["the disk is full", "no report", "the disk is full"] {
+        record.add_error(error);
+    }
+    assert_eq!(record.error.as_deref(), Some("the disk is full; no report"));
+}
+
+#[test]
 fn search_looks_at_parties_label_and_id_whatever_the_case() {
     let mut record = CallRecord::new("Abc-1", "acme", CallMode::Tap, Timestamp::UNIX_EPOCH);
     record.channel.caller.number = "+4930123".into();

@@ -6,6 +6,7 @@ use super::{SAVE_AFTER_ANCHOR, Session};
 use crate::calls::hub::EventKind;
 use crate::calls::machine::CallEvent;
 use crate::calls::record::{CallRecord, CallState, FileStatus};
+use crate::calls::server::info_of;
 use crate::calls::transcript;
 use crate::clock;
 use crate::media::leg::Leg;
@@ -58,6 +59,10 @@ impl Session {
             CallEvent::Answered => {
                 self.update(|record| record.answered_at = Some(clock::timestamp()));
             }
+            CallEvent::Moved { channel } => {
+                let channel = info_of(channel);
+                self.update(|record| record.channel = channel);
+            }
             CallEvent::LegStarted { leg } => {
                 self.legs_heard[leg.index()] = Some(true);
                 self.legs_settled();
@@ -74,11 +79,11 @@ impl Session {
                 return;
             }
             CallEvent::Rejected { reason } => {
-                self.update(|record| record.error = Some(reason.clone()));
+                self.update(|record| record.add_error(reason));
             }
             CallEvent::LegFailed { leg, reason } => {
                 let text = format!("{} leg: {reason}", leg.name());
-                self.update(|record| record.error = Some(text));
+                self.update(|record| record.add_error(&text));
                 self.legs_heard[leg.index()] = Some(false);
                 self.legs_settled();
             }
@@ -148,10 +153,9 @@ impl Session {
             return;
         }
         self.publish(EventKind::RecordingFailed, json!({ "error": error }));
-        let text = error.clone();
         self.update(|record| {
             record.recording.status = FileStatus::Failed;
-            record.error = Some(text);
+            record.add_error(&error);
         });
         self.recording_broken = Some(error);
     }
