@@ -2,6 +2,7 @@
 
 mod end;
 mod tell;
+mod unheard;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub(super) struct Session {
     /// Whether each leg was heard or failed; `None`: still being made.
     legs_heard: [Option<bool>; 2],
     setting_up: bool,
+    /// Legs for which nothing of use has come since they were attached: datagrams that were of none.
+    unheard: [Option<u64>; 2],
     /// Silence is recorded.
     paused: bool,
     outcome: Option<Outcome>,
@@ -144,6 +147,7 @@ impl Session {
             started_at_nanos: start.started_at_nanos,
             begun: clock::now(),
             legs_heard: [None; 2],
+            unheard: [None; 2],
             paused: start.paused,
             setting_up: record.state == CallState::SettingUp,
             record: Some(record),
@@ -342,13 +346,15 @@ impl Session {
 
     /// The legs of an adopted call never stopped: receive them before anything else.
     fn attach_adopted(&mut self) {
+        for leg in Leg::BOTH.into_iter().filter(|leg| self.segments[leg.index()].is_some()) {
+            self.machine.handle(clock::now(), Input::MediaHeard { leg });
+        }
         for (leg, source) in Leg::BOTH.into_iter().zip(self.machine.wired_sources()) {
             let sink = self.sink(leg);
             let (Some(source), Some(media)) = (source, &mut self.media) else { continue };
-            self.legs_heard[leg.index()] = Some(true);
-            if let Err(reason) = media.attach(leg, source, sink) {
-                tracing::error!(call = %self.call, leg = leg.name(), %source, reason, "cannot take the leg up");
-            }
+            let done = media.attach(leg, source, sink);
+            self.legs_heard[leg.index()] = done.is_ok().then_some(true);
+            self.confirm(leg, done);
         }
     }
 

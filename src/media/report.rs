@@ -27,8 +27,8 @@ pub struct LegStats {
     pub packets_invalid: u64,
     /// Interarrival jitter (RFC 3550 A.8), milliseconds.
     pub jitter_ms: f64,
-    /// Listening quality estimate (ITU-T G.107, delay impairment 0), 1.0 to 4.5.
-    pub mos: f64,
+    /// Listening quality estimate (ITU-T G.107, delay impairment 0), 1.0 to 4.5. `None` where nothing came to judge by.
+    pub mos: Option<f64>,
     /// Sender's clock against ours, parts per million; positive = the sender is fast. `None` before it can be told.
     pub clock_ppm: Option<f64>,
     /// Stretches with anchors of their own.
@@ -74,7 +74,12 @@ pub enum LegEvent {
     },
     /// No packet for the stall time.
     Stalled,
-    /// Packets again, after `silent_ms` without.
+    /// No packet of use for the stall time, from the beginning of the leg's reception on.
+    Unheard {
+        /// Datagrams that came meanwhile and were none of this leg's audio.
+        invalid: u64,
+    },
+    /// Packets (again), after `silent_ms` without.
     Resumed {
         /// Milliseconds without a packet.
         silent_ms: u64,

@@ -39,7 +39,7 @@ pub struct Report {
     pub sample_rate: u32,
     /// Of the whole WAV file, lower-case hexadecimal.
     pub sha256: String,
-    /// Whether the file was mended after a crash; then the legs' packet counts are unknown, and 0.
+    /// Whether the file was mended after a crash; then the legs' packet counts are unknown, and 0, and their `mos` is null.
     #[serde(default)]
     pub repaired: bool,
     /// Where recording was paused.

@@ -28,7 +28,7 @@ impl LegReceiver {
             packets_repaired: tally.repaired,
             packets_invalid: tally.invalid,
             jitter_ms: self.jitter.millis(),
-            mos: listening_mos(loss),
+            mos: (expected > 0).then(|| listening_mos(loss)),
             clock_ppm: self.skew.ppm().or(self.ppm_before),
             segments: self.segments.clone(),
         }
