@@ -233,8 +233,8 @@ impl CallMedia {
     pub(super) async fn finish(self, end: MediaInstant) -> MediaResult {
         let Self { legs: [caller, callee], recording, listeners, clock } = self;
         let (first, second) = tokio::join!(finish_leg(caller, end), finish_leg(callee, end));
-        // A call without media still has a time at which it begins.
-        clock.decide_origin(clock.sample_at(end).max(0));
+        // Neither recording nor speech looked yet, if the call was short; and one without media begins all the same.
+        clock.settle_origin();
         let speech = futures_util::future::join_all(listeners.into_iter().map(LegListener::finish));
         let recorded = async {
             match recording.settled().await {
