@@ -6,7 +6,7 @@
 //!  "legs":[{"name":"caller","codec":"ulaw","ssrcs":[305419896],"packets_expected":3075,"packets_received":3074,
 //!    "packets_lost":1,"packets_late":0,"packets_duplicate":0,"packets_repaired":0,"packets_invalid":0,
 //!    "jitter_ms":0.4,"mos":4.4,"clock_ppm":-11.0,
-//!    "segments":[{"ssrc":305419896,"first_sample":0,"first_rtp_timestamp":160,"first_sequence":1}],
+//!    "segments":[{"ssrc":305419896,"first_sample":0,"first_rtp_timestamp":160,"first_sequence":1}],"resumed":false,
 //!    "gaps":[{"start_sample":12000,"samples":160,"kind":"lost"}]}, …]}
 //! ```
 //!

@@ -395,6 +395,7 @@ impl Simulation {
             external_host: config.external_host[i],
             local_port: config.external_host[i].port(),
             segment: None,
+            counts: None,
         };
         SessionRecord {
             v: SESSION_VERSION,
