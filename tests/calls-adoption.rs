@@ -17,7 +17,12 @@ fn call(id: &str) -> CallId {
 }
 
 fn record(id: &str, channel: &str, started_at: i64) -> SessionRecord {
-    let leg = LegRecord { external_host: ([127, 0, 0, 1], 14_000).into(), local_port: 14_000, segment: None };
+    let leg = LegRecord {
+        external_host: ([127, 0, 0, 1], 14_000).into(),
+        local_port: 14_000,
+        segment: None,
+        counts: None,
+    };
     SessionRecord {
         v: SESSION_VERSION,
         call: call(id),

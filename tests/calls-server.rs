@@ -7,6 +7,7 @@ mod fake_ari;
 #[path = "support/mod.rs"]
 mod support;
 
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -245,4 +246,61 @@ async fn readiness_tells_of_a_disk_without_room() {
         assert!(Instant::now() < deadline, "{ready:#}");
         sleep(Duration::from_millis(20)).await;
     }
+}
+
+/// Seconds from the call's start until its end.
+fn lasted(call: &Value) -> f64 {
+    let at = |key: &str| call[key].as_str().expect("a time").parse::<jiff::Timestamp>().expect("RFC 3339");
+    at("ended_at").duration_since(at("started_at")).as_secs_f64()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_audio_never_comes_has_failed_and_says_what_to_look_at() {
+    let ari = FakeAri::start().await;
+    let settings = [("speech.model", "off"), ("rtp.stall_ms", "300")];
+    let mut server = Sidetone::spawn(&ari.url, "change-me", &settings);
+    server.until_ready().await;
+    assert!(ari.call(APP, "c1", &["tap"]));
+    server.call_in_state("live").await;
+    sleep(Duration::from_secs(2)).await;
+    ari.far_end_hangs_up("c1");
+    let call = server.ended_calls(1, Duration::from_secs(10)).await.remove(0);
+    assert_eq!(call["outcome"], "failed", "{call:#}");
+    let error = call["error"].as_str().unwrap_or_default();
+    assert!(error.contains("rtp.advertise") && error.contains("firewall"), "{error}");
+    let types: Vec<_> = server.events(&call).iter().map(|e| e["type"].clone()).collect();
+    assert_eq!(types.iter().filter(|t| **t == "leg.stalled").count(), 2, "{types:?}");
+    assert!(call["legs"].as_array().expect("legs").iter().all(|leg| leg["mos"].is_null()), "{call:#}");
+    assert_eq!(server.metric("sidetone_leg_mos_count").await, 0.0);
+    assert!(server.log().contains("WARN"), "{}", server.log());
+
+    let recorded = server.recorded(&call);
+    assert!(recorded.report["legs"][0]["mos"].is_null(), "{:#}", recorded.report);
+    let off = lasted(&call) - recorded.legs[0].len() as f64 / f64::from(recorded.rate);
+    assert!(off.abs() < 0.1, "the recording is as long as its call: {off} s are missing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_a_moment_keeps_its_audio_and_is_no_failure() {
+    let ari = FakeAri::start().await;
+    let server = server(&ari).await;
+    let asterisk = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    ari.media_comes_from(asterisk.local_addr().expect("its port").port());
+    assert!(ari.call(APP, "c1", &["tap"]));
+    server.call_in_state("live").await;
+    // 100 ms of the loudest µ-law there is.
+    for n in 0..5_u8 {
+        let mut packet = vec![0x80, 0, 0, n];
+        packet.extend((160 * u32::from(n)).to_be_bytes());
+        packet.extend([0, 0, 0, 9]);
+        packet.extend([0x80; 160]);
+        asterisk.send_to(&packet, server.rtp()).expect("sent");
+        sleep(Duration::from_millis(20)).await;
+    }
+    ari.far_end_hangs_up("c1");
+    let call = server.ended_calls(1, Duration::from_secs(10)).await.remove(0);
+    assert_eq!(call["outcome"], "completed", "{call:#}");
+    let recorded = server.recorded(&call);
+    let loud = recorded.legs.iter().flatten().filter(|sample| sample.unsigned_abs() > 30_000).count();
+    assert_eq!(loud, 800, "{:#}", recorded.report);
 }

@@ -76,7 +76,9 @@ fn times_lie_where_the_speech_is() {
         assert!(event.words.windows(2).all(|w| w[0].end <= w[1].start));
         assert!(event.words.iter().all(|w| w.stable && (0.0..=1.0).contains(&w.confidence)));
         // Speech begins with its first word and ends with its last one.
-        let (Some(first), Some(last)) = (event.words.first(), event.words.last()) else { panic!("{event:?}") };
+        let (Some(first), Some(last)) = (event.words.first(), event.words.last()) else {
+            panic!("{event:?}")
+        };
         assert!(first.start - event.start < 0.2 && event.end - last.end < 0.3, "{event:?}");
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{CallId, NodeName, ObjectId, ObjectKind, PREFIX, Role};
 use super::machine::view::{ChannelView, Snapshot};
 use super::mode::CallOptions;
-use crate::media::report::Segment;
+use crate::media::report::{LegStats, Segment};
 use crate::media::time::SampleRate;
 
 /// Version of [`SessionRecord`]; a record of another version is not adopted.
@@ -58,6 +58,9 @@ pub struct LegRecord {
     pub local_port: u16,
     /// The stretch that its newest packets belong to, once there are any.
     pub segment: Option<Segment>,
+    /// What was counted of it, those of earlier processes included, at most 2 s ago; `None` before the first time.
+    #[serde(default)]
+    pub counts: Option<LegStats>,
 }
 
 /// What a machine has made of a call in Asterisk.

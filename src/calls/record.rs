@@ -165,9 +165,9 @@ pub struct LegSummary {
     /// Interarrival jitter, milliseconds.
     #[serde(default)]
     pub jitter_ms: f64,
-    /// Listening quality estimate, 1.0 to 4.5.
+    /// Listening quality estimate, 1.0 to 4.5; `null` where nothing came to judge by.
     #[serde(default)]
-    pub mos: f64,
+    pub mos: Option<f64>,
 }
 
 impl CallRecord {

@@ -6,7 +6,7 @@
 //!  "legs":[{"name":"caller","codec":"ulaw","ssrcs":[305419896],"packets_expected":3075,"packets_received":3074,
 //!    "packets_lost":1,"packets_late":0,"packets_duplicate":0,"packets_repaired":0,"packets_invalid":0,
 //!    "jitter_ms":0.4,"mos":4.4,"clock_ppm":-11.0,
-//!    "segments":[{"ssrc":305419896,"first_sample":0,"first_rtp_timestamp":160,"first_sequence":1}],
+//!    "segments":[{"ssrc":305419896,"first_sample":0,"first_rtp_timestamp":160,"first_sequence":1}],"resumed":false,
 //!    "gaps":[{"start_sample":12000,"samples":160,"kind":"lost"}]}, …]}
 //! ```
 //!
@@ -40,7 +40,7 @@ pub struct Report {
     pub sample_rate: u32,
     /// Of the whole WAV file, lower-case hexadecimal.
     pub sha256: String,
-    /// Whether the file was mended after a crash; then the legs' packet counts are unknown, and 0.
+    /// Whether the file was mended after a crash; then the legs' packet counts are unknown, and 0, and their `mos` is null.
     #[serde(default)]
     pub repaired: bool,
     /// Where recording was paused.

@@ -21,8 +21,6 @@ use crate::telemetry::metric;
 const LEAST_WRITE: Duration = Duration::from_millis(200);
 /// What is written ahead stays this far behind the legs' heads, so that packets which merely changed places are in it.
 const AHEAD_LAG: Duration = Duration::from_millis(60);
-/// An origin is decided at most this long after the first leg's anchor.
-const ORIGIN_DECIDED: Duration = Duration::from_secs(1);
 
 /// A recording that is being written.
 #[derive(Debug)]
@@ -251,10 +249,7 @@ impl OpenRecording {
             return true;
         }
         let found = match self.finish {
-            // Whatever legs have an anchor by now; and a call without media is as long as its session.
-            Some(end) => {
-                Some(self.clock.origin(end + ORIGIN_DECIDED).unwrap_or_else(|| self.clock.decide_origin(0)))
-            }
+            Some(_) => Some(self.clock.settle_origin()),
             None => self.clock.origin(now),
         };
         let Some(origin) = found else { return false };

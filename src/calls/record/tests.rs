@@ -31,7 +31,7 @@ fn a_record_survives_its_json_and_an_older_one_without_optional_fields_is_read()
         packets_received: 9,
         packets_lost: 1,
         jitter_ms: 0.5,
-        mos: 4.2,
+        mos: Some(4.2),
     });
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<CallRecord>(&json).unwrap(), record);

@@ -9,7 +9,7 @@ use crate::asterisk::ari::HangupReason;
 use crate::calls::adoption::{self, Ended, Orphan, Plan, SessionRecord, Stranded};
 use crate::calls::ids::{CallId, ObjectKind};
 use crate::calls::machine::{CallMachine, Input, Snapshot};
-use crate::calls::media::{CallMedia, Resumption};
+use crate::calls::media::{CallMedia, Resumed, Resumption};
 use crate::calls::record::{CallFiles, CallRecord};
 use crate::calls::recover::{self, Lost};
 use crate::calls::session::{Message, Start};
@@ -88,6 +88,7 @@ impl CallServer {
         let mut resume = [0, 1].map(|i| Resumption {
             segment: record.legs[i].segment.clone(),
             port: Some(record.legs[i].local_port),
+            resumed: Some(Resumed { counts: record.legs[i].counts.clone() }),
         });
         let mut side = record.asterisk.clone();
         let media = CallMedia::prepare(&self.services, codec, clock.clone(), &resume)

@@ -68,6 +68,7 @@ impl Session {
                 self.legs_settled();
             }
             CallEvent::Ended { .. } => {
+                self.note_unheard();
                 // Held back until the files are complete, so that it is the last event of its call.
                 let now = clock::timestamp();
                 self.update(|record| {
@@ -110,13 +111,16 @@ impl Session {
             LegEvent::Anchored { segment } | LegEvent::Resegmented { segment } => {
                 tracing::debug!(call = %self.call, leg = leg.name(), ?segment, "segment");
                 self.segments[leg.index()] = Some(segment);
+                self.heard(leg);
                 self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
             }
             LegEvent::Stalled => {
                 tracing::warn!(call = %self.call, leg = leg.name(), "no packets for the stall time");
                 self.publish(EventKind::LegStalled, json!({ "leg": leg }));
             }
+            LegEvent::Unheard { invalid } => self.not_heard(leg, invalid),
             LegEvent::Resumed { silent_ms } => {
+                self.heard(leg);
                 self.publish(EventKind::LegResumed, json!({ "leg": leg, "silent_ms": silent_ms }));
             }
             // The sender's own pauses are no news; the report lists them.
