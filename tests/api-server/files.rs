@@ -154,12 +154,18 @@ async fn a_transcript_grows_with_the_call_and_comes_in_four_forms() {
 
     let utterance = json!({"speaker": "caller", "utterance": 1, "start": 1.0, "end": 2.0, "text": "Stored.",
         "language": "en", "words": []});
-    let stored = json!({"v": 1, "call_id": "c1", "duration": 9.0, "complete": true, "model": "m",
-        "utterances": [utterance]});
+    let stored = json!({"v": 1, "call_id": "c1", "duration": 9.0, "complete": true, "speakers": 2,
+        "model": "m", "utterances": [utterance]});
+    let first = server.get("/api/calls/c1/transcript.txt").await.text().await.unwrap();
+    assert_eq!(
+        first, "[00:02.000] callee: Hi.\n",
+        "the form is that of two speakers before the other one speaks"
+    );
     let files = server.directory.files(&record).unwrap();
     files.create_folder().unwrap();
     std::fs::write(files.transcript(), stored.to_string()).unwrap();
     assert_eq!(server.json("/api/calls/c1/transcript.json").await, stored);
+    assert_eq!((&live["model"], &live["speakers"]), (&json!("base.en"), &json!(2)));
     assert!(server.get("/api/calls/c1/transcript.txt").await.text().await.unwrap().contains("Stored."));
 }
 
