@@ -14,9 +14,10 @@ use super::access::{Params, VisibleCall, blocking};
 use super::auth::Principal;
 use super::problem::Problem;
 use super::state::AppState;
+use super::recording;
 use crate::calls::control::ControlError;
 use crate::calls::directory::{CallQuery, Cursor, RemoveError};
-use crate::calls::record::{CallRecord, CallState};
+use crate::calls::record::{CallRecord, CallState, FileStatus};
 
 /// Calls of a page unless asked otherwise, and at most.
 const DEFAULT_LIMIT: usize = 50;
@@ -78,10 +79,7 @@ pub(super) async fn report(
     let files = state.directory.files(&record).map_err(|_| Problem::no_such_call(&record.call_id))?;
     match tokio::fs::read(files.report()).await {
         Ok(json) => Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(json)).into_response()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Problem::no_such_file(
-            "There is no report of this call.",
-            "It is written when the recording is finished: wait for the event `recording.saved`.",
-        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(no_report(&record)),
         Err(error) => Err(Problem::internal("cannot read the report", &error)),
     }
 }
@@ -92,6 +90,20 @@ pub(super) async fn remove(
     VisibleCall(record): VisibleCall,
 ) -> Result<StatusCode, Problem> {
     let (directory, id) = (Arc::clone(&state.directory), record.call_id.clone());
+fn no_report(record: &CallRecord) -> Problem {
+    match record.report.status {
+        FileStatus::Open | FileStatus::Paused => recording::still_recording(),
+        FileStatus::Off => recording::not_recorded(record),
+        FileStatus::Ready => Problem::no_such_file(
+            "The report is not on this disk any more.",
+            "Look where recordings are moved or backed up to.",
+        ),
+        FileStatus::Failed => {
+            Problem::no_such_file("The report could not be made.", "The call's `error` says why.")
+        }
+    }
+}
+
     match blocking("cannot remove the call", move || directory.remove(&id)).await? {
         Ok(()) => {
             tracing::info!(call_id = record.call_id, tenant = record.tenant, "call removed on request");

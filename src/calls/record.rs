@@ -54,7 +54,7 @@ pub struct CallRecord {
     /// The transcript.
     #[serde(default)]
     pub transcript: FileInfo,
-    /// The directions that were heard.
+    /// The directions that were heard; none before the call's end.
     #[serde(default)]
     pub legs: Vec<LegSummary>,
     /// Language of the transcript: a code, or `auto`.
@@ -202,6 +202,15 @@ impl CallRecord {
     /// Whether the call is over.
     pub fn is_ended(&self) -> bool {
         self.state == CallState::Ended
+    }
+
+    /// Nobody writes the call's files any more: what is open was broken off.
+    pub(super) fn close_files(&mut self) {
+        for file in [&mut self.recording, &mut self.report, &mut self.transcript] {
+            if matches!(file.status, FileStatus::Open | FileStatus::Paused) {
+                file.status = FileStatus::Failed;
+            }
+        }
     }
 
     /// Whether `needle` (lower case) occurs in the id, the label, the extension or a party's name or number.

@@ -113,14 +113,34 @@ async fn a_recording_comes_whole_in_parts_and_by_its_head() {
 }
 
 #[tokio::test]
-async fn a_recording_that_is_still_written_is_refused_with_the_reason() {
+async fn what_is_still_written_is_refused_with_the_reason() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path()).await;
     server.live_call("acme", "c1");
-    problem(server.get("/api/calls/c1/recording").await, 404).await;
-    server.directory.update("c1", |record| record.recording.status = FileStatus::Open);
-    let told = problem(server.get("/api/calls/c1/recording").await, 409).await;
-    assert!(told["remedy"].as_str().unwrap().contains("recording.saved"));
+    server.directory.update("c1", |record| {
+        record.recording.status = FileStatus::Open;
+        record.report.status = FileStatus::Open;
+    });
+    for file in ["recording", "report"] {
+        let told = problem(server.get(&format!("/api/calls/c1/{file}")).await, 409).await;
+        assert!(told["remedy"].as_str().unwrap().contains("recording.saved"), "{file}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_wait_for_a_recording_that_never_comes() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.live_call("acme", "unrecorded");
+    server.live_call("acme", "rejected");
+    server.directory.update("rejected", |record| record.outcome = Some("rejected".into()));
+    for (call, remedy) in [("unrecorded", "calls.record"), ("rejected", "`error`")] {
+        for file in ["recording", "report"] {
+            let told = problem(server.get(&format!("/api/calls/{call}/{file}")).await, 404).await;
+            let told = told["remedy"].as_str().unwrap();
+            assert!(told.contains(remedy) && !told.contains("recording.saved"), "{call}, {file}: {told}");
+        }
+    }
 }
 
 #[tokio::test]

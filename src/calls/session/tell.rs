@@ -43,6 +43,7 @@ impl Session {
         }
         if self.recording.is_some() {
             record.recording.status = if self.paused { FileStatus::Paused } else { FileStatus::Open };
+            record.report.status = FileStatus::Open;
         }
         if let Err(error) = self.services.directory.insert(record) {
             tracing::error!(call, %error, "the call cannot be listed");
@@ -151,6 +152,10 @@ impl Session {
         let text = error.clone();
         self.update(|record| {
             record.recording.status = FileStatus::Failed;
+            // Of what was written before there may still be one: the end tells.
+            if record.report.status == FileStatus::Open {
+                record.report.status = FileStatus::Failed;
+            }
             record.error = Some(text);
         });
         self.recording_broken = Some(error);
