@@ -8,13 +8,14 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::access::{Params, VisibleCall, blocking};
 use super::auth::Principal;
 use super::problem::Problem;
-use super::state::AppState;
 use super::recording;
+use super::state::AppState;
 use crate::calls::control::ControlError;
 use crate::calls::directory::{CallQuery, Cursor, RemoveError};
 use crate::calls::record::{CallRecord, CallState, FileStatus};
@@ -23,7 +24,9 @@ use crate::calls::record::{CallRecord, CallState, FileStatus};
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 
+/// A filter that is misspelt must not pass for none: unknown names are refused.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     limit: Option<usize>,
     state: Option<CallState>,
@@ -31,6 +34,9 @@ pub(super) struct ListParams {
     q: String,
     before: Option<String>,
     tenant: Option<String>,
+    /// The key may come so: see [`auth`](super::auth).
+    #[serde(rename = "token")]
+    _token: Option<IgnoredAny>,
 }
 
 /// Calls that the caller may see, newest first; `next` is the `before` of the next page.
@@ -84,12 +90,6 @@ pub(super) async fn report(
     }
 }
 
-/// Remove an ended call and its files.
-pub(super) async fn remove(
-    State(state): State<AppState>,
-    VisibleCall(record): VisibleCall,
-) -> Result<StatusCode, Problem> {
-    let (directory, id) = (Arc::clone(&state.directory), record.call_id.clone());
 fn no_report(record: &CallRecord) -> Problem {
     match record.report.status {
         FileStatus::Open | FileStatus::Paused => recording::still_recording(),
@@ -104,6 +104,12 @@ fn no_report(record: &CallRecord) -> Problem {
     }
 }
 
+/// Remove an ended call and its files.
+pub(super) async fn remove(
+    State(state): State<AppState>,
+    VisibleCall(record): VisibleCall,
+) -> Result<StatusCode, Problem> {
+    let (directory, id) = (Arc::clone(&state.directory), record.call_id.clone());
     match blocking("cannot remove the call", move || directory.remove(&id)).await? {
         Ok(()) => {
             tracing::info!(call_id = record.call_id, tenant = record.tenant, "call removed on request");
