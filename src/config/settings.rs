@@ -80,7 +80,8 @@ sections! {
     Node "node" {
         /// Name of this node: part of every id it gives to Asterisk. Letters and digits, at most 32.
         name: String = "node1".into();
-        /// Where recordings, transcripts and the state of running calls are kept.
+        /// Where recordings, transcripts and the state of running calls are kept. Best absolute: a relative path counts from
+        /// the folder that the process is started in.
         data: PathBuf = PathBuf::from("data");
     }
     /// The Asterisk REST Interface.
