@@ -138,7 +138,8 @@ sections! {
         transcribe: bool = true;
         /// Calls handled at once; more go on unrecorded, counted and reported.
         max: usize = 1_000;
-        /// Longest time from StasisStart until media is wired, milliseconds; then the call goes on without us.
+        /// Longest time until a leg is wired, milliseconds: half of it for the first attempt, half for the second; then the
+        /// call goes on without that leg. The caller is held for 1 s of it at most.
         setup_timeout_ms: u64 = 5_000;
     }
     /// Files.
