@@ -57,6 +57,7 @@ fn leave_call_record(server: &Sidetone) -> PathBuf {
     let mut record = CallRecord::new(id, "default", CallMode::Tap, jiff::Timestamp::now());
     record.state = CallState::Live;
     record.recording.status = FileStatus::Open;
+    record.report.status = FileStatus::Open;
     let record = directory.insert(record).expect("a good name");
     directory.flush();
     directory.files(&record).expect("its files").recording_part()
@@ -92,6 +93,7 @@ async fn a_channel_with_wrong_arguments_goes_on_and_is_told_of() {
     }
     let calls = server.ended_calls(2, Duration::from_secs(10)).await;
     assert!(calls.iter().all(|c| c["outcome"] == "rejected"), "{calls:#?}");
+    assert!(calls.iter().all(|c| c["report"]["status"] == "off"), "{calls:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,6 +104,8 @@ async fn a_channel_that_is_being_wired_goes_on_when_the_process_stops() {
     ari.stasis_start_after(Some(Duration::from_secs(30)));
     assert!(ari.call(APP, "c1", &["tap"]));
     until("it is being wired", || ari.requests().iter().any(|r| r.contains("/snoop/"))).await;
+    let call = server.call_in_state("setting_up").await;
+    assert_eq!([&call["recording"]["status"], &call["report"]["status"]], ["open", "open"], "{call:#}");
     assert!(server.stop().await.success(), "{}", server.log());
     assert!(went_on(&ari, "c1"), "{}", server.log());
 }
@@ -117,6 +121,7 @@ async fn a_call_that_left_only_its_call_record_is_ended_at_the_next_start() {
     let calls = server.ended_calls(1, Duration::from_secs(10)).await;
     assert_eq!(calls[0]["outcome"], "partial");
     assert_eq!(calls[0]["recording"]["status"], "failed");
+    assert_eq!(calls[0]["report"]["status"], "failed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,7 +89,7 @@ fn two_channels_are_two_speakers() {
         (padded(&prompt("hello-world").pcm), padded(&prompt("cannot-complete-as-dialed").pcm));
     let length = left.len().max(right.len());
     let (left, right) = (padded_to(left, length), padded_to(right, length));
-    let transcript = Transcript::new(None, length as f64 / 8_000.0, "m", transcribed(&[&left, &right]));
+    let transcript = Transcript::new(None, length as f64 / 8_000.0, 2, "m", transcribed(&[&left, &right]));
     let text = transcript.to_text();
     assert!(text.contains("caller: hello world"), "{text}");
     assert!(text.contains("callee: your call cannot be completed as dialed"), "{text}");

@@ -28,6 +28,8 @@ pub struct AppState {
     pub metrics: PrometheusHandle,
     /// Who may come in.
     pub auth: Arc<Auth>,
+    /// Name of the speech model; empty without one.
+    pub model: Arc<str>,
     /// How WebSockets are kept.
     pub sockets: SocketPolicy,
     /// Cancelled when the server stops.
@@ -62,7 +64,7 @@ impl Default for SocketPolicy {
 }
 
 impl AppState {
-    /// The state of a server that is not serving yet, with the default [`SocketPolicy`].
+    /// The state of a server that is not serving yet, with the default [`SocketPolicy`] and no speech model.
     pub fn new(
         hub: Arc<EventHub>,
         directory: Arc<CallDirectory>,
@@ -78,6 +80,7 @@ impl AppState {
             readiness,
             metrics,
             auth: Arc::new(auth),
+            model: Arc::default(),
             sockets: SocketPolicy::default(),
             closing: CancellationToken::new(),
             open: TaskTracker::new(),

@@ -54,7 +54,7 @@ pub struct CallRecord {
     /// The transcript.
     #[serde(default)]
     pub transcript: FileInfo,
-    /// The directions that were heard.
+    /// The directions that were heard; none before the call's end.
     #[serde(default)]
     pub legs: Vec<LegSummary>,
     /// Language of the transcript: a code, or `auto`.
@@ -210,6 +210,15 @@ impl CallRecord {
             Some(noted) if noted.contains(error) => {}
             Some(noted) => *noted = format!("{noted}; {error}"),
             None => self.error = Some(error.to_owned()),
+        }
+    }
+
+    /// Nobody writes the call's files any more: what is open was broken off.
+    pub(super) fn close_files(&mut self) {
+        for file in [&mut self.recording, &mut self.report, &mut self.transcript] {
+            if matches!(file.status, FileStatus::Open | FileStatus::Paused) {
+                file.status = FileStatus::Failed;
+            }
         }
     }
 

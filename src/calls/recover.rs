@@ -127,6 +127,7 @@ fn close_books(services: &Services, record: &CallRecord, reason: &str, mended: O
                 FileInfo { status: FileStatus::Ready, path: Some(relative(&files.report())), sha256: None };
         }
         known.recording = recording;
+        known.close_files();
     });
     forget();
 }

@@ -51,7 +51,8 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     stop_on_signals(stop.clone())?;
 
     let (hub, directory) = (services.hub.clone(), services.directory.clone());
-    let state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
+    let mut state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
+    state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
     tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
     tell_connection(&server, readiness.clone());

@@ -163,7 +163,7 @@ fn transcribe(
     let audio = BatchAudio { channels: &channels, rate: format.rate_hz, language: &settings.speech.language };
     let events = batch::transcribe(engine, &audio, progress)?;
     let duration = (samples.len() / count) as f64 / f64::from(format.rate_hz);
-    Ok(Transcript::new(call_id, duration, engine.model(), events))
+    Ok(Transcript::new(call_id, duration, format.channels, engine.model(), events))
 }
 
 /// Write transcript and subtitles of the recording `wav` beside it; the paths written.

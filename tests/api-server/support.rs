@@ -61,6 +61,7 @@ impl Server {
             Auth::from_keys(&setup.keys).unwrap(),
         );
         state.sockets = setup.sockets;
+        state.model = "base.en".into();
         let listener = api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

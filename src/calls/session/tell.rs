@@ -44,6 +44,7 @@ impl Session {
         }
         if self.recording.is_some() {
             record.recording.status = if self.paused { FileStatus::Paused } else { FileStatus::Open };
+            record.report.status = FileStatus::Open;
         }
         if let Err(error) = self.services.directory.insert(record) {
             tracing::error!(call, %error, "the call cannot be listed");
@@ -159,6 +160,10 @@ impl Session {
         self.publish(EventKind::RecordingFailed, json!({ "error": error }));
         self.update(|record| {
             record.recording.status = FileStatus::Failed;
+            // Of what was written before there may still be one: the end tells.
+            if record.report.status == FileStatus::Open {
+                record.report.status = FileStatus::Failed;
+            }
             record.add_error(&error);
         });
         self.recording_broken = Some(error);
