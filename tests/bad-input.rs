@@ -116,6 +116,13 @@ fn values_that_cannot_work_are_refused_all_at_once() {
     let refused = serve(&["rtp.shards=99", "node.name=a b", "ari.url=localhost"]);
     refused.refused(64, &["rtp.shards is 99: use 1 to 16", "node.name", "ari.url", "http://host:port"]);
     serve(&["log.level=sidetone=loud"]).refused(64, &["`log.level`", "sidetone=loud", "info"]);
+    for level in ["loud", "info,loud"] {
+        serve(&[&format!("log.level={level}")])
+            .refused(64, &["`log.level`", "`loud` is no level", "error, warn, info, debug, trace"]);
+        let checked = sidetone(Path::new("."), &["check", "--set", &format!("log.level={level}")]);
+        assert_eq!(checked.code, 64, "{}", checked.out);
+        assert!(checked.out.contains("`loud` is no level"), "{}", checked.out);
+    }
     serve(&["ari.password_file=/nowhere/secret"]).refused(64, &["/nowhere/secret", "No such file"]);
 }
 

@@ -43,7 +43,10 @@ struct SettingsArgs {
 impl SettingsArgs {
     fn load(&self) -> Result<Settings, ConfigError> {
         let environment = std::env::vars().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
-        Sources { file: self.config.clone(), environment, flags: self.set.clone() }.load()
+        let settings = Sources { file: self.config.clone(), environment, flags: self.set.clone() }.load()?;
+        crate::telemetry::log::check(&settings.log.level)
+            .map_err(|error| ConfigError::Invalid(vec![error.to_string()]))?;
+        Ok(settings)
     }
 }
 

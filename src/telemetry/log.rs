@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Chatty dependencies, held back unless the filter names them.
@@ -43,10 +44,24 @@ pub fn init(level: &str, format: &str) -> Result<(), LogError> {
     done.map_err(|_| LogError::Twice)
 }
 
+/// Whether [`init`] would take `level`.
+///
+/// # Errors
+/// [`LogError::Level`].
+pub fn check(level: &str) -> Result<(), LogError> {
+    filter(level).map(drop)
+}
+
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
     let bad = |message: String| LogError::Level { level: level.into(), message };
     if level.trim().is_empty() {
         return Err(bad("it is empty".into()));
+    }
+    // The filter's own grammar takes any word for the name of a module: with a level misspelt nothing would be logged.
+    // Names of spans and their fields, in brackets, may hold commas.
+    let mut words = level.split(',').map(str::trim).filter(|_| !level.contains('['));
+    if let Some(word) = words.find(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err()) {
+        return Err(bad(format!("`{word}` is no level (a module's is written `{word}=debug`)")));
     }
     let mut directives = level.to_owned();
     for (target, quiet) in QUIET.iter().filter(|(target, _)| !level.contains(target)) {
@@ -66,5 +81,16 @@ mod tests {
         assert!(matches!(filter("sidetone=loud"), Err(LogError::Level { .. })));
         assert!(matches!(filter(" "), Err(LogError::Level { .. })));
         assert!(matches!(init("info", "xml"), Err(LogError::Format(_))));
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_and_not_taken_for_a_module() {
+        for good in ["warn", "WARN", "off", "sidetone::net=debug,info", "info, sidetone=trace", "[call{id=1}]=debug"] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["loud", "infos", "info,sidetone", "sidetone::net"] {
+            let error = filter(bad).unwrap_err().to_string();
+            assert!(error.contains("error, warn, info, debug, trace"), "{bad}: {error}");
+        }
     }
 }
