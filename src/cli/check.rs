@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::SettingsArgs;
+use super::{SettingsArgs, output};
 use crate::asterisk::ari::{
     self, AriClient, AriError, BridgeKind, ExternalMedia, HangupReason, SocketConfig,
 };
@@ -80,10 +80,8 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
     }
     let bad = findings.0.iter().any(|f| f.verdict == Verdict::Bad);
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&serde_json::json!({ "good": !bad, "findings": findings.0 }))?
-        );
+        let all = serde_json::json!({ "good": !bad, "findings": findings.0 });
+        output::line(serde_json::to_string_pretty(&all)?)?;
     } else {
         for finding in &findings.0 {
             let mark = match finding.verdict {
@@ -91,7 +89,7 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
                 Verdict::Warning => "warning",
                 Verdict::Bad => "BAD    ",
             };
-            println!("{mark}  {:<14} {}", finding.what, finding.message);
+            output::line(format_args!("{mark}  {:<14} {}", finding.what, finding.message))?;
         }
     }
     Ok(match (bad_config, bad) {

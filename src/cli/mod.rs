@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod limits;
+mod output;
 mod replay;
 mod serve;
 mod transcribe;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::api::{BindRefused, KeyError};
 use crate::config::{ConfigError, ENV_PREFIX, Settings, Sources};
 use crate::telemetry::log::LogError;
+use output::OutputError;
 
 /// Exit codes: 0 good, 1 failed, 2 usage (clap's own), 64 bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
@@ -71,8 +73,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(code) => code,
+        Err(error) if error.downcast_ref().is_some_and(OutputError::is_reader_gone) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sidetone: {}", in_words(&error));
+            output::tell(in_words(&error));
             ExitCode::from(if is_bad_config(&error) { EXIT_CONFIG } else { 1 })
         }
     }

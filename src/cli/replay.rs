@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::SettingsArgs;
+use super::{SettingsArgs, output};
 use crate::config::Settings;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
@@ -61,11 +61,11 @@ pub(super) fn run(args: &ReplayArgs, settings: &SettingsArgs) -> anyhow::Result<
     let report = Report::new(name, &settings.calls.tenant, &finished, stats);
     let report_path = Report::path_for(&wav);
     report.write(&report_path).with_context(|| format!("cannot write {}", report_path.display()))?;
-    println!("{}", wav.display());
-    println!("{}", report_path.display());
+    output::line(wav.display())?;
+    output::line(report_path.display())?;
     if !args.no_transcript {
         for path in super::transcribe::beside_recording(&settings, &wav, name)? {
-            println!("{}", path.display());
+            output::line(path.display())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,5 @@
 //! `sidetone transcribe`: files to text, by the same engine as live calls.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,7 +7,8 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::SettingsArgs;
+use super::output::OutputError;
+use super::{SettingsArgs, output};
 use crate::config::Settings;
 use crate::recording::wav::WavReader;
 use crate::speech::batch::{self, BatchAudio};
@@ -76,19 +76,22 @@ pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Res
     let level = if settings.log.level == "info" { "warn" } else { &settings.log.level };
     crate::telemetry::log::init(level, &settings.log.format)?;
     if args.files.len() > 1 && !args.beside && matches!(args.format, Format::Srt | Format::Vtt) {
-        eprintln!("sidetone: subtitles of several files in one stream are of no use: add --beside");
+        output::tell("subtitles of several files in one stream are of no use: add --beside");
         return Ok(ExitCode::from(2));
     }
     settings.speech.model = args.model.clone().unwrap_or(settings.speech.model);
     settings.speech.language = args.language.clone().unwrap_or(settings.speech.language);
     if let (Some(warning), false) = (find_model(&settings)?.warning(), args.quiet) {
-        eprintln!("sidetone: {warning}");
+        output::tell(warning);
     }
     let engine = engine(&settings)?;
     let mut failed = false;
     for file in &args.files {
         if let Err(error) = one(args, &settings, &engine, file) {
-            eprintln!("sidetone: {}: {error:#}", file.display());
+            if error.is::<OutputError>() {
+                return Err(error);
+            }
+            output::tell(format_args!("{}: {}", file.display(), super::in_words(&error)));
             failed = true;
         }
     }
@@ -102,19 +105,18 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
     bar.finish_and_clear();
     let transcript = transcript?;
     if transcript.utterances.is_empty() && !args.quiet {
-        eprintln!("sidetone: {}: nothing was said", file.display());
+        output::tell(format_args!("{}: nothing was said", file.display()));
     }
     let text = args.format.render(&transcript);
     if args.beside {
         let path = file.with_extension(args.format.extension());
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
+        output::line(path.display())?;
     } else {
-        let mut out = std::io::stdout().lock();
         if args.files.len() > 1 && args.format == Format::Text {
-            writeln!(out, "{}:", file.display())?;
+            output::line(format_args!("{}:", file.display()))?;
         }
-        out.write_all(text.as_bytes())?;
+        output::text(&text)?;
     }
     Ok(())
 }

@@ -3,7 +3,6 @@
 mod note;
 mod screen;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -16,7 +15,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use screen::Screen;
 
-use super::SettingsArgs;
+use super::{SettingsArgs, output};
 use crate::config::Settings;
 
 #[derive(Debug, Args)]
@@ -67,8 +66,7 @@ async fn follow(args: &WatchArgs, settings: &Settings) -> anyhow::Result<ExitCod
                 Some(Ok(Message::Text(text))) => {
                     let event: Value = serde_json::from_str(&text).context("the server sent what is not JSON")?;
                     let drawn = screen.show(&event, terminal.size_checked());
-                    let mut out = std::io::stdout().lock();
-                    out.write_all(drawn.as_bytes()).and_then(|()| out.flush())?;
+                    output::text(&drawn)?;
                     ended += u64::from(event["type"] == "call.ended");
                     if args.calls.is_some_and(|n| ended >= n) {
                         return Ok(ExitCode::SUCCESS);

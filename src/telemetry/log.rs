@@ -35,7 +35,12 @@ pub enum LogError {
 /// # Errors
 /// [`LogError`].
 pub fn init(level: &str, format: &str) -> Result<(), LogError> {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(level)?)
+        .with_writer(std::io::stderr)
+        // It would be told on standard error too, by a macro that panics where that takes nothing (a full disk): a log
+        // that cannot be written must end no call.
+        .log_internal_errors(false);
     let done = match format {
         "text" => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
         "json" => builder.json().flatten_event(true).with_span_list(false).finish().try_init(),
