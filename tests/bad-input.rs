@@ -465,6 +465,7 @@ fn a_stereo_file_has_two_speakers_in_every_format() {
         ran.out
     };
     let text = as_format("text");
+    assert_eq!(as_format("txt"), text, "named by its extension, as over HTTP");
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].starts_with("[00:0") && lines[0].contains("] caller: "), "{text}");
     assert!(lines[0].contains("goodbye"), "{text}");

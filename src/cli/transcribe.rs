@@ -41,6 +41,7 @@ pub(super) struct TranscribeArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// One line an utterance.
+    #[value(alias = "txt")]
     Text,
     /// Words with times and confidences.
     Json,
