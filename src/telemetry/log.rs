@@ -77,7 +77,43 @@ fn filter(level: &str) -> Result<EnvFilter, LogError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::telemetry::readiness::{Health, ReadinessBoard};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_of_json_has_no_key_twice() {
+        let written = Written::default();
+        let to = written.clone();
+        let log = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+        let log = log.with_writer(move || to.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            let board = ReadinessBoard::expecting(["asterisk"]);
+            board.set("asterisk", Health::Ok, "connected");
+            board.set("asterisk", Health::Degraded, "slow");
+            board.set("asterisk", Health::Failed, "gone");
+        });
+        let lines = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(lines.lines().count(), 3, "{lines}");
+        for line in lines.lines() {
+            assert_eq!(line.matches("\"message\":").count(), 1, "{line}");
+        }
+        assert!(lines.contains("\"detail\":\"gone\""), "{lines}");
+    }
 
     #[test]
     fn a_filter_is_checked_and_keeps_the_chatty_quiet() {
