@@ -168,6 +168,15 @@ async fn our_own_late_attempt_is_not_another_client() {
 }
 
 #[tokio::test]
+async fn a_password_that_was_never_set_is_told_from_a_wrong_one() {
+    let fake = FakeAri::start().await;
+    let told = client(&fake.url, "").asterisk_info().await.unwrap_err().to_string();
+    for part in ["`ari.password` is empty", "ari.password_file", "SIDETONE__ARI__PASSWORD", "ari.conf"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_told_once_and_mended() {
     let fake = FakeAri::start().await;
     let client = client(&fake.url, "wrong");

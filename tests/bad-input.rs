@@ -92,6 +92,11 @@ fn an_unknown_setting_is_refused_with_the_nearest_name_wherever_it_stands() {
     let by_environment =
         run(command.arg("serve").current_dir(folder.path()).env("SIDETONE__RTP__SHARD", "2"));
     by_environment.refused(64, &["environment variable SIDETONE__RTP__SHARD", nearest]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
+    let of_one = run(command.arg("serve").current_dir(folder.path()).env("SIDETONE_ARI_PASSWORD", "2"));
+    of_one.refused(64, &["SIDETONE_ARI_PASSWORD", "it is SIDETONE__ARI__PASSWORD"]);
+    sidetone(folder.path(), &["serve", "--set", "ari.foo=1"])
+        .refused(64, &["no setting `ari.foo`", "config example"]);
     // Whatever the command: none runs on settings that are not understood.
     for command in [&["transcribe", "x.wav"][..], &["replay", "x.pcap", "--out", "o"], &["config", "show"]] {
         let ran = sidetone(folder.path(), &[&["--config", "s.toml"], command].concat());
@@ -394,6 +399,11 @@ fn replay_refuses_what_is_no_capture_or_has_no_rtp() {
     refused("text", &["text", "not a pcap or pcapng", "editcap -F pcapng"]);
     file("empty", b"");
     refused("empty", &["empty", "is empty"]);
+    file("stub", &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0]);
+    refused("stub", &["stub", "holds no packet", "copy incomplete"]);
+    pcap(&folder.path().join("none.pcap"), &[]);
+    refused("none.pcap", &["none.pcap", "holds no packet"]);
+    refused(".", &["cannot open the capture .", "directory"]);
     file("packed", &[0x1f, 0x8b, 8, 0, 0, 0]);
     refused("packed", &["packed", "gunzip"]);
     refused("gone", &["cannot open the capture gone", "No such file"]);
@@ -528,12 +538,21 @@ fn what_is_no_wav_fails_and_the_other_files_are_transcribed() {
     std::fs::write(folder.path().join("text.wav"), "I am no WAV").unwrap();
     std::fs::write(folder.path().join("cut.wav"), &wav_bytes(1, &[0; 100])[..30]).unwrap();
     std::fs::write(folder.path().join("empty.wav"), "").unwrap();
-    let files = ["text.wav", "cut.wav", "empty.wav", "gone.wav", good.as_str()];
+    std::fs::create_dir(folder.path().join("folder.wav")).unwrap();
+    let files = ["text.wav", "cut.wav", "empty.wav", "gone.wav", "folder.wav", good.as_str()];
     let ran = sidetone(folder.path(), &[&["transcribe", "--quiet"][..], &files].concat());
     ran.refused(
         1,
-        &["text.wav: not a WAV file", "convert it first", "cut.wav: ", "empty.wav: ", "gone.wav: "],
+        &[
+            "text.wav: not a WAV file",
+            "convert it first",
+            "cut.wav: ",
+            "empty.wav: the file is empty",
+            "gone.wav: cannot be opened: No such file",
+            "folder.wav: cannot be opened: is a directory",
+        ],
     );
+    assert_eq!(ran.err.matches("(os error").count(), 1, "the cause is said once: {}", ran.err);
     assert!(ran.err.contains("copy it again"), "{}", ran.err);
     assert!(ran.out.contains("hello world"), "{}{}", ran.out, ran.err);
     // Usage is clap's business.

@@ -18,7 +18,8 @@ fn sidetone(args: &[&str], out: Stdio, err: Stdio) -> (i32, String) {
     let folder = TempDir::new().expect("a folder");
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
     let command = command.args(args).current_dir(folder.path()).stdin(Stdio::null()).stdout(out).stderr(err);
-    let Output { status, stderr, .. } = command.spawn().and_then(|run| run.wait_with_output()).expect("it runs");
+    let Output { status, stderr, .. } =
+        command.spawn().and_then(|run| run.wait_with_output()).expect("it runs");
     (status.code().expect("no signal"), String::from_utf8_lossy(&stderr).into_owned())
 }
 

@@ -9,13 +9,14 @@ mod serve;
 mod transcribe;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::{BindRefused, KeyError};
-use crate::config::{ConfigError, ENV_PREFIX, Settings, Sources};
+use crate::config::{ConfigError, ENV_OURS, Settings, Sources};
 use crate::telemetry::log::LogError;
 use output::OutputError;
 
@@ -44,7 +45,12 @@ struct SettingsArgs {
 
 impl SettingsArgs {
     fn load(&self) -> Result<Settings, ConfigError> {
-        let environment = std::env::vars().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        // Other programs' variables need be no text.
+        let text = |(name, value): (OsString, OsString)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        };
+        let environment =
+            std::env::vars_os().map(text).filter(|(name, _)| name.starts_with(ENV_OURS)).collect();
         let settings = Sources { file: self.config.clone(), environment, flags: self.set.clone() }.load()?;
         crate::telemetry::log::check(&settings.log.level)
             .map_err(|error| ConfigError::Invalid(vec![error.to_string()]))?;

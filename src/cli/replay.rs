@@ -111,13 +111,16 @@ fn for_each(path: &Path, mut each: impl FnMut(&CapturedDatagram), warn: bool) ->
     for datagram in capture.by_ref() {
         match datagram {
             Ok(datagram) => each(&datagram),
-            Err(error @ CaptureError::Truncated { .. }) => {
+            Err(error @ CaptureError::Truncated { packets: 1.., .. }) => {
                 if warn {
                     tracing::warn!("{}: {error}", path.display());
                 }
             }
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         }
+    }
+    if capture.counts().packets == 0 {
+        bail!("{}: the capture holds no packet: was anything captured?", path.display());
     }
     Ok(())
 }

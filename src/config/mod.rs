@@ -6,6 +6,6 @@ pub mod settings;
 mod validate;
 
 pub use example::example;
-pub use load::{ConfigError, DEFAULT_FILES, ENV_PREFIX, Sources};
+pub use load::{ConfigError, DEFAULT_FILES, ENV_OURS, ENV_PREFIX, Sources};
 pub use settings::Settings;
 pub use validate::is_tenant;

@@ -126,7 +126,9 @@ mod tests {
 
     #[test]
     fn a_word_that_is_no_level_is_refused_and_not_taken_for_a_module() {
-        for good in ["warn", "WARN", "off", "sidetone::net=debug,info", "info, sidetone=trace", "[call{id=1}]=debug"] {
+        for good in
+            ["warn", "WARN", "off", "sidetone::net=debug,info", "info, sidetone=trace", "[call{id=1}]=debug"]
+        {
             assert!(filter(good).is_ok(), "{good}");
         }
         for bad in ["loud", "infos", "info,sidetone", "sidetone::net"] {

@@ -213,7 +213,7 @@ async fn open(ari: &AriConfig) -> Result<Socket, AriError> {
             let status = response.status().as_u16();
             let body = response.body().as_deref().unwrap_or_default();
             let message = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
-            Err(AriError::from_status(REQUEST.to_owned(), status, message, &ari.user))
+            Err(AriError::from_status(REQUEST.to_owned(), status, message, ari))
         }
         Ok(Err(error)) => {
             let (request, url) = (REQUEST.to_owned(), ari.url.clone());
