@@ -403,7 +403,8 @@ fn replay_refuses_what_is_no_capture_or_has_no_rtp() {
     refused("stub", &["stub", "holds no packet", "copy incomplete"]);
     pcap(&folder.path().join("none.pcap"), &[]);
     refused("none.pcap", &["none.pcap", "holds no packet"]);
-    refused(".", &["cannot open the capture .", "directory"]);
+    std::fs::create_dir(folder.path().join("folder.pcap")).unwrap();
+    refused("folder.pcap", &["cannot open the capture folder.pcap", "is a directory"]);
     file("packed", &[0x1f, 0x8b, 8, 0, 0, 0]);
     refused("packed", &["packed", "gunzip"]);
     refused("gone", &["cannot open the capture gone", "No such file"]);
