@@ -533,6 +533,32 @@ fn a_wav_whose_header_lies_is_read_as_far_as_it_goes_and_says_so() {
 }
 
 #[test]
+fn a_language_that_is_none_is_refused_and_one_that_the_model_lacks_is_warned_of() {
+    let folder = folder();
+    let wav = prompt_file(folder.path(), "hello-world");
+    let transcribe = |language: &str| sidetone(folder.path(), &["transcribe", &wav, "--language", language]);
+    let ran = transcribe("xx");
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("`xx` is no language") && ran.err.contains(" de, "), "{}", ran.err);
+    serve(&["speech.language=zz"]).refused(64, &["speech.language", "`zz` is no language", " de, "]);
+    let checked = sidetone(folder.path(), &["check", "--set", "speech.language=zz"]);
+    assert_eq!(checked.code, 64, "{}", checked.out);
+    for language in ["de", "auto"] {
+        let ran = transcribe(language);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let warning =
+            format!("knows English only, and takes everything for it: for the language `{language}`");
+        assert!(ran.err.contains(&warning), "{}", ran.err);
+    }
+    assert!(!transcribe("en").err.contains("English only"));
+    let ran = sidetone(
+        folder.path(),
+        &["check", "--set", "speech.language=de", "--set", "ari.url=http://127.0.0.1:1"],
+    );
+    assert!(ran.out.lines().any(|l| l.starts_with("warning") && l.contains("English only")), "{}", ran.out);
+}
+
+#[test]
 fn what_is_no_wav_fails_and_the_other_files_are_transcribed() {
     let folder = folder();
     let good = prompt_file(folder.path(), "hello-world");

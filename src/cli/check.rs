@@ -13,7 +13,7 @@ use crate::asterisk::ari::{
     self, AriClient, AriError, BridgeKind, ExternalMedia, HangupReason, SocketConfig,
 };
 use crate::config::{ConfigError, Settings};
-use crate::speech::ModelChoice;
+use crate::speech::{ModelChoice, english_only};
 
 /// Asterisk modules without which no call is heard.
 const MODULES: [&str; 5] =
@@ -154,6 +154,11 @@ fn model(settings: &Settings, findings: &mut Findings) {
         }
         Ok(Some(model)) => match (model.verify(), model.warning()) {
             (Err(error), _) => findings.add("speech model", Verdict::Bad, error.to_string()),
+            (Ok(shape), _) if shape.is_english_only() && settings.speech.language != "en" => findings.add(
+                "speech model",
+                Verdict::Warning,
+                english_only(&model.name, &settings.speech.language),
+            ),
             (Ok(_), Some(warning)) => {
                 findings.add("speech model", Verdict::Warning, format!("{}: {warning}", model.name))
             }

@@ -192,6 +192,9 @@ fn start_speech(
     };
     let engine = SpeechEngine::start(speech_config(settings), model.load()?)?;
     tell_model(&model, readiness);
+    if let Some(warning) = engine.deaf_to(&settings.speech.language) {
+        tracing::warn!(model = model.name, "{warning}");
+    }
     Ok(Some(engine))
 }
 

@@ -28,7 +28,7 @@ pub(super) struct TranscribeArgs {
     #[arg(long)]
     beside: bool,
     /// Language code, or `auto`; without it speech.language.
-    #[arg(long)]
+    #[arg(long, value_name = "CODE", value_parser = crate::config::language)]
     language: Option<String>,
     /// Model, as in speech.model.
     #[arg(long)]
@@ -86,6 +86,9 @@ pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Res
         output::tell(warning);
     }
     let engine = engine(&settings)?;
+    if let (Some(warning), false) = (engine.deaf_to(&settings.speech.language), args.quiet) {
+        output::tell(warning);
+    }
     let mut failed = false;
     for file in &args.files {
         if let Err(error) = one(args, &settings, &engine, file) {
@@ -174,6 +177,9 @@ pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> a
         tracing::warn!("{warning}");
     }
     let engine = engine(settings)?;
+    if let Some(warning) = engine.deaf_to(&settings.speech.language) {
+        output::tell(warning);
+    }
     let transcript = transcribe(settings, &engine, wav, Some(name.to_owned()), &mut |_| {})?;
     let json = wav.with_extension("transcript.json");
     let vtt = wav.with_extension("vtt");
