@@ -1,32 +1,57 @@
 //! `sidetone watch`, the program, against the server.
 
-use std::process::Stdio;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::json;
 use sidetone::calls::hub::EventKind;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use crate::support::{Server, Setup};
 
 const SOON: Duration = Duration::from_secs(20);
 
-fn watch(args: &[&str]) -> Child {
+fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
-    let command = command.arg("watch").args(args).env_remove("SIDETONE_KEY").kill_on_drop(true);
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    command.arg("watch").args(args).env_remove("SIDETONE_KEY").stdin(Stdio::null()).stdout(Stdio::piped());
+    command
 }
 
 /// Exit code and standard error of a `watch` that ends by itself.
 async fn refused(args: &[&str]) -> (i32, String) {
-    let ended = timeout(SOON, watch(args).wait_with_output()).await.expect("it ends").unwrap();
+    let mut command = command(args);
+    let ended = tokio::task::spawn_blocking(move || command.output());
+    let ended = timeout(SOON, ended).await.expect("it ends").unwrap().unwrap();
     (ended.status.code().unwrap(), String::from_utf8(ended.stderr).unwrap())
 }
 
-async fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> String {
-    timeout(SOON, lines.next_line()).await.expect("a line in time").unwrap().expect("a line")
+/// A running `watch`, and what it prints.
+struct Watching {
+    child: Child,
+    lines: UnboundedReceiver<String>,
+}
+
+impl Watching {
+    fn start(args: &[&str]) -> Self {
+        let mut child = command(args).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let (told, lines) = unbounded_channel();
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| told.send(line)));
+        Self { child, lines }
+    }
+
+    async fn line(&mut self) -> String {
+        timeout(SOON, self.lines.recv()).await.expect("a line in time").expect("a line")
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// Wait until the server has one subscriber more than none: what is published then is seen.
@@ -75,15 +100,14 @@ async fn a_call_that_runs_already_is_introduced_and_a_restart_of_the_server_lose
     let server = Server::start(data.path()).await;
     let address = server.addr;
     server.live_call("acme", "c1");
-    let mut watching = watch(&["--url", &format!("http://{address}"), "--calls", "1"]);
-    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut watching = Watching::start(&["--url", &format!("http://{address}"), "--calls", "1"]);
     until_watched(&server).await;
     say(&server, "c1", "before");
-    assert_eq!(line(&mut lines).await, "call 1  running: +49c1  (c1)");
-    assert!(line(&mut lines).await.ends_with("caller: before"));
+    assert_eq!(watching.line().await, "call 1  running: +49c1  (c1)");
+    assert!(watching.line().await.ends_with("caller: before"));
 
     server.stop().await;
-    let lost = line(&mut lines).await;
+    let lost = watching.line().await;
     assert!(lost.contains("the server stops: connecting again"), "{lost}");
 
     let at = Some(address);
@@ -91,10 +115,10 @@ async fn a_call_that_runs_already_is_introduced_and_a_restart_of_the_server_lose
     server.live_call("acme", "c2");
     // Said before it is connected again.
     say(&server, "c2", "meanwhile");
-    assert_eq!(line(&mut lines).await, "call 2  running: +49c2  (c2)");
-    assert!(line(&mut lines).await.ends_with("caller: meanwhile"));
+    assert_eq!(watching.line().await, "call 2  running: +49c2  (c2)");
+    assert!(watching.line().await.ends_with("caller: meanwhile"));
     server.hub.publish("c2", EventKind::CallEnded, json!({ "outcome": "completed" })).unwrap();
-    assert_eq!(line(&mut lines).await, "call 2  ended: completed");
-    let status = timeout(SOON, watching.wait()).await.expect("it ends").unwrap();
-    assert!(status.success(), "{status}");
+    assert_eq!(watching.line().await, "call 2  ended: completed");
+    assert_eq!(timeout(SOON, watching.lines.recv()).await.expect("it ends"), None);
+    assert!(watching.child.wait().unwrap().success());
 }
