@@ -117,6 +117,12 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// For commands whose user waits for their result: of the log only what went wrong, unless the settings ask for more.
+fn init_quiet_log(settings: &Settings) -> Result<(), LogError> {
+    let level = if settings.log.level == "info" { "warn" } else { &settings.log.level };
+    crate::telemetry::log::init(level, &settings.log.format)
+}
+
 /// The runtime for control work (media and speech have threads of their own).
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     // Only the first call installs; whoever installed one before us did just the same.

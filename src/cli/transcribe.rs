@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
 use super::output::OutputError;
 use super::{SettingsArgs, output};
@@ -73,9 +74,7 @@ impl Format {
 
 pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let mut settings = settings.load()?;
-    // The user waits for text: of the log only what went wrong, unless the settings ask for more.
-    let level = if settings.log.level == "info" { "warn" } else { &settings.log.level };
-    crate::telemetry::log::init(level, &settings.log.format)?;
+    super::init_quiet_log(&settings)?;
     if args.files.len() > 1 && !args.beside && matches!(args.format, Format::Srt | Format::Vtt) {
         output::tell("subtitles of several files in one stream are of no use: add --beside");
         return Ok(ExitCode::from(2));
@@ -111,7 +110,10 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
     if transcript.utterances.is_empty() && !args.quiet {
         output::tell(format_args!("{}: nothing was said", file.display()));
     }
-    let text = args.format.render(&transcript);
+    let text = match args.format {
+        Format::Json => OfFile { file: &file.to_string_lossy(), transcript: &transcript }.to_json()?,
+        format => format.render(&transcript),
+    };
     if args.beside {
         let path = file.with_extension(args.format.extension());
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
@@ -123,6 +125,20 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
         output::text(&text)?;
     }
     Ok(())
+}
+
+/// Tells the transcripts of several files apart.
+#[derive(Serialize)]
+struct OfFile<'a> {
+    file: &'a str,
+    #[serde(flatten)]
+    transcript: &'a Transcript,
+}
+
+impl OfFile<'_> {
+    fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self).map(|json| json + "\n")
+    }
 }
 
 fn progress_bar(file: &Path) -> ProgressBar {
@@ -155,10 +171,10 @@ fn transcribe(
     let mut reader = WavReader::open(path)?;
     let format = reader.format();
     if format.clamped {
-        tracing::warn!(
-            file = %path.display(), frames = format.frames,
-            "the header promises more audio than there is (cut off, or still being written?): what there is is used"
-        );
+        output::tell(format_args!(
+            "{}: the header promises more audio than there is (cut off, or still being written?): what there is is used",
+            path.display()
+        ));
     }
     let samples = reader.read_all()?;
     let count = usize::from(format.channels);
@@ -174,7 +190,7 @@ fn transcribe(
 /// Write transcript and subtitles of the recording `wav` beside it; the paths written.
 pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
     if let Some(warning) = find_model(settings)?.warning() {
-        tracing::warn!("{warning}");
+        output::tell(warning);
     }
     let engine = engine(settings)?;
     if let Some(warning) = engine.deaf_to(&settings.speech.language) {
