@@ -10,3 +10,5 @@ mod files;
 mod subscribers;
 #[path = "api-server/support.rs"]
 mod support;
+#[path = "api-server/watch.rs"]
+mod watch;

@@ -3,6 +3,9 @@
 #[path = "support/fake_ari.rs"]
 mod fake_ari;
 
+use std::fs::File;
+use std::net::{TcpListener, UdpSocket};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use fake_ari::{FakeAri, Fault};
@@ -165,6 +168,92 @@ async fn our_own_late_attempt_is_not_another_client() {
 
     let _other = opened(&fake.url).await;
     assert!(matches!(next(&mut stream).await, Some(AriNotice::Replaced)));
+}
+
+/// `sidetone serve` beside a fake, and what it logs.
+struct Serving {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Serving {
+    fn start(ari: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let http = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).unwrap();
+        let rtp = UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
+        command.arg("serve").current_dir(folder.path()).env("NO_COLOR", "1").stderr(log);
+        for setting in [
+            &format!("ari.url={ari}"),
+            &format!("http.bind={http}"),
+            &format!("rtp.bind={rtp}"),
+            "ari.password=change-me",
+            "ari.backoff_min_ms=20",
+            "ari.backoff_max_ms=40",
+            "speech.model=off",
+            "log.level=debug",
+        ] {
+            command.args(["--set", setting]);
+        }
+        Self { child: command.spawn().unwrap(), folder }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// Wait for `times` lines with `words`.
+    async fn logs(&self, words: &str, times: usize) {
+        let logged = async {
+            while self.log().matches(words).count() < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(20), logged).await.unwrap_or_else(|_| panic!("{words}: {}", self.log()));
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_asterisk_is_one_warning_and_its_end_one_line() {
+    let fake = FakeAri::start().await;
+    let (url, address) = (fake.url.clone(), fake.url["http://".len()..].to_owned());
+    drop(fake);
+    let serving = Serving::start(&url);
+    serving.logs("still waiting for Asterisk", 3).await;
+    let log = serving.log();
+    let warned = log.lines().filter(|line| line.contains(" WARN ") && line.contains("waiting for Asterisk"));
+    assert_eq!(warned.count(), 1, "{log}");
+    let fake = FakeAri::start_at(&address).await;
+    let connected = "dependency=\"asterisk\" detail=\"connected\"";
+    serving.logs(connected, 1).await;
+    let before = serving.log();
+    fake.cut_socket("sidetone");
+    drop(fake);
+    serving.logs("no ARI events", 4).await;
+    let _fake = FakeAri::start_at(&address).await;
+    serving.logs(connected, 2).await;
+    let log = serving.log();
+    let since = &log[before.len()..];
+    assert_eq!(since.matches(" WARN ").count(), 1, "{since}");
+    // Besides the recovery, the comparison with what Asterisk has.
+    assert_eq!(since.matches(" INFO ").count(), 2, "{since}");
+}
+
+#[tokio::test]
+async fn a_password_that_was_never_set_is_told_from_a_wrong_one() {
+    let fake = FakeAri::start().await;
+    let told = client(&fake.url, "").asterisk_info().await.unwrap_err().to_string();
+    for part in ["`ari.password` is empty", "ari.password_file", "SIDETONE__ARI__PASSWORD", "ari.conf"] {
+        assert!(told.contains(part), "{told}");
+    }
 }
 
 #[tokio::test]

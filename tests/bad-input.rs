@@ -92,6 +92,11 @@ fn an_unknown_setting_is_refused_with_the_nearest_name_wherever_it_stands() {
     let by_environment =
         run(command.arg("serve").current_dir(folder.path()).env("SIDETONE__RTP__SHARD", "2"));
     by_environment.refused(64, &["environment variable SIDETONE__RTP__SHARD", nearest]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
+    let of_one = run(command.arg("serve").current_dir(folder.path()).env("SIDETONE_ARI_PASSWORD", "2"));
+    of_one.refused(64, &["SIDETONE_ARI_PASSWORD", "it is SIDETONE__ARI__PASSWORD"]);
+    sidetone(folder.path(), &["serve", "--set", "ari.foo=1"])
+        .refused(64, &["no setting `ari.foo`", "config example"]);
     // Whatever the command: none runs on settings that are not understood.
     for command in [&["transcribe", "x.wav"][..], &["replay", "x.pcap", "--out", "o"], &["config", "show"]] {
         let ran = sidetone(folder.path(), &[&["--config", "s.toml"], command].concat());
@@ -120,6 +125,13 @@ fn values_that_cannot_work_are_refused_all_at_once() {
     secret.refused(64, &["ari.password_file", "/nowhere/secret", "No such file"]);
     assert!(!secret.err.contains("settings file"), "{}", secret.err);
     serve(&["speech.hangover_ms=199"]).refused(64, &["speech.hangover_ms", "200 to 5000"]);
+    for level in ["loud", "info,loud"] {
+        serve(&[&format!("log.level={level}")])
+            .refused(64, &["`log.level`", "`loud` is no level", "error, warn, info, debug, trace"]);
+        let checked = sidetone(Path::new("."), &["check", "--set", &format!("log.level={level}")]);
+        assert_eq!(checked.code, 64, "{}", checked.out);
+        assert!(checked.out.contains("`loud` is no level"), "{}", checked.out);
+    }
 }
 
 #[test]
@@ -380,9 +392,58 @@ fn replay_uses_all_whole_packets_of_a_truncated_capture_and_says_so() {
     assert_eq!(replayed.leg(0).len(), 49 * FRAME);
     let warnings: Vec<_> = replayed.ran.err.lines().filter(|l| l.contains("ends amid a packet")).collect();
     let [warning] = warnings[..] else { panic!("one warning: {}", replayed.ran.err) };
-    assert!(
-        warning.contains("WARN") && warning.contains("cut.pcap") && warning.contains("49 whole"),
-        "{warning}"
+    assert!(warning.starts_with("sidetone: cut.pcap: ") && warning.contains("49 whole"), "{warning}");
+}
+
+#[test]
+fn replay_lists_the_streams_of_a_capture_of_many_and_takes_those_that_are_named() {
+    let folder = folder();
+    let mut sent: Vec<_> = [(40_000, 0xa1), (40_002, 0xb2), (40_004, 0xc3)]
+        .into_iter()
+        .flat_map(|(port, ssrc)| stream(port, ssrc, 100 + ssrc))
+        .filter(|p| p.ssrc != 0xc3 || p.sequence != 65_510)
+        .collect();
+    sent.sort_by_key(|p| p.at_us);
+    pcap(&folder.path().join("many.pcap"), &sent);
+    let line = "ssrc 0x000000c3  127.0.0.1:40004 → 127.0.0.1:14000  ulaw  294 packets  5.9 s";
+
+    let all = replay(folder.path(), "many.pcap", "first", &[]);
+    assert!(all.ran.err.starts_with("sidetone: many.pcap: 3 RTP streams"), "{}", all.ran.err);
+    assert!(all.ran.err.contains("--ssrc") && all.ran.err.contains(line), "{}", all.ran.err);
+    assert!(!all.ran.err.contains(" WARN ") && !all.ran.err.contains(" INFO "), "{}", all.ran.err);
+    assert_eq!(all.report["legs"][1]["ssrcs"], serde_json::json!([0xb2]));
+
+    let chosen = replay(folder.path(), "many.pcap", "chosen", &["--ssrc", "0xC3", "--ssrc", "a1"]);
+    let ssrcs = [0, 1].map(|leg: usize| chosen.report["legs"][leg]["ssrcs"][0].as_u64());
+    assert_eq!(ssrcs, [Some(0xc3), Some(0xa1)]);
+    for summary in
+        ["caller: ulaw 294 of 295 packets, 1 lost (0.34 %)", "callee: ulaw 261 of 261 packets, 0 lost"]
+    {
+        assert!(chosen.ran.err.contains(&format!("sidetone: {summary}")), "{}", chosen.ran.err);
+    }
+
+    let with = |ssrcs: &[&str]| {
+        let named = ssrcs.iter().flat_map(|ssrc| ["--ssrc", ssrc]);
+        let args: Vec<_> =
+            ["replay", "many.pcap", "--out", "o", "--no-transcript"].into_iter().chain(named).collect();
+        sidetone(folder.path(), &args)
+    };
+    with(&["dead"]).refused(1, &["0x0000dead", line]);
+    with(&["a1", "b2", "c3"]).refused(2, &["two streams at most"]);
+    assert_eq!(with(&["xyz"]).code, 2);
+}
+
+#[test]
+fn replay_takes_one_of_two_sources_that_share_their_ports() {
+    let folder = folder();
+    let mut sent = [stream(40_000, 0xa1, 100), stream(40_000, 0xb2, 50)].concat();
+    sent.sort_by_key(|p| p.at_us);
+    pcap(&folder.path().join("mixed.pcap"), &sent);
+    let one = replay(folder.path(), "mixed.pcap", "one", &["--ssrc", "b2"]);
+    let leg = &one.report["legs"][0];
+    assert_eq!(
+        (leg["ssrcs"].clone(), leg["packets_received"].as_u64()),
+        (serde_json::json!([0xb2]), Some(50))
     );
 }
 
@@ -399,6 +460,12 @@ fn replay_refuses_what_is_no_capture_or_has_no_rtp() {
     refused("text", &["text", "not a pcap or pcapng", "editcap -F pcapng"]);
     file("empty", b"");
     refused("empty", &["empty", "is empty"]);
+    file("stub", &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0]);
+    refused("stub", &["stub", "holds no packet", "copy incomplete"]);
+    pcap(&folder.path().join("none.pcap"), &[]);
+    refused("none.pcap", &["none.pcap", "holds no packet"]);
+    std::fs::create_dir(folder.path().join("folder.pcap")).unwrap();
+    refused("folder.pcap", &["cannot open the capture folder.pcap", "is a directory"]);
     file("packed", &[0x1f, 0x8b, 8, 0, 0, 0]);
     refused("packed", &["packed", "gunzip"]);
     refused("gone", &["cannot open the capture gone", "No such file"]);
@@ -492,6 +559,7 @@ fn a_stereo_file_has_two_speakers_in_every_format() {
         ran.out
     };
     let text = as_format("text");
+    assert_eq!(as_format("txt"), text, "named by its extension, as over HTTP");
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].starts_with("[00:0") && lines[0].contains("] caller: "), "{text}");
     assert!(lines[0].contains("goodbye"), "{text}");
@@ -504,6 +572,8 @@ fn a_stereo_file_has_two_speakers_in_every_format() {
         (Some("caller"), Some("callee"))
     );
     assert!(utterances[1]["start"].as_f64() > utterances[0]["end"].as_f64(), "{json:#}");
+
+    assert_eq!(json["file"], "two.wav");
 
     let srt = as_format("srt");
     assert!(
@@ -540,11 +610,37 @@ fn a_wav_whose_header_lies_is_read_as_far_as_it_goes_and_says_so() {
         let ran = transcribe(bytes);
         assert_eq!((ran.code, ran.out.as_str()), (0, good.out.as_str()), "{}", ran.err);
         assert!(
-            ran.err.contains("WARN") && ran.err.contains("a.wav") && ran.err.contains("cut off"),
+            ran.err.starts_with("sidetone: a.wav: ") || ran.err.contains("\nsidetone: a.wav: "),
             "{}",
             ran.err
         );
     }
+}
+
+#[test]
+fn a_language_that_is_none_is_refused_and_one_that_the_model_lacks_is_warned_of() {
+    let folder = folder();
+    let wav = prompt_file(folder.path(), "hello-world");
+    let transcribe = |language: &str| sidetone(folder.path(), &["transcribe", &wav, "--language", language]);
+    let ran = transcribe("xx");
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("`xx` is no language") && ran.err.contains(" de, "), "{}", ran.err);
+    serve(&["speech.language=zz"]).refused(64, &["speech.language", "`zz` is no language", " de, "]);
+    let checked = sidetone(folder.path(), &["check", "--set", "speech.language=zz"]);
+    assert_eq!(checked.code, 64, "{}", checked.out);
+    for language in ["de", "auto"] {
+        let ran = transcribe(language);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let warning =
+            format!("knows English only, and takes everything for it: for the language `{language}`");
+        assert!(ran.err.contains(&warning), "{}", ran.err);
+    }
+    assert!(!transcribe("en").err.contains("English only"));
+    let ran = sidetone(
+        folder.path(),
+        &["check", "--set", "speech.language=de", "--set", "ari.url=http://127.0.0.1:1"],
+    );
+    assert!(ran.out.lines().any(|l| l.starts_with("warning") && l.contains("English only")), "{}", ran.out);
 }
 
 #[test]
@@ -554,12 +650,21 @@ fn what_is_no_wav_fails_and_the_other_files_are_transcribed() {
     std::fs::write(folder.path().join("text.wav"), "I am no WAV").unwrap();
     std::fs::write(folder.path().join("cut.wav"), &wav_bytes(1, &[0; 100])[..30]).unwrap();
     std::fs::write(folder.path().join("empty.wav"), "").unwrap();
-    let files = ["text.wav", "cut.wav", "empty.wav", "gone.wav", good.as_str()];
+    std::fs::create_dir(folder.path().join("folder.wav")).unwrap();
+    let files = ["text.wav", "cut.wav", "empty.wav", "gone.wav", "folder.wav", good.as_str()];
     let ran = sidetone(folder.path(), &[&["transcribe", "--quiet"][..], &files].concat());
     ran.refused(
         1,
-        &["text.wav: not a WAV file", "convert it first", "cut.wav: ", "empty.wav: ", "gone.wav: "],
+        &[
+            "text.wav: not a WAV file",
+            "convert it first",
+            "cut.wav: ",
+            "empty.wav: the file is empty",
+            "gone.wav: cannot be opened: No such file",
+            "folder.wav: cannot be opened: is a directory",
+        ],
     );
+    assert_eq!(ran.err.matches("(os error").count(), 1, "the cause is said once: {}", ran.err);
     assert!(ran.err.contains("copy it again"), "{}", ran.err);
     assert!(ran.out.contains("hello world"), "{}{}", ran.out, ran.err);
     // Usage is clap's business.

@@ -21,6 +21,8 @@ use crate::speech::transcript::Transcript;
 #[serde(rename_all = "lowercase")]
 enum Format {
     Json,
+    /// `text` is what the command line calls it.
+    #[serde(alias = "text")]
     Txt,
     Srt,
     Vtt,
@@ -113,10 +115,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_named_by_their_extension() {
-        for (name, format) in
-            [("json", Format::Json), ("txt", Format::Txt), ("srt", Format::Srt), ("vtt", Format::Vtt)]
-        {
+    fn formats_are_named_by_their_extension_or_as_on_the_command_line() {
+        let names = [
+            ("json", Format::Json),
+            ("txt", Format::Txt),
+            ("text", Format::Txt),
+            ("srt", Format::Srt),
+            ("vtt", Format::Vtt),
+        ];
+        for (name, format) in names {
             assert_eq!(serde_json::from_value::<Format>(name.into()).unwrap(), format);
         }
     }

@@ -39,7 +39,7 @@ use super::translate;
 /// How the connection to Asterisk stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Connection {
-    /// Not yet, or no longer; the reason.
+    /// Not yet, or no longer; the reason. Whoever follows the connection tells people.
     Down(String),
     /// Events come.
     Up,
@@ -178,7 +178,7 @@ impl CallServer {
     async fn notice(&self, notice: AriNotice) {
         match notice {
             AriNotice::Connected { first } => {
-                tracing::info!(first, "connected to Asterisk");
+                tracing::debug!(first, "connected to Asterisk");
                 self.services
                     .hub
                     .publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
@@ -187,7 +187,7 @@ impl CallServer {
                 self.connection.send_replace(Connection::Up);
             }
             AriNotice::Disconnected { reason } => {
-                tracing::warn!(%reason, "no connection to Asterisk");
+                tracing::debug!(%reason, "no connection to Asterisk");
                 let body = serde_json::json!({ "reason": reason.to_string() });
                 self.services.hub.publish_node(EventKind::AriDisconnected, body);
                 self.connection.send_replace(Connection::Down(reason.to_string()));

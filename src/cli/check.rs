@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
-use super::SettingsArgs;
+use super::{SettingsArgs, output};
 use crate::asterisk::ari::{
     self, AriClient, AriError, BridgeKind, ExternalMedia, HangupReason, SocketConfig,
 };
 use crate::config::{ConfigError, Settings};
 use crate::recording::free_mib;
-use crate::speech::ModelChoice;
+use crate::speech::{ModelChoice, english_only};
 
 /// Asterisk modules without which no call is heard.
 const MODULES: [&str; 5] =
@@ -80,10 +80,8 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
     }
     let bad = findings.0.iter().any(|f| f.verdict == Verdict::Bad);
     if args.json {
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&serde_json::json!({ "good": !bad, "findings": findings.0 }))?
-        );
+        let all = serde_json::json!({ "good": !bad, "findings": findings.0 });
+        output::line(serde_json::to_string_pretty(&all)?)?;
     } else {
         for finding in &findings.0 {
             let mark = match finding.verdict {
@@ -91,7 +89,7 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
                 Verdict::Warning => "warning",
                 Verdict::Bad => "BAD    ",
             };
-            println!("{mark}  {:<14} {}", finding.what, finding.message);
+            output::line(format_args!("{mark}  {:<14} {}", finding.what, finding.message))?;
         }
     }
     Ok(match (bad_config, bad) {
@@ -151,6 +149,11 @@ fn model(settings: &Settings, findings: &mut Findings) {
         }
         Ok(Some(model)) => match (model.verify(), model.warning()) {
             (Err(error), _) => findings.add("speech model", Verdict::Bad, error.to_string()),
+            (Ok(shape), _) if shape.is_english_only() && settings.speech.language != "en" => findings.add(
+                "speech model",
+                Verdict::Warning,
+                english_only(&model.name, &settings.speech.language),
+            ),
             (Ok(_), Some(warning)) => {
                 findings.add("speech model", Verdict::Warning, format!("{}: {warning}", model.name))
             }

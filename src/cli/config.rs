@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::SettingsArgs;
+use super::{SettingsArgs, output};
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
@@ -22,14 +22,14 @@ enum What {
 
 pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     match args.what {
-        What::Example => print!("{}", crate::config::example()),
+        What::Example => output::text(&crate::config::example())?,
         What::Show => {
             let mut settings = settings.load()?;
             if !settings.ari.password.is_empty() {
                 settings.ari.password = "(set)".into();
             }
             settings.http.keys.iter_mut().for_each(|key| *key = "(set)".into());
-            print!("{}", toml::to_string_pretty(&settings)?);
+            output::text(&toml::to_string_pretty(&settings)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)

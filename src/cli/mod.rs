@@ -3,20 +3,23 @@
 mod check;
 mod config;
 mod limits;
+mod output;
 mod replay;
 mod serve;
 mod transcribe;
 mod vitals;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::{BindRefused, KeyError};
-use crate::config::{ConfigError, ENV_PREFIX, Settings, Sources};
+use crate::config::{ConfigError, ENV_OURS, Settings, Sources};
 use crate::telemetry::log::LogError;
+use output::OutputError;
 
 /// Exit codes: 0 good, 1 failed, 2 usage (clap's own), 64 bad configuration (`EX_USAGE` of sysexits.h).
 const EXIT_CONFIG: u8 = 64;
@@ -43,8 +46,16 @@ struct SettingsArgs {
 
 impl SettingsArgs {
     fn load(&self) -> Result<Settings, ConfigError> {
-        let environment = std::env::vars().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
-        Sources { file: self.config.clone(), environment, flags: self.set.clone() }.load()
+        // Other programs' variables need be no text.
+        let text = |(name, value): (OsString, OsString)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        };
+        let environment =
+            std::env::vars_os().map(text).filter(|(name, _)| name.starts_with(ENV_OURS)).collect();
+        let settings = Sources { file: self.config.clone(), environment, flags: self.set.clone() }.load()?;
+        crate::telemetry::log::check(&settings.log.level)
+            .map_err(|error| ConfigError::Invalid(vec![error.to_string()]))?;
+        Ok(settings)
     }
 }
 
@@ -69,8 +80,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(&cli) {
         Ok(code) => code,
+        Err(error) if error.downcast_ref().is_some_and(OutputError::is_reader_gone) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sidetone: {}", in_words(&error));
+            output::tell(in_words(&error));
             ExitCode::from(if is_bad_config(&error) { EXIT_CONFIG } else { 1 })
         }
     }
@@ -104,6 +116,12 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Config(args) => config::run(args, &cli.settings),
         Command::Watch(args) => watch::run(args, &cli.settings),
     }
+}
+
+/// For commands whose user waits for their result: of the log only what went wrong, unless the settings ask for more.
+fn init_quiet_log(settings: &Settings) -> Result<(), LogError> {
+    let level = if settings.log.level == "info" { "warn" } else { &settings.log.level };
+    crate::telemetry::log::init(level, &settings.log.format)
 }
 
 /// The runtime for control work (media and speech have threads of their own).

@@ -1,5 +1,7 @@
 //! `sidetone replay`: a capture through the same media path as live calls, as fast as it goes. Same capture, same bytes.
 
+mod streams;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,17 +10,17 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Args, value_parser};
 
-use super::SettingsArgs;
+use streams::Chosen;
+
+use super::{SettingsArgs, output};
 use crate::config::Settings;
 use crate::media::clock::CallClock;
-use crate::media::codec::Codec;
 use crate::media::leg::Leg;
 use crate::media::receiver::{LegConfig, LegReceiver};
 use crate::media::report::LegStats;
 use crate::media::ring::Ring;
 use crate::media::slot::SLOT_MS;
 use crate::media::time::MediaInstant;
-use crate::net::capture::streams::{RtpFlow, StreamFinder};
 use crate::net::capture::{Capture, CaptureError, CapturedDatagram};
 use crate::recording::report::Report;
 use crate::recording::writer::OpenRecording;
@@ -49,13 +51,20 @@ pub(super) struct ReplayArgs {
     /// Late packets mend the recording for this long, milliseconds; without it rtp.repair_ms.
     #[arg(long, value_name = "MS", value_parser = value_parser!(u64).range(..=MAX_REPAIR_MS))]
     repair_ms: Option<u64>,
+    /// Stream of the left leg and, given twice, of the right one; without it the first two streams of the capture.
+    #[arg(long, value_name = "HEX", value_parser = streams::ssrc)]
+    ssrc: Vec<u32>,
 }
 
 pub(super) fn run(args: &ReplayArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = settings.load()?;
-    crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
+    super::init_quiet_log(&settings)?;
+    if args.ssrc.len() > 2 {
+        output::tell("--ssrc: a recording has two legs, name two streams at most");
+        return Ok(ExitCode::from(2));
+    }
     let name = args.capture.file_stem().and_then(|n| n.to_str()).context("the capture's name is not text")?;
-    let flows = find_flows(&args.capture)?;
+    let chosen = streams::choose(&args.capture, &args.ssrc)?;
     let repair = Duration::from_millis(args.repair_ms.unwrap_or(settings.rtp.repair_ms));
     std::fs::create_dir_all(&args.out).with_context(|| format!("cannot make {}", args.out.display()))?;
     let wav = args.out.join(format!("{name}.wav"));
@@ -63,51 +72,36 @@ pub(super) fn run(args: &ReplayArgs, settings: &SettingsArgs) -> anyhow::Result<
         bail!("{} is there already: move it away, or name another folder with --out", wav.display());
     }
 
-    let replay = Replay::new(&settings, flows, repair)?;
+    let replay = Replay::new(&settings, chosen, repair)?;
     let (finished, stats) = replay.run(&args.capture, name, &wav)?;
+    for (leg, stats) in Leg::BOTH.into_iter().zip(&stats).filter(|(_, stats)| stats.packets_expected > 0) {
+        output::tell(format_args!("{}: {}", leg.name(), summary(stats)));
+    }
     let report = Report::new(name, &settings.calls.tenant, &finished, stats);
     let report_path = Report::path_for(&wav);
     report.write(&report_path).with_context(|| format!("cannot write {}", report_path.display()))?;
-    println!("{}", wav.display());
-    println!("{}", report_path.display());
+    output::line(wav.display())?;
+    output::line(report_path.display())?;
     if !args.no_transcript && ModelChoice::parse(&settings.speech.model) != ModelChoice::Off {
         for path in super::transcribe::beside_recording(&settings, &wav, name)? {
-            println!("{}", path.display());
+            output::line(path.display())?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first two RTP flows, in order of appearance: left and right.
-fn find_flows(path: &Path) -> anyhow::Result<Vec<(RtpFlow, Codec)>> {
-    let mut finder = StreamFinder::new();
-    for_each(path, |datagram| finder.add(datagram), true)?;
-    let mut legs = Vec::new();
-    for flow in finder.flows() {
-        let known = |pt: u8| Codec::from_payload_type(pt).is_some();
-        match flow.main_payload_type(known).and_then(Codec::from_payload_type) {
-            Some(codec) => legs.push((flow, codec)),
-            None => tracing::warn!(src = %flow.src, dst = %flow.dst, types = ?flow.streams[0].payload_types,
-                "an RTP stream of no codec that is understood: left out"),
-        }
-    }
-    if legs.len() > 2 {
-        tracing::warn!(streams = legs.len(), "more than two RTP streams: the first two are the legs");
-        legs.truncate(2);
-    }
-    let Some((_, first)) = legs.first() else {
-        bail!("{}: no RTP stream in it (G.711, slin or slin16)", path.display());
-    };
-    if let Some((flow, other)) = legs.iter().find(|(_, codec)| codec.sample_rate() != first.sample_rate()) {
-        bail!(
-            "{}: the legs differ in sample rate ({} and, from {}, {}): replay them one at a time, cut with editcap or tshark",
-            path.display(),
-            first.name(),
-            flow.src,
-            other.name()
-        );
-    }
-    Ok(legs)
+/// What came of a leg, and what did not.
+fn summary(stats: &LegStats) -> String {
+    let &LegStats { packets_expected: expected, packets_received: received, packets_lost: lost, .. } = stats;
+    let percent = 100.0 * lost as f64 / expected.max(1) as f64;
+    let and = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+    format!(
+        "{} {received} of {expected} packets, {lost} lost ({percent:.2} %){}{}{}",
+        stats.codec,
+        and(stats.packets_late, "late"),
+        and(stats.packets_duplicate, "duplicate"),
+        and(stats.packets_invalid, "invalid")
+    )
 }
 
 fn for_each(path: &Path, mut each: impl FnMut(&CapturedDatagram), warn: bool) -> anyhow::Result<()> {
@@ -118,19 +112,22 @@ fn for_each(path: &Path, mut each: impl FnMut(&CapturedDatagram), warn: bool) ->
     for datagram in capture.by_ref() {
         match datagram {
             Ok(datagram) => each(&datagram),
-            Err(error @ CaptureError::Truncated { .. }) => {
+            Err(error @ CaptureError::Truncated { packets: 1.., .. }) => {
                 if warn {
-                    tracing::warn!("{}: {error}", path.display());
+                    output::tell(format_args!("{}: {error}", path.display()));
                 }
             }
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         }
     }
+    if capture.counts().packets == 0 {
+        bail!("{}: the capture holds no packet: was anything captured?", path.display());
+    }
     Ok(())
 }
 
 struct Replay {
-    legs: Vec<(RtpFlow, LegReceiver)>,
+    legs: Vec<(Chosen, LegReceiver)>,
     rings: [Option<Arc<Ring>>; 2],
     clock: Arc<CallClock>,
     config: RecorderConfig,
@@ -139,21 +136,21 @@ struct Replay {
 }
 
 impl Replay {
-    fn new(settings: &Settings, flows: Vec<(RtpFlow, Codec)>, repair: Duration) -> anyhow::Result<Self> {
-        let begin = flows.iter().map(|(flow, _)| flow.streams[0].first).min().context("no RTP stream")?;
-        let rate = flows[0].1.sample_rate();
-        let clock = Arc::new(CallClock::new(begin, rate, flows.len() as u32));
+    fn new(settings: &Settings, chosen: Vec<Chosen>, repair: Duration) -> anyhow::Result<Self> {
+        let begin = chosen.iter().map(|leg| leg.flow.streams[0].first).min().context("no RTP stream")?;
+        let rate = chosen[0].codec.sample_rate();
+        let clock = Arc::new(CallClock::new(begin, rate, chosen.len() as u32));
         let mut rings = [None, None];
         let mut legs = Vec::new();
-        for ((flow, codec), ring) in flows.into_iter().zip(&mut rings) {
-            let mut config = LegConfig::new(codec, clock.clone());
+        for (leg, ring) in chosen.into_iter().zip(&mut rings) {
+            let mut config = LegConfig::new(leg.codec, clock.clone());
             let held = Duration::from_secs(settings.rtp.ring_seconds.into()).max(repair + RING_MARGIN);
             config.ring_slots = held.as_millis() as usize / SLOT_MS as usize;
             config.repair_window = repair;
             config.stall_after = Duration::from_millis(settings.rtp.stall_ms);
             let (receiver, shared) = LegReceiver::new(config);
             *ring = Some(shared);
-            legs.push((flow, receiver));
+            legs.push((leg, receiver));
         }
         let config = RecorderConfig {
             repair_window: repair,
@@ -206,7 +203,7 @@ impl Replay {
 
     fn take(&mut self, datagram: &CapturedDatagram, recording: &mut OpenRecording) -> anyhow::Result<()> {
         self.advance(datagram.at, recording)?;
-        let leg = self.legs.iter_mut().find(|(flow, _)| (flow.src, flow.dst) == (datagram.src, datagram.dst));
+        let leg = self.legs.iter_mut().find(|(chosen, _)| chosen.has(datagram));
         if let Some((_, receiver)) = leg {
             receiver.on_packet(datagram.at, &datagram.payload);
         }

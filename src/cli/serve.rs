@@ -103,6 +103,7 @@ async fn run_calls(
 async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> anyhow::Result<()> {
     let settings = &services.settings.ari;
     let mut pause = Duration::from_millis(settings.backoff_min_ms);
+    let mut told = false;
     loop {
         let asked = match settings.takeover {
             true => services.ari.asterisk_info().await.map(drop),
@@ -116,7 +117,11 @@ async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> any
                 return Err(error.into());
             }
             Err(error) => {
-                tracing::warn!(%error, "waiting for Asterisk");
+                // One fact, one warning; `/ready` has the latest reason.
+                match std::mem::replace(&mut told, true) {
+                    false => tracing::warn!(%error, "waiting for Asterisk"),
+                    true => tracing::debug!(%error, "still waiting for Asterisk"),
+                }
                 readiness.set("asterisk", Health::Failed, error.to_string());
             }
         }
@@ -193,6 +198,9 @@ fn start_speech(
     };
     let engine = SpeechEngine::start(speech_config(settings), model.load()?)?;
     tell_model(&model, readiness);
+    if let Some(warning) = engine.deaf_to(&settings.speech.language) {
+        tracing::warn!(model = model.name, "{warning}");
+    }
     Ok(Some(engine))
 }
 

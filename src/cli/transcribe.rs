@@ -1,14 +1,15 @@
 //! `sidetone transcribe`: files to text, by the same engine as live calls.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
-use super::SettingsArgs;
+use super::output::OutputError;
+use super::{SettingsArgs, output};
 use crate::config::Settings;
 use crate::files;
 use crate::recording::wav::WavReader;
@@ -29,7 +30,7 @@ pub(super) struct TranscribeArgs {
     #[arg(long)]
     beside: bool,
     /// Language code, or `auto`; without it speech.language.
-    #[arg(long)]
+    #[arg(long, value_name = "CODE", value_parser = crate::config::language)]
     language: Option<String>,
     /// Model, as in speech.model.
     #[arg(long)]
@@ -42,6 +43,7 @@ pub(super) struct TranscribeArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// One line an utterance.
+    #[value(alias = "txt")]
     Text,
     /// Words with times and confidences.
     Json,
@@ -73,23 +75,27 @@ impl Format {
 
 pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let mut settings = settings.load()?;
-    // The user waits for text: of the log only what went wrong, unless the settings ask for more.
-    let level = if settings.log.level == "info" { "warn" } else { &settings.log.level };
-    crate::telemetry::log::init(level, &settings.log.format)?;
+    super::init_quiet_log(&settings)?;
     if args.files.len() > 1 && !args.beside && matches!(args.format, Format::Srt | Format::Vtt) {
-        eprintln!("sidetone: subtitles of several files in one stream are of no use: add --beside");
+        output::tell("subtitles of several files in one stream are of no use: add --beside");
         return Ok(ExitCode::from(2));
     }
     settings.speech.model = args.model.clone().unwrap_or(settings.speech.model);
     settings.speech.language = args.language.clone().unwrap_or(settings.speech.language);
     if let (Some(warning), false) = (find_model(&settings)?.warning(), args.quiet) {
-        eprintln!("sidetone: {warning}");
+        output::tell(warning);
     }
     let engine = engine(&settings)?;
+    if let (Some(warning), false) = (engine.deaf_to(&settings.speech.language), args.quiet) {
+        output::tell(warning);
+    }
     let mut failed = false;
     for file in &args.files {
         if let Err(error) = one(args, &settings, &engine, file) {
-            eprintln!("sidetone: {}: {error:#}", file.display());
+            if error.is::<OutputError>() {
+                return Err(error);
+            }
+            output::tell(format_args!("{}: {}", file.display(), super::in_words(&error)));
             failed = true;
         }
     }
@@ -103,21 +109,37 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
     bar.finish_and_clear();
     let transcript = transcript?;
     if transcript.utterances.is_empty() && !args.quiet {
-        eprintln!("sidetone: {}: nothing was said", file.display());
+        output::tell(format_args!("{}: nothing was said", file.display()));
     }
-    let text = args.format.render(&transcript);
+    let text = match args.format {
+        Format::Json => OfFile { file: &file.to_string_lossy(), transcript: &transcript }.to_json()?,
+        format => format.render(&transcript),
+    };
     if args.beside {
         let path = file.with_extension(args.format.extension());
         files::replace(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{}", path.display());
+        output::line(path.display())?;
     } else {
-        let mut out = std::io::stdout().lock();
         if args.files.len() > 1 && args.format == Format::Text {
-            writeln!(out, "{}:", file.display())?;
+            output::line(format_args!("{}:", file.display()))?;
         }
-        out.write_all(text.as_bytes())?;
+        output::text(&text)?;
     }
     Ok(())
+}
+
+/// Tells the transcripts of several files apart.
+#[derive(Serialize)]
+struct OfFile<'a> {
+    file: &'a str,
+    #[serde(flatten)]
+    transcript: &'a Transcript,
+}
+
+impl OfFile<'_> {
+    fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string_pretty(self).map(|json| json + "\n")
+    }
 }
 
 fn progress_bar(file: &Path) -> ProgressBar {
@@ -150,10 +172,10 @@ fn transcribe(
     let mut reader = WavReader::open(path)?;
     let format = reader.format();
     if format.clamped {
-        tracing::warn!(
-            file = %path.display(), frames = format.frames,
-            "the header promises more audio than there is (cut off, or still being written?): what there is is used"
-        );
+        output::tell(format_args!(
+            "{}: the header promises more audio than there is (cut off, or still being written?): what there is is used",
+            path.display()
+        ));
     }
     let samples = reader.read_all()?;
     let count = usize::from(format.channels);
@@ -169,9 +191,12 @@ fn transcribe(
 /// Write transcript and subtitles of the recording `wav` beside it; the paths written.
 pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> anyhow::Result<[PathBuf; 2]> {
     if let Some(warning) = find_model(settings)?.warning() {
-        tracing::warn!("{warning}");
+        output::tell(warning);
     }
     let engine = engine(settings)?;
+    if let Some(warning) = engine.deaf_to(&settings.speech.language) {
+        output::tell(warning);
+    }
     let transcript = transcribe(settings, &engine, wav, Some(name.to_owned()), &mut |_| {})?;
     let json = wav.with_extension("transcript.json");
     let vtt = wav.with_extension("vtt");

@@ -1,23 +1,30 @@
 //! `sidetone watch`: calls and their transcripts in the terminal, words appearing in place as they are said.
 
+mod link;
 mod note;
 mod screen;
 
-use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use console::Term;
 use futures_util::StreamExt;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
+use link::{Link, LinkError, Socket};
 use screen::Screen;
 
-use super::SettingsArgs;
+use super::output::OutputError;
+use super::{SettingsArgs, output};
 use crate::config::Settings;
+
+/// First pause before another attempt to connect; it doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
@@ -25,7 +32,7 @@ pub(super) struct WatchArgs {
     #[arg(long, value_name = "CALL_ID")]
     call: Option<String>,
     /// Address of the server; without it, the one in the settings.
-    #[arg(long, value_name = "ws://HOST:PORT")]
+    #[arg(long, value_name = "http://HOST:PORT")]
     url: Option<String>,
     /// API key, where the server asks for one.
     #[arg(long, env = "SIDETONE_KEY", hide_env_values = true)]
@@ -40,48 +47,93 @@ pub(super) struct WatchArgs {
 
 pub(super) fn run(args: &WatchArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = settings.load()?;
-    super::runtime()?.block_on(follow(args, &settings))
+    super::runtime()?.block_on(async {
+        tokio::select! {
+            ended = follow(args, &settings) => ended?,
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
-async fn follow(args: &WatchArgs, settings: &Settings) -> anyhow::Result<ExitCode> {
-    let base = args.url.clone().unwrap_or_else(|| format!("ws://{}", settings.http.bind));
-    let path = match &args.call {
-        Some(call) => format!("/ws/calls/{call}/events"),
-        None => "/ws/events".to_owned(),
-    };
-    let url = format!("{}{path}", base.trim_end_matches('/'));
-    let mut request = url.as_str().into_client_request().with_context(|| format!("not a URL: {url}"))?;
-    if let Some(key) = &args.key {
-        request.headers_mut().insert("Authorization", format!("Bearer {key}").parse()?);
+async fn follow(args: &WatchArgs, settings: &Settings) -> anyhow::Result<()> {
+    let address = args.url.clone().unwrap_or_else(|| settings.http.bind.to_string());
+    let link = Link::new(&address, args.call.as_deref(), args.key.as_deref())?;
+    let terminal = Term::stdout();
+    let screen = Screen::for_terminal(&terminal, !args.finals_only);
+    let mut watch = Watch { link, terminal, screen, after: None, left: args.calls };
+    let mut socket = watch.link.open(None).await?;
+    while let End::Lost(reason) = watch.show_all(&mut socket).await? {
+        let drawn = watch.screen.interrupted(&reason, watch.terminal.size_checked());
+        output::text(&drawn)?;
+        socket = watch.open_again().await?;
     }
-    let (mut socket, _) = tokio_tungstenite::connect_async(request)
-        .await
-        .with_context(|| format!("cannot follow {url}: is `sidetone serve` running there?"))?;
+    Ok(())
+}
 
-    let terminal = console::Term::stdout();
-    let mut screen = Screen::for_terminal(&terminal, !args.finals_only);
-    let mut ended = 0;
-    loop {
-        tokio::select! {
-            message = socket.next() => match message {
+/// Why a connection is over.
+enum End {
+    /// All that was asked for has been seen.
+    Seen,
+    /// It broke, or the server stops; the reason.
+    Lost(String),
+}
+
+struct Watch {
+    link: Link,
+    terminal: Term,
+    screen: Screen,
+    /// Cursor of the last event.
+    after: Option<u64>,
+    /// Calls whose end is waited for still.
+    left: Option<u64>,
+}
+
+impl Watch {
+    async fn show_all(&mut self, socket: &mut Socket) -> anyhow::Result<End> {
+        while self.left != Some(0) {
+            match socket.next().await {
                 Some(Ok(Message::Text(text))) => {
-                    let event: Value = serde_json::from_str(&text).context("the server sent what is not JSON")?;
-                    let drawn = screen.show(&event, terminal.size_checked());
-                    let mut out = std::io::stdout().lock();
-                    out.write_all(drawn.as_bytes()).and_then(|()| out.flush())?;
-                    ended += u64::from(event["type"] == "call.ended");
-                    if args.calls.is_some_and(|n| ended >= n) {
-                        return Ok(ExitCode::SUCCESS);
-                    }
+                    let event = serde_json::from_str(&text).context("the server sent what is not JSON")?;
+                    self.show(&event).await?;
                 }
                 // The one call that was followed is over.
-                Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal => return Ok(ExitCode::SUCCESS),
-                Some(Ok(Message::Close(Some(frame)))) => anyhow::bail!("the server closed the connection: {}", frame.reason),
-                Some(Ok(Message::Close(None))) | None => anyhow::bail!("the server closed the connection"),
+                Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal => break,
+                Some(Ok(Message::Close(Some(frame)))) if !frame.reason.is_empty() => {
+                    return Ok(End::Lost(frame.reason.to_string()));
+                }
+                Some(Ok(Message::Close(_))) | None => {
+                    return Ok(End::Lost("the server closed the connection".into()));
+                }
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error).context("the connection to the server broke"),
-            },
-            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
+                Some(Err(error)) => return Ok(End::Lost(format!("the connection broke: {error}"))),
+            }
+        }
+        Ok(End::Seen)
+    }
+
+    async fn show(&mut self, event: &Value) -> Result<(), OutputError> {
+        if let Some(id) = self.screen.newcomer(event) {
+            let record = self.link.record(id).await.unwrap_or_default();
+            output::text(&self.screen.joined(id, &record, self.terminal.size_checked()))?;
+        }
+        output::text(&self.screen.show(event, self.terminal.size_checked()))?;
+        self.after = event[self.link.cursor()].as_u64().or(self.after);
+        if event["type"] == "call.ended" {
+            self.left = self.left.map(|left| left.saturating_sub(1));
+        }
+        Ok(())
+    }
+
+    /// Connect as soon as it can be done, unless the server refuses.
+    async fn open_again(&self) -> Result<Socket, LinkError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            match self.link.open(self.after).await {
+                Err(LinkError::Away { .. }) => pause = (pause * 2).min(LONGEST_PAUSE),
+                opened_or_refused => return opened_or_refused,
+            }
         }
     }
 }

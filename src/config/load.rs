@@ -9,6 +9,12 @@ use super::settings::{SECTIONS, Settings};
 /// Environment variables with this prefix are settings: `SIDETONE__ARI__PASSWORD` is `ari.password`.
 pub const ENV_PREFIX: &str = "SIDETONE__";
 
+/// What all variables begin with that are meant for us.
+pub const ENV_OURS: &str = "SIDETONE_";
+
+/// Variables of the command line's own, which are no settings.
+const ENV_NO_SETTINGS: [&str; 2] = ["SIDETONE_CONFIG", "SIDETONE_KEY"];
+
 /// Where settings are looked for when no file is named, in this order.
 pub const DEFAULT_FILES: [&str; 2] = ["config/sidetone.toml", "/etc/sidetone/sidetone.toml"];
 
@@ -69,7 +75,7 @@ fn nearest_hint(nearest: &Option<String>) -> String {
 pub struct Sources {
     /// The file named on the command line; without one, the first of [`DEFAULT_FILES`] that exists, or none.
     pub file: Option<PathBuf>,
-    /// `KEY=VALUE` of the environment.
+    /// `KEY=VALUE` of the environment, those with [`ENV_OURS`] in front.
     pub environment: Vec<(String, String)>,
     /// `section.key=value` of the command line.
     pub flags: Vec<String>,
@@ -88,6 +94,7 @@ impl Sources {
             merge(&mut merged, parse_file(&path.display().to_string(), &text)?);
         }
         for (name, raw) in &self.environment {
+            check_form(name)?;
             let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
             let key = rest.to_ascii_lowercase().replace("__", ".");
             merge(&mut merged, parse_assignment(&format!("environment variable {name}"), &key, raw)?);
@@ -152,6 +159,27 @@ fn parse_assignment(origin: &str, key: &str, raw: &str) -> Result<Table, ConfigE
     Ok(text)
 }
 
+/// Refuse a variable that spells a setting in another form than that of settings: it would do nothing, without a word. Names
+/// that come near to no setting are let be: Kubernetes, for one, gives containers `SIDETONE_PORT` for a service of this name.
+fn check_form(name: &str) -> Result<(), ConfigError> {
+    let Some(rest) = name.strip_prefix(ENV_OURS).filter(|_| !ENV_NO_SETTINGS.contains(&name)) else {
+        return Ok(());
+    };
+    let flat =
+        rest.to_ascii_lowercase().split('_').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("_");
+    // With the right prefix the name was meant for a setting: the check for unknown ones knows more of typing errors.
+    let far = if name.starts_with(ENV_PREFIX) { 0 } else { flat.len() / 6 };
+    let right = |key: &str| format!("{ENV_PREFIX}{}", key.replace('.', "__").to_ascii_uppercase());
+    let distance = |key: &String| strsim::osa_distance(&flat, &key.replace('.', "_"));
+    match known_keys().min_by_key(distance) {
+        Some(key) if distance(&key) <= far && right(&key) != name => Err(malformed(
+            &format!("environment variable {name}"),
+            &format!("no setting is spelt like that; for `{key}` it is {}", right(&key)),
+        )),
+        _ => Ok(()),
+    }
+}
+
 fn known_keys() -> impl Iterator<Item = String> {
     SECTIONS.iter().flat_map(|s| s.fields.iter().map(move |f| format!("{}.{}", s.name, f.name)))
 }
@@ -160,16 +188,18 @@ fn check_known(origin: &str, key: &str) -> Result<(), ConfigError> {
     if known_keys().any(|k| k == key) {
         return Ok(());
     }
-    let wanted = key.rsplit('.').next().unwrap_or(key);
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let wanted = last(key);
+    // One letter of three may be wrong: `ari.foo` is not nearly `ari.app` for having the section in common.
+    let far = (wanted.chars().count() / 3).max(1);
     let nearest = known_keys()
         .map(|k| {
-            let whole = strsim::jaro_winkler(key, &k);
-            let last = strsim::jaro_winkler(wanted, k.rsplit('.').next().unwrap_or(&k));
-            (whole.max(last * 0.98), k)
+            let whole = strsim::osa_distance(key, &k);
+            (whole.min(strsim::osa_distance(&wanted, &last(&k))), whole, k)
         })
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(score, _)| *score > 0.8)
-        .map(|(_, k)| k);
+        .min()
+        .filter(|(distance, ..)| *distance <= far)
+        .map(|(.., k)| k);
     Err(ConfigError::UnknownKey { origin: origin.to_owned(), key: key.to_owned(), nearest })
 }
 
@@ -237,9 +267,44 @@ mod tests {
         assert!(error.contains("no setting `rtp.shard`; did you mean `rtp.shards`?"), "{error}");
         let error = from_text("[speech]\nshards = 2\n").unwrap_err().to_string();
         assert!(error.contains("did you mean `rtp.shards`?"), "{error}");
-        let error =
-            Sources { flags: vec!["foo=1".into()], ..Sources::default() }.load().unwrap_err().to_string();
-        assert!(error.contains("`sidetone config example`"), "{error}");
+        let by_flag = |key: &str| {
+            let flags = vec![format!("{key}=1")];
+            Sources { flags, ..Sources::default() }.load().unwrap_err().to_string()
+        };
+        for (wrong, right) in
+            [("ari.pasword", "ari.password"), ("asi.url", "ari.url"), ("ari.uesr", "ari.user")]
+        {
+            let error = by_flag(wrong);
+            assert!(error.contains(&format!("did you mean `{right}`?")), "{error}");
+        }
+        for far in ["foo", "ari.foo", "rtp.x", "call.foobar"] {
+            let error = by_flag(far);
+            assert!(
+                error.contains("`sidetone config example`") && !error.contains("did you mean"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_variable_that_is_not_of_the_form_of_settings_is_refused_with_the_right_one() {
+        let with = |name: &str| {
+            let environment = vec![(name.to_owned(), "5".to_owned())];
+            Sources { environment, ..Sources::default() }.load()
+        };
+        for (wrong, right) in [
+            ("SIDETONE_ARI_PASSWORD", "SIDETONE__ARI__PASSWORD"),
+            ("SIDETONE__ARI_PASSWORD", "SIDETONE__ARI__PASSWORD"),
+            ("SIDETONE_ARI__PASWORD", "SIDETONE__ARI__PASSWORD"),
+            ("SIDETONE_RTP_RING_SECONDS", "SIDETONE__RTP__RING_SECONDS"),
+        ] {
+            let error = with(wrong).unwrap_err().to_string();
+            assert!(error.contains(wrong) && error.contains(right), "{error}");
+        }
+        for good in ["SIDETONE_CONFIG", "SIDETONE_KEY", "SIDETONE_PORT", "SIDETONE_LAB_ROOTS"] {
+            assert!(with(good).is_ok(), "{good}");
+        }
+        assert_eq!(with("SIDETONE__RTP__RING_SECONDS").unwrap().rtp.ring_seconds, 5);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Settings: one file, the environment and flags, typed and validated before anything binds.
 
 mod example;
+mod language;
 mod load;
 pub mod settings;
 mod validate;
 
 pub use example::example;
-pub use load::{ConfigError, DEFAULT_FILES, ENV_PREFIX, Sources};
+pub use language::{LANGUAGES, language};
+pub use load::{ConfigError, DEFAULT_FILES, ENV_OURS, ENV_PREFIX, Sources};
 pub use settings::Settings;
 pub use validate::is_tenant;

@@ -155,7 +155,7 @@ sections! {
     Speech "speech" {
         /// `auto`, the name of a pulled model, or the path of a ggml file; `off` for no transcription.
         model: String = "auto".into();
-        /// Language code, or `auto`.
+        /// Language code of Whisper, such as `en` or `de`, or `auto`.
         language: String = "en".into();
         /// Decoder threads; 0 = as many as cores.
         workers: usize = 0;

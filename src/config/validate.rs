@@ -77,6 +77,8 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         (100..=60_000).contains(&s.recording.checkpoint_ms),
         "recording.checkpoint_ms: use 100 to 60000".into(),
     );
+    let language = super::language(&s.speech.language);
+    check(language.is_ok(), format!("speech.language: {}", language.err().unwrap_or_default()));
     check((100..=10_000).contains(&s.speech.partial_ms), "speech.partial_ms: use 100 to 10000".into());
     check((200..=5_000).contains(&s.speech.hangover_ms), "speech.hangover_ms: use 200 to 5000".into());
     check(
@@ -109,6 +111,22 @@ mod tests {
     #[test]
     fn defaults_are_valid() {
         assert_eq!(validate(&Settings::default()), Ok(()));
+    }
+
+    #[test]
+    fn languages_are_those_of_whisper() {
+        let with = |code: &str| {
+            let mut s = Settings::default();
+            s.speech.language = code.into();
+            validate(&s)
+        };
+        for good in ["auto", "en", "de", "haw", "yue"] {
+            assert_eq!(with(good), Ok(()), "{good}");
+        }
+        for bad in ["zz", "", "english", "EN", "de-DE"] {
+            let wrong = with(bad).unwrap_err();
+            assert!(wrong[0].contains("speech.language") && wrong[0].contains(" de, "), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use super::event::TranscriptEvent;
+use super::model::english_only;
 use super::recogniser::{Hypothesis, RecogniseError, Request, SpeechModel};
 use super::scheduler::{Scheduler, Task, TaskId};
 use super::segment::SegmentConfig;
@@ -212,6 +213,12 @@ impl SpeechEngine {
     /// Name of the model.
     pub fn model(&self) -> &str {
         self.shared.model.name()
+    }
+
+    /// What to tell users who ask for `language` of a model that knows English only: it takes everything for English.
+    pub fn deaf_to(&self, language: &str) -> Option<String> {
+        let model = &self.shared.model;
+        (language != "en" && !model.is_multilingual()).then(|| english_only(model.name(), language))
     }
 
     /// Recognising threads.

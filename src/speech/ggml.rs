@@ -24,6 +24,13 @@ pub struct Shape {
     pub mels: u32,
 }
 
+impl Shape {
+    /// Whether it knows no language but English: whisper.cpp tells by the vocabulary.
+    pub fn is_english_only(&self) -> bool {
+        self.vocabulary < 51_865
+    }
+}
+
 /// What is wrong with a model file.
 #[derive(Debug, Error)]
 pub enum Flaw {

@@ -28,7 +28,7 @@ mod whisper;
 
 pub use engine::{FinishReport, LegAudio, LegListener, SpeechConfig, SpeechEngine, SpeechError};
 pub use event::{TranscriptEvent, TranscriptKind, Word};
-pub use model::{ModelChoice, ModelError, ModelFile};
+pub use model::{ModelChoice, ModelError, ModelFile, english_only};
 
 /// The rate of the PCM that recognisers take, samples a second.
 pub const RATE: u32 = 16_000;

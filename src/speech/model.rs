@@ -87,6 +87,14 @@ fn name_of(path: &Path) -> Option<String> {
     Some(stem.strip_prefix("ggml-").unwrap_or(&stem).to_owned())
 }
 
+/// What to tell users who ask for `language` of the model `name`, which knows English only.
+pub fn english_only(name: &str, language: &str) -> String {
+    format!(
+        "the model {name} knows English only, and takes everything for it: for the language `{language}` use a \
+         multilingual one (ggml-base.bin, say)"
+    )
+}
+
 /// Where a model's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {

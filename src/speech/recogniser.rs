@@ -106,6 +106,11 @@ pub trait SpeechModel: Send + Sync {
         None
     }
 
+    /// Whether it knows other languages than English.
+    fn is_multilingual(&self) -> bool {
+        true
+    }
+
     /// Working memory and all for one worker; called on the worker's own thread, where the result stays.
     fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError>;
 }

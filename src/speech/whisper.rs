@@ -74,6 +74,10 @@ impl SpeechModel for WhisperModel {
         &self.0.name
     }
 
+    fn is_multilingual(&self) -> bool {
+        self.0.context.is_multilingual()
+    }
+
     fn longest_utterance(&self) -> Option<Duration> {
         self.0.longest
     }
@@ -240,6 +244,12 @@ impl WordBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_settings_know_the_languages_of_the_library_and_no_others() {
+        let of_library: Vec<_> = (0..=whisper_rs::get_lang_max_id()).filter_map(get_lang_str).collect();
+        assert_eq!(of_library, crate::config::LANGUAGES);
+    }
 
     #[test]
     fn the_window_has_slack_and_comes_in_steps() {

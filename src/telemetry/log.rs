@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// Chatty dependencies, held back unless the filter names them.
@@ -34,7 +35,12 @@ pub enum LogError {
 /// # Errors
 /// [`LogError`].
 pub fn init(level: &str, format: &str) -> Result<(), LogError> {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(level)?)
+        .with_writer(std::io::stderr)
+        // It would be told on standard error too, by a macro that panics where that takes nothing (a full disk): a log
+        // that cannot be written must end no call.
+        .log_internal_errors(false);
     let done = match format {
         "text" => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
         "json" => builder.json().flatten_event(true).with_span_list(false).finish().try_init(),
@@ -43,10 +49,24 @@ pub fn init(level: &str, format: &str) -> Result<(), LogError> {
     done.map_err(|_| LogError::Twice)
 }
 
+/// Whether [`init`] would take `level`.
+///
+/// # Errors
+/// [`LogError::Level`].
+pub fn check(level: &str) -> Result<(), LogError> {
+    filter(level).map(drop)
+}
+
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
     let bad = |message: String| LogError::Level { level: level.into(), message };
     if level.trim().is_empty() {
         return Err(bad("it is empty".into()));
+    }
+    // The filter's own grammar takes any word for the name of a module: with a level misspelt nothing would be logged.
+    // Names of spans and their fields, in brackets, may hold commas.
+    let mut words = level.split(',').map(str::trim).filter(|_| !level.contains('['));
+    if let Some(word) = words.find(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err()) {
+        return Err(bad(format!("`{word}` is no level (a module's is written `{word}=debug`)")));
     }
     let mut directives = level.to_owned();
     for (target, quiet) in QUIET.iter().filter(|(target, _)| !level.contains(target)) {
@@ -57,7 +77,43 @@ fn filter(level: &str) -> Result<EnvFilter, LogError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::telemetry::readiness::{Health, ReadinessBoard};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_of_json_has_no_key_twice() {
+        let written = Written::default();
+        let to = written.clone();
+        let log = tracing_subscriber::fmt().json().flatten_event(true).with_span_list(false);
+        let log = log.with_writer(move || to.clone()).finish();
+        tracing::subscriber::with_default(log, || {
+            let board = ReadinessBoard::expecting(["asterisk"]);
+            board.set("asterisk", Health::Ok, "connected");
+            board.set("asterisk", Health::Degraded, "slow");
+            board.set("asterisk", Health::Failed, "gone");
+        });
+        let lines = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(lines.lines().count(), 3, "{lines}");
+        for line in lines.lines() {
+            assert_eq!(line.matches("\"message\":").count(), 1, "{line}");
+        }
+        assert!(lines.contains("\"detail\":\"gone\""), "{lines}");
+    }
 
     #[test]
     fn a_filter_is_checked_and_keeps_the_chatty_quiet() {
@@ -66,5 +122,18 @@ mod tests {
         assert!(matches!(filter("sidetone=loud"), Err(LogError::Level { .. })));
         assert!(matches!(filter(" "), Err(LogError::Level { .. })));
         assert!(matches!(init("info", "xml"), Err(LogError::Format(_))));
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_and_not_taken_for_a_module() {
+        for good in
+            ["warn", "WARN", "off", "sidetone::net=debug,info", "info, sidetone=trace", "[call{id=1}]=debug"]
+        {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["loud", "infos", "info,sidetone", "sidetone::net"] {
+            let error = filter(bad).unwrap_err().to_string();
+            assert!(error.contains("error, warn, info, debug, trace"), "{bad}: {error}");
+        }
     }
 }

@@ -89,9 +89,9 @@ impl ReadinessBoard {
             return;
         }
         match state {
-            Health::Ok => tracing::info!(dependency = name, message, "ok"),
-            Health::Degraded => tracing::warn!(dependency = name, message, "degraded"),
-            Health::Failed => tracing::warn!(dependency = name, message, "failed"),
+            Health::Ok => tracing::info!(dependency = name, detail = message, "ok"),
+            Health::Degraded => tracing::warn!(dependency = name, detail = message, "degraded"),
+            Health::Failed => tracing::warn!(dependency = name, detail = message, "failed"),
         }
     }
 

@@ -35,6 +35,8 @@ pub struct Server {
 
 #[derive(Default)]
 pub struct Setup {
+    /// Where to listen; a free port without.
+    pub at: Option<SocketAddr>,
     pub keys: Vec<&'static str>,
     pub hub: HubConfig,
     pub sockets: SocketPolicy,
@@ -62,7 +64,8 @@ impl Server {
         );
         state.sockets = setup.sockets;
         state.model = "base.en".into();
-        let listener = api::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener =
+            api::bind(setup.at.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let serving = api::serve(listener, state, shutdown.clone());

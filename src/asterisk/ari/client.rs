@@ -211,7 +211,7 @@ impl AriClient {
         }
         let words: Words = serde_json::from_slice(&bytes).unwrap_or_default();
         let message = if words.message.is_empty() { words.error } else { words.message };
-        Err(AriError::from_status(request, status, message, &inner.config.user))
+        Err(AriError::from_status(request, status, message, &inner.config))
     }
 }
 

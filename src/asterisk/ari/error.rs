@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::client::AriConfig;
+
 /// A request to Asterisk, or the opening of its event socket, failed. `request` is its method and path.
 #[derive(Debug, Error)]
 pub enum AriError {
@@ -43,14 +45,22 @@ pub enum AriError {
     },
     /// User or password is wrong.
     #[error(
-        "{request}: Asterisk does not accept user {user:?} with its password: compare `ari.user` and `ari.password` or \
-         `ari.password_file` with that user's section in Asterisk's ari.conf (then `module reload res_ari.so`)"
+        "{request}: Asterisk does not accept user {user:?} {}: {} that user's section in Asterisk's ari.conf (then \
+         `module reload res_ari.so`)",
+        if *.no_password { "without a password, and `ari.password` is empty" } else { "with its password" },
+        if *.no_password {
+            "set it with `ari.password_file`, or in the environment as SIDETONE__ARI__PASSWORD, to that in"
+        } else {
+            "compare `ari.user` and `ari.password` or `ari.password_file` with"
+        }
     )]
     Unauthorised {
         /// Method and path.
         request: String,
         /// The user as configured.
         user: String,
+        /// The password as configured is empty.
+        no_password: bool,
     },
     /// No reply in time. The request may have been carried out all the same.
     #[error(
@@ -119,9 +129,12 @@ impl AriError {
     }
 
     /// The error that an HTTP status other than 2xx stands for.
-    pub(super) fn from_status(request: String, status: u16, message: String, user: &str) -> Self {
+    pub(super) fn from_status(request: String, status: u16, message: String, config: &AriConfig) -> Self {
         match status {
-            401 => Self::Unauthorised { request, user: user.to_owned() },
+            401 => {
+                let (user, no_password) = (config.user.clone(), config.password.is_empty());
+                Self::Unauthorised { request, user, no_password }
+            }
             404 => Self::NotFound { request, message },
             409 | 422 if message.contains("not in Stasis") => Self::NotInStasis { request, message },
             409 => Self::Conflict { request, message },

@@ -147,7 +147,7 @@ async fn keep_open(client: AriClient, config: SocketConfig, tx: mpsc::Sender<Ari
         };
         let reason = match opened {
             Ok(socket) => {
-                tracing::info!(app = ari.app, url = ari.url, first, "ARI event socket open");
+                tracing::debug!(app = ari.app, url = ari.url, first, "ARI event socket open");
                 if !first {
                     metric::ARI_RECONNECTS.add(1);
                 }
@@ -173,9 +173,10 @@ async fn keep_open(client: AriClient, config: SocketConfig, tx: mpsc::Sender<Ari
                 Disconnect::Failed(error)
             }
         };
+        // Whoever takes the notices tells people, once an outage.
+        tracing::debug!(app = ari.app, %reason, "no ARI events");
         let text = reason.to_string();
         if told.as_ref() != Some(&text) {
-            tracing::warn!(app = ari.app, %reason, "no ARI events");
             told = Some(text);
             if tx.send(AriNotice::Disconnected { reason }).await.is_err() {
                 return;
@@ -213,7 +214,7 @@ async fn open(ari: &AriConfig) -> Result<Socket, AriError> {
             let status = response.status().as_u16();
             let body = response.body().as_deref().unwrap_or_default();
             let message = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
-            Err(AriError::from_status(REQUEST.to_owned(), status, message, &ari.user))
+            Err(AriError::from_status(REQUEST.to_owned(), status, message, ari))
         }
         Ok(Err(error)) => {
             let (request, url) = (REQUEST.to_owned(), ari.url.clone());

@@ -26,7 +26,7 @@ impl CallServer {
             match translate::snapshot(&self.services.ari).await {
                 Ok(snapshot) => break snapshot,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot list Asterisk's channels yet");
+                    tracing::debug!(%error, "cannot list Asterisk's channels yet");
                     tokio::time::sleep(LIST_AGAIN).await;
                 }
             }

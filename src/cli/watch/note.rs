@@ -12,10 +12,8 @@ pub(super) fn note(event: &Value) -> String {
         "ari.disconnected" => format!("no connection to Asterisk: {}", text("reason")),
         "call.started" => {
             let channel = &event["channel"];
-            let part = |name: &str| channel[name].as_str().filter(|part| !part.is_empty());
-            let who = part("caller_number").or(part("caller_name")).or(part("name")).unwrap_or("unknown");
-            let dialled = part("dialled").map(|to| format!(" → {to}")).unwrap_or_default();
-            format!("started: {who}{dialled}  ({})", text("call_id"))
+            let from = [&channel["caller_number"], &channel["caller_name"], &channel["name"]];
+            format!("started: {}  ({})", parties(from, &channel["dialled"]), text("call_id"))
         }
         "call.answered" => "answered".to_owned(),
         "call.rejected" => format!("not taken: {}", text("reason")),
@@ -37,6 +35,21 @@ pub(super) fn note(event: &Value) -> String {
         },
         other => format!("{other}{}", plain_values(event)),
     }
+}
+
+/// Who speaks in a call that began before one looked, by its record as the API has it.
+pub(super) fn joined(call: &str, record: &Value) -> String {
+    let channel = &record["channel"];
+    let from = [&channel["caller"]["number"], &channel["caller"]["name"], &channel["name"]];
+    format!("running: {}  ({call})", parties(from, &channel["exten"]))
+}
+
+/// The first of `from` that is known, and whom it called.
+fn parties(from: [&Value; 3], to: &Value) -> String {
+    let known = |part: &Value| part.as_str().filter(|part| !part.is_empty()).map(ToOwned::to_owned);
+    let who = from.into_iter().find_map(known).unwrap_or_else(|| "unknown".to_owned());
+    let dialled = known(to).map(|to| format!(" → {to}")).unwrap_or_default();
+    who + &dialled
 }
 
 fn after(separator: &str, text: &str) -> String {

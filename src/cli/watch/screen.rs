@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use console::{Term, measure_text_width};
 use serde_json::Value;
 
-use super::note::note;
+use super::note::{joined, note};
 
 const CALLER: &str = "36";
 const CALLEE: &str = "33";
@@ -45,7 +45,7 @@ impl Screen {
 
     /// What to write for `event`, on a terminal of this size (rows, columns).
     pub(super) fn show(&mut self, event: &Value, size: Option<(u16, u16)>) -> String {
-        let (rows, columns) = size.map_or((24, 80), |(r, c)| (usize::from(r), usize::from(c)));
+        let (rows, columns) = room(size);
         let call = event["call_id"].as_str().unwrap_or_default().to_owned();
         let leg = event["leg"].as_str().unwrap_or_default().to_owned();
         let key = (call, leg);
@@ -70,6 +70,30 @@ impl Screen {
             }
         };
         self.redraw(finished.as_deref(), rows, columns)
+    }
+
+    /// The call of `event`, if nothing was shown of it before and this is not its beginning.
+    pub(super) fn newcomer<'a>(&self, event: &'a Value) -> Option<&'a str> {
+        let call = event["call_id"].as_str().filter(|call| !call.is_empty())?;
+        (event["type"] != "call.started" && !self.calls.contains_key(call)).then_some(call)
+    }
+
+    /// What to write above the first event of a call that was running already; `record` is null if nobody told it.
+    pub(super) fn joined(&mut self, call: &str, record: &Value, size: Option<(u16, u16)>) -> String {
+        let line = format!("call {}  {}", self.number(call), joined(call, record));
+        self.finished(&line, size)
+    }
+
+    /// What to write when the connection is lost and another one is tried for.
+    pub(super) fn interrupted(&mut self, reason: &str, size: Option<(u16, u16)>) -> String {
+        // Their finals come with what is caught up on, if they are not said anew.
+        self.open.clear();
+        self.finished(&format!("… {reason}: connecting again, to go on from here"), size)
+    }
+
+    fn finished(&mut self, line: &str, size: Option<(u16, u16)>) -> String {
+        let (rows, columns) = room(size);
+        self.redraw(Some(&self.paint(DIM, line)), rows, columns)
     }
 
     fn open_line(&mut self, key: (String, String), event: &Value) {
@@ -157,6 +181,11 @@ impl Screen {
     }
 }
 
+/// Rows and columns; of a terminal that does not tell, the usual ones.
+fn room(size: Option<(u16, u16)>) -> (usize, usize) {
+    size.map_or((24, 80), |(rows, columns)| (usize::from(rows), usize::from(columns)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,6 +221,27 @@ mod tests {
         let last = json!({ "type": "transcript.final", "call_id": "a", "leg": "caller", "start": 1.0, "text": "One." });
         let drawn = screen.show(&last, Some((24, 80)));
         assert_eq!(drawn, "\x1b[2F\x1b[Jcall 1    1.00 s  caller: One.\ncall 2    1.00 s  callee: two …\n");
+    }
+
+    #[test]
+    fn a_call_that_runs_already_gets_a_heading_once() {
+        let mut screen = Screen::new(true, false);
+        let event = partial("a", "caller", "one");
+        assert_eq!(screen.newcomer(&event), Some("a"));
+        let record = json!({ "channel": { "caller": { "number": "6001" }, "exten": "100" } });
+        assert_eq!(screen.joined("a", &record, None), "call 1  running: 6001 → 100  (a)\n");
+        assert_eq!(screen.newcomer(&event), None);
+        assert_eq!(screen.newcomer(&json!({ "type": "call.started", "call_id": "b" })), None);
+        assert_eq!(screen.newcomer(&json!({ "type": "ari.connected", "call_id": "" })), None);
+        assert_eq!(screen.joined("c", &Value::Null, None), "call 2  running: unknown  (c)\n");
+    }
+
+    #[test]
+    fn a_lost_connection_takes_the_open_lines_with_it() {
+        let mut screen = Screen::new(true, false);
+        screen.show(&partial("a", "caller", "one"), Some((24, 80)));
+        let drawn = screen.interrupted("the server stops", Some((24, 80)));
+        assert_eq!(drawn, "\x1b[1F\x1b[J… the server stops: connecting again, to go on from here\n");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! are RTP.
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -43,6 +43,9 @@ pub enum CaptureError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// Nothing is in it, not even a header.
+    #[error("the capture is empty: was anything captured, is the copy complete?")]
+    Empty,
     /// Neither pcap nor pcapng.
     #[error("not a pcap or pcapng capture: it begins with {found:02x?}; {remedy}")]
     NotACapture {
@@ -77,16 +80,25 @@ pub enum CaptureError {
     },
     /// The file ends amid a packet: the capturing program was killed, or the copy is not complete. A warning rather than
     /// an error.
-    #[error(
-        "the capture ends amid a packet (at byte {offset}); the {packets} whole packets before it are used. Was the \
-         capture still being written, or the copy incomplete?"
-    )]
+    #[error("{}", cut_off(*.packets, *.offset))]
     Truncated {
         /// Whole packets before the end.
         packets: u64,
         /// Start of the incomplete record or block.
         offset: u64,
     },
+}
+
+fn cut_off(packets: u64, offset: u64) -> String {
+    let used = match packets {
+        0 => format!(
+            "the capture holds no packet: it ends amid its header or its first packet (at byte {offset})"
+        ),
+        _ => format!(
+            "the capture ends amid a packet (at byte {offset}); the {packets} whole packets before it are used"
+        ),
+    };
+    used + ". Was the capture still being written, or the copy incomplete?"
 }
 
 /// A UDP datagram of a capture.
@@ -140,8 +152,12 @@ impl Capture<File> {
     /// # Errors
     /// If it cannot be opened, or is no capture that can be read.
     pub fn open(path: &Path) -> Result<Self, CaptureError> {
-        let file =
-            File::open(path).map_err(|source| CaptureError::Open { path: path.to_path_buf(), source })?;
+        let cannot = |source| CaptureError::Open { path: path.to_path_buf(), source };
+        let file = File::open(path).map_err(cannot)?;
+        // A folder opens like a file, and fails at the first read.
+        if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+            return Err(cannot(ErrorKind::IsADirectory.into()));
+        }
         Self::new(file)
     }
 }
@@ -155,6 +171,9 @@ impl<R: Read> Capture<R> {
         let mut input = Input::new(BufReader::with_capacity(64 << 10, reader));
         let mut magic = [0; 4];
         let got = input.fill(&mut magic)?;
+        if got == 0 {
+            return Err(CaptureError::Empty);
+        }
         let format = if got == 4 && magic == pcapng::MAGIC {
             Format::Pcapng(Pcapng::open(&mut input)?)
         } else if got == 4
@@ -216,7 +235,6 @@ impl<R: Read> Iterator for Capture<R> {
 
 fn remedy_for(magic: &[u8]) -> &'static str {
     match magic {
-        [] => "the file is empty; was anything captured?",
         [0x1f, 0x8b, ..] => "it is compressed: unpack it with gunzip first",
         [0x28, 0xb5, 0x2f, 0xfd] => "it is compressed: unpack it with `zstd -d` first",
         [0xfd, b'7', b'z', b'X'] => "it is compressed: unpack it with unxz first",

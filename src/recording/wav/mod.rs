@@ -19,6 +19,15 @@ pub use samples::Encoding;
 /// Why a WAV file cannot be read. Offsets are bytes from the start of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum WavError {
+    /// The file cannot be opened, or is a folder.
+    #[error("cannot be opened: {source}")]
+    Open {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nothing is in it.
+    #[error("the file is empty: nothing was recorded, or the copy failed")]
+    Empty,
     /// Reading or seeking failed.
     #[error("read at byte {offset} failed: {source}")]
     Io {

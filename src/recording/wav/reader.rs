@@ -1,7 +1,7 @@
 //! A reader for anybody's WAV files.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::{Encoding, WavError};
@@ -39,7 +39,11 @@ pub struct WavReader<R> {
 impl WavReader<BufReader<File>> {
     /// Open the file at `path`.
     pub fn open(path: &Path) -> Result<Self, WavError> {
-        let file = File::open(path).map_err(|source| WavError::Io { offset: 0, source })?;
+        let file = File::open(path).map_err(|source| WavError::Open { source })?;
+        // A folder opens like a file, has a length, and fails at the first read.
+        if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+            return Err(WavError::Open { source: ErrorKind::IsADirectory.into() });
+        }
         Self::new(BufReader::new(file))
     }
 }
@@ -49,6 +53,9 @@ impl<R: Read + Seek> WavReader<R> {
     pub fn new(inner: R) -> Result<Self, WavError> {
         let mut walk = Walk { inner, len: 0 };
         walk.len = walk.inner.seek(SeekFrom::End(0)).map_err(|source| WavError::Io { offset: 0, source })?;
+        if walk.len == 0 {
+            return Err(WavError::Empty);
+        }
         let (format, offset) = walk.find_audio()?;
         walk.seek(offset)?;
         Ok(Self { inner: walk.inner, format, offset, left: format.frames })
