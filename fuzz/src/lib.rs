@@ -83,7 +83,7 @@ pub fn rtp(bytes: &[u8]) {
             packet.extend(sequence.to_be_bytes());
             packet.extend(timestamp.to_be_bytes());
             packet.extend([0, 0, 0, kind >> 5]);
-            packet.resize(12 + if payload_type == 101 { 4 } else { usize::from(*kind) * 4 }, *step as u8);
+            packet.resize(12 + if payload_type == 101 { 4 } else { usize::from(*kind) * 4 }, *step);
             (datagram, rest) = (packet, tail);
         } else {
             let length = usize::from(kind - 192).min(tail.len());
