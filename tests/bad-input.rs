@@ -121,6 +121,10 @@ fn values_that_cannot_work_are_refused_all_at_once() {
     let refused = serve(&["rtp.shards=99", "node.name=a b", "ari.url=localhost"]);
     refused.refused(64, &["rtp.shards is 99: use 1 to 16", "node.name", "ari.url", "http://host:port"]);
     serve(&["log.level=sidetone=loud"]).refused(64, &["`log.level`", "sidetone=loud", "info"]);
+    let secret = serve(&["ari.password_file=/nowhere/secret"]);
+    secret.refused(64, &["ari.password_file", "/nowhere/secret", "No such file"]);
+    assert!(!secret.err.contains("settings file"), "{}", secret.err);
+    serve(&["speech.hangover_ms=199"]).refused(64, &["speech.hangover_ms", "200 to 5000"]);
     for level in ["loud", "info,loud"] {
         serve(&[&format!("log.level={level}")])
             .refused(64, &["`log.level`", "`loud` is no level", "error, warn, info, debug, trace"]);
@@ -128,7 +132,6 @@ fn values_that_cannot_work_are_refused_all_at_once() {
         assert_eq!(checked.code, 64, "{}", checked.out);
         assert!(checked.out.contains("`loud` is no level"), "{}", checked.out);
     }
-    serve(&["ari.password_file=/nowhere/secret"]).refused(64, &["/nowhere/secret", "No such file"]);
 }
 
 #[test]
@@ -136,6 +139,15 @@ fn keys_that_are_none_and_addresses_without_a_key_are_refused_without_showing_a_
     let ran = serve(&["http.keys=[\"st_acme_0123456789abcdef\", \"hunter2\"]"]);
     ran.refused(64, &["entry 2 of `http.keys`", "openssl rand -hex 32"]);
     assert!(!ran.err.contains("hunter2") && !ran.err.contains("0123456789abcdef"), "{}", ran.err);
+    let folder = folder();
+    let keys = folder.path().join("keys");
+    let setting = format!("http.keys_file={}", keys.display());
+    std::fs::write(&keys, "st_acme_0123456789abcdef\n\n# of the old dashboard\nhunter2\n").unwrap();
+    let ran = serve(&[&setting]);
+    ran.refused(64, &["entry 2 of `http.keys`", "openssl rand -hex 32"]);
+    assert!(!ran.err.contains("hunter2") && !ran.err.contains("0123456789abcdef"), "{}", ran.err);
+    std::fs::remove_file(&keys).unwrap();
+    serve(&[&setting]).refused(64, &["http.keys_file", keys.to_str().unwrap(), "No such file"]);
     serve(&["http.keys=[\"st_acme_short\"]"]).refused(64, &["entry 1 of `http.keys`", "16 characters"]);
     serve(&["http.bind=0.0.0.0:18099"]).refused(64, &["http.bind", "http.keys", "127.0.0.1"]);
 }
@@ -461,6 +473,28 @@ fn replay_refuses_what_is_no_capture_or_has_no_rtp() {
     let dns = (0..20).map(|i| (EPOCH_US + i, 5_353, b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example".to_vec()));
     pcap_of(&folder.path().join("dns.pcap"), dns);
     refused("dns.pcap", &["dns.pcap", "no RTP stream", "G.711"]);
+}
+
+#[test]
+fn replay_without_a_model_leaves_recording_and_report_alone() {
+    let folder = folder();
+    pcap(&folder.path().join("a.pcap"), &stream(40_000, 1, 50));
+    let ran = sidetone(folder.path(), &["replay", "a.pcap", "--out", "o", "--set", "speech.model=off"]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert_eq!(ran.out, "o/a.wav\no/a.json\n");
+}
+
+#[test]
+fn replay_takes_any_repair_window_that_a_ring_can_hold() {
+    let folder = folder();
+    pcap(&folder.path().join("a.pcap"), &stream(40_000, 1, 3_000));
+    let expected: Vec<i16> = (0..3_000 * FRAME).map(|i| ulaw(((i / FRAME) % 100) as u8)).collect();
+    let replayed = replay(folder.path(), "a.pcap", "o", &["--repair-ms", "30000"]);
+    assert_eq!(replayed.report["duration_s"], 60.0);
+    assert_eq!(replayed.report["legs"][0]["gaps"], serde_json::json!([]));
+    assert!(replayed.leg(0) == expected, "not the samples that were sent");
+    let beyond = ["replay", "a.pcap", "--out", "p", "--no-transcript", "--repair-ms", "120000"];
+    assert_eq!(sidetone(folder.path(), &beyond).code, 2);
 }
 
 #[test]

@@ -17,7 +17,12 @@ fn call(id: &str) -> CallId {
 }
 
 fn record(id: &str, channel: &str, started_at: i64) -> SessionRecord {
-    let leg = LegRecord { external_host: ([127, 0, 0, 1], 14_000).into(), local_port: 14_000, segment: None };
+    let leg = LegRecord {
+        external_host: ([127, 0, 0, 1], 14_000).into(),
+        local_port: 14_000,
+        segment: None,
+        counts: None,
+    };
     SessionRecord {
         v: SESSION_VERSION,
         call: call(id),
@@ -38,7 +43,6 @@ fn record(id: &str, channel: &str, started_at: i64) -> SessionRecord {
         origin: Some(-80),
         recording: Some("data/recordings/default/2026/01/01/x.wav".into()),
         paused: false,
-        next_seq: 7,
     }
 }
 

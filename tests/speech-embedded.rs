@@ -75,6 +75,11 @@ fn times_lie_where_the_speech_is() {
         assert!(event.words.iter().all(|w| w.start >= event.start && w.end <= event.end && w.start <= w.end));
         assert!(event.words.windows(2).all(|w| w[0].end <= w[1].start));
         assert!(event.words.iter().all(|w| w.stable && (0.0..=1.0).contains(&w.confidence)));
+        // Speech begins with its first word and ends with its last one.
+        let (Some(first), Some(last)) = (event.words.first(), event.words.last()) else {
+            panic!("{event:?}")
+        };
+        assert!(first.start - event.start < 0.2 && event.end - last.end < 0.3, "{event:?}");
     }
 }
 
@@ -84,7 +89,7 @@ fn two_channels_are_two_speakers() {
         (padded(&prompt("hello-world").pcm), padded(&prompt("cannot-complete-as-dialed").pcm));
     let length = left.len().max(right.len());
     let (left, right) = (padded_to(left, length), padded_to(right, length));
-    let transcript = Transcript::new(None, length as f64 / 8_000.0, "m", transcribed(&[&left, &right]));
+    let transcript = Transcript::new(None, length as f64 / 8_000.0, 2, "m", transcribed(&[&left, &right]));
     let text = transcript.to_text();
     assert!(text.contains("caller: hello world"), "{text}");
     assert!(text.contains("callee: your call cannot be completed as dialed"), "{text}");

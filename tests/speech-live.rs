@@ -12,7 +12,7 @@ use sidetone::media::leg::Leg;
 use sidetone::media::slot::SlotState;
 use sidetone::media::time::{MediaInstant, SampleRate};
 use sidetone::speech::recogniser::SpeechModel;
-use sidetone::speech::scripted::ScriptedModel;
+use sidetone::speech::scripted::{ScriptedCost, ScriptedModel};
 use sidetone::speech::{LegAudio, SpeechConfig, SpeechEngine, SpeechError, TranscriptEvent, TranscriptKind};
 use support::{Collected, LiveLeg, hush, prompt};
 
@@ -132,6 +132,29 @@ async fn a_leg_without_media_ends_at_once_and_one_without_end_when_time_is_up() 
     let report = listener.finish().await;
     assert!(!report.complete, "{report:?}");
     assert!(clock::since(started) < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn an_utterance_that_time_did_not_suffice_for_ends_with_the_words_last_shown() {
+    let pcm = speech();
+    let words = (0..20).map(|i| (format!("w{i}"), 0.6 + 0.25 * f64::from(i), 0.8 + 0.25 * f64::from(i)));
+    let slow: ScriptedCost =
+        |audio| Duration::from_secs(if audio > Duration::from_millis(1_500) { 3 } else { 0 });
+    let model = Arc::new(ScriptedModel::with_cost(&pcm, words.collect(), slow));
+    let config =
+        SpeechConfig { workers: 1, finish_timeout: Duration::from_millis(500), ..SpeechConfig::default() };
+    let engine = SpeechEngine::start(config, model).unwrap();
+    let leg = LiveLeg::new(pcm, SampleRate::WIDEBAND, 1);
+    let collected = Collected::default();
+    let listener = engine.listen(leg.audio(), collected.sink());
+    tokio::task::spawn_blocking(move || leg.speak()).await.unwrap();
+    let report = listener.finish().await;
+    assert!(!report.complete && report.unfinished > 0, "{report:?}");
+    let events = collected.events();
+    check(&events);
+    let [.., (_, shown), (_, last)] = &events[..] else { panic!("partials and a final: {events:#?}") };
+    assert_eq!((&last.text, &last.language), (&shown.text, &shown.language));
+    assert!(!last.text.is_empty() && last.words.iter().all(|word| word.stable), "{last:#?}");
 }
 
 #[tokio::test]

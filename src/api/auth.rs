@@ -26,18 +26,20 @@ pub struct Auth {
     keys: Vec<[u8; 32]>,
 }
 
-/// An entry of `http.keys` that is no key. Shows at most the key's tenant, never its secret.
+/// An entry of `http.keys`, where those of `http.keys_file` come last, that is no key. Shows at most the key's tenant,
+/// never its secret.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Neither form.
     #[error(
-        "entry {0} of `http.keys` is neither `st_<tenant>_<secret>` nor `sha256:<64 hex digits>`; make a \
-         secret with `openssl rand -hex 32`"
+        "entry {0} of `http.keys` (those of `http.keys_file` come last) is neither `st_<tenant>_<secret>` nor \
+         `sha256:<64 hex digits>`; make a secret with `openssl rand -hex 32`"
     )]
     Form(usize),
     /// A secret that can be guessed.
     #[error(
-        "the secret of entry {0} of `http.keys` is shorter than 16 characters; make one with `openssl rand -hex 32`"
+        "the secret of entry {0} of `http.keys` (those of `http.keys_file` come last) is shorter than 16 characters; make \
+         one with `openssl rand -hex 32`"
     )]
     Short(usize),
 }

@@ -5,24 +5,28 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 
 use super::access::{Params, VisibleCall, blocking};
 use super::auth::Principal;
 use super::problem::Problem;
+use super::recording;
 use super::state::AppState;
 use crate::calls::control::ControlError;
 use crate::calls::directory::{CallQuery, Cursor, RemoveError};
-use crate::calls::record::{CallRecord, CallState};
+use crate::calls::record::{CallRecord, CallState, FileStatus};
 
 /// Calls of a page unless asked otherwise, and at most.
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 
+/// A filter that is misspelt must not pass for none: unknown names are refused.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
     limit: Option<usize>,
     state: Option<CallState>,
@@ -30,6 +34,9 @@ pub(super) struct ListParams {
     q: String,
     before: Option<String>,
     tenant: Option<String>,
+    /// The key may come so: see [`auth`](super::auth).
+    #[serde(rename = "token")]
+    _token: Option<IgnoredAny>,
 }
 
 /// Calls that the caller may see, newest first; `next` is the `before` of the next page.
@@ -78,11 +85,22 @@ pub(super) async fn report(
     let files = state.directory.files(&record).map_err(|_| Problem::no_such_call(&record.call_id))?;
     match tokio::fs::read(files.report()).await {
         Ok(json) => Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(json)).into_response()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Problem::no_such_file(
-            "There is no report of this call.",
-            "It is written when the recording is finished: wait for the event `recording.saved`.",
-        )),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(no_report(&record)),
         Err(error) => Err(Problem::internal("cannot read the report", &error)),
+    }
+}
+
+fn no_report(record: &CallRecord) -> Problem {
+    match record.report.status {
+        FileStatus::Open | FileStatus::Paused => recording::still_recording(),
+        FileStatus::Off => recording::not_recorded(record),
+        FileStatus::Ready => Problem::no_such_file(
+            "The report is not on this disk any more.",
+            "Look where recordings are moved or backed up to.",
+        ),
+        FileStatus::Failed => {
+            Problem::no_such_file("The report could not be made.", "The call's `error` says why.")
+        }
     }
 }
 
@@ -143,6 +161,14 @@ fn commanded(done: Result<(), ControlError>) -> Result<StatusCode, Problem> {
             "The call is over, or ending.",
             "GET the call to see its state.",
         ),
+        Err(ControlError::NotTakenUp) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "call-not-taken-up",
+            "The call is not taken up yet",
+            "The server was started again, and has not learnt from Asterisk yet whether the call lives.",
+            "Try again in a second; /ready shows how the connection to Asterisk stands.",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")),
         Err(ControlError::NotPossible(why)) => {
             Problem::conflict("not-possible", "Not with this call", why, "GET the call to see its state.")
         }

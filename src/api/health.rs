@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::state::AppState;
+use crate::telemetry::metric;
 use crate::telemetry::readiness::Health;
 
 /// The process runs and answers.
@@ -26,6 +27,6 @@ pub(super) async fn ready(State(state): State<AppState>) -> Response {
 
 /// Prometheus text format.
 pub(super) async fn metrics(State(state): State<AppState>) -> Response {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], state.metrics.render())
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metric::render(&state.metrics))
         .into_response()
 }

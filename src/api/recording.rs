@@ -94,18 +94,32 @@ fn outside(length: u64) -> Problem {
     }
 }
 
+/// 404 for what only a recorded call has.
+pub(super) fn not_recorded(record: &CallRecord) -> Problem {
+    if record.outcome.as_deref() == Some("rejected") {
+        return Problem::no_such_file(
+            "The call was rejected, and not recorded.",
+            "The call's `error` says why; there will be no recording.",
+        );
+    }
+    let remedy = "Record calls with `calls.record`, or `record=yes`; of this one there will be no recording.";
+    Problem::no_such_file("The call was not recorded.", remedy)
+}
+
+/// 409 for what the recording's end brings.
+pub(super) fn still_recording() -> Problem {
+    Problem::conflict(
+        "still-recording",
+        "The recording is not finished",
+        "The call is still recorded.",
+        "Wait for the event `recording.saved`, which comes seconds after the call's end.",
+    )
+}
+
 fn absent(record: &CallRecord) -> Problem {
     match record.recording.status {
-        FileStatus::Open | FileStatus::Paused => Problem::conflict(
-            "still-recording",
-            "The recording is not finished",
-            "The call is still recorded.",
-            "Wait for the event `recording.saved`, which comes seconds after the call's end.",
-        ),
-        FileStatus::Off => Problem::no_such_file(
-            "The call was not recorded.",
-            "Record calls with `calls.record`, or `record=yes`.",
-        ),
+        FileStatus::Open | FileStatus::Paused => still_recording(),
+        FileStatus::Off => not_recorded(record),
         FileStatus::Ready => Problem::no_such_file(
             "The recording is not on this disk any more.",
             "Look where recordings are moved or backed up to.",

@@ -28,6 +28,8 @@ pub struct AppState {
     pub metrics: PrometheusHandle,
     /// Who may come in.
     pub auth: Arc<Auth>,
+    /// Name of the speech model; empty without one.
+    pub model: Arc<str>,
     /// How WebSockets are kept.
     pub sockets: SocketPolicy,
     /// Cancelled when the server stops.
@@ -45,16 +47,24 @@ pub struct SocketPolicy {
     pub send_timeout: Duration,
     /// Events read at once.
     pub batch: usize,
+    /// A call that an earlier process had is waited for this long; then its subscribers are told to come again.
+    pub taken_up_within: Duration,
 }
 
 impl Default for SocketPolicy {
     fn default() -> Self {
-        Self { ping: Duration::from_secs(15), send_timeout: Duration::from_secs(20), batch: 256 }
+        Self {
+            ping: Duration::from_secs(15),
+            send_timeout: Duration::from_secs(20),
+            batch: 256,
+            // Taking up needs a second where Asterisk is there; no client has to know that it was not.
+            taken_up_within: Duration::from_secs(60),
+        }
     }
 }
 
 impl AppState {
-    /// The state of a server that is not serving yet, with the default [`SocketPolicy`].
+    /// The state of a server that is not serving yet, with the default [`SocketPolicy`] and no speech model.
     pub fn new(
         hub: Arc<EventHub>,
         directory: Arc<CallDirectory>,
@@ -70,6 +80,7 @@ impl AppState {
             readiness,
             metrics,
             auth: Arc::new(auth),
+            model: Arc::default(),
             sockets: SocketPolicy::default(),
             closing: CancellationToken::new(),
             open: TaskTracker::new(),

@@ -97,8 +97,9 @@ async fn show(
 
 /// What was said so far, with `"complete": false`.
 async fn so_far(state: &AppState, record: &Arc<CallRecord>) -> Result<Transcript, Problem> {
-    let (hub, id) = (Arc::clone(&state.hub), record.call_id.clone());
-    let said = blocking("cannot read the call's events", move || transcript::so_far(&hub, &id, "")).await?;
+    let (hub, id, model) = (Arc::clone(&state.hub), record.call_id.clone(), Arc::clone(&state.model));
+    let said = move || transcript::so_far(&hub, &id, &model);
+    let said = blocking("cannot read the call's events", said).await?;
     match said {
         Ok(said) if !said.utterances.is_empty() || record.transcript.status == FileStatus::Open => Ok(said),
         Ok(_) | Err(ReadError::Unknown(_)) => {

@@ -42,7 +42,8 @@ pub(super) async fn all(
 }
 
 /// Events of one call with numbers above `?after=SEQ`, from its first without. After the last event of a call that is
-/// over the connection is closed with 1000.
+/// over the connection is closed with 1000. A call that an earlier process had is waited for; one that is not taken up
+/// in time is closed with 1013.
 pub(super) async fn call(
     State(state): State<AppState>,
     VisibleCall(record): VisibleCall,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::{CallId, NodeName, ObjectId, ObjectKind, PREFIX, Role};
 use super::machine::view::{ChannelView, Snapshot};
 use super::mode::CallOptions;
-use crate::media::report::Segment;
+use crate::media::report::{LegStats, Segment};
 use crate::media::time::SampleRate;
 
 /// Version of [`SessionRecord`]; a record of another version is not adopted.
@@ -47,8 +47,6 @@ pub struct SessionRecord {
     /// The recording is paused: silence is to be written, also by whoever goes on with it.
     #[serde(default)]
     pub paused: bool,
-    /// `seq` of the next event. Written ahead in blocks, so that no number is given twice.
-    pub next_seq: u64,
 }
 
 /// Our side of a leg.
@@ -60,6 +58,9 @@ pub struct LegRecord {
     pub local_port: u16,
     /// The stretch that its newest packets belong to, once there are any.
     pub segment: Option<Segment>,
+    /// What was counted of it, those of earlier processes included, at most 2 s ago; `None` before the first time.
+    #[serde(default)]
+    pub counts: Option<LegStats>,
 }
 
 /// What a machine has made of a call in Asterisk.

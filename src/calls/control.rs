@@ -18,6 +18,9 @@ pub enum ControlError {
     /// The call is not live (any more).
     #[error("the call is not live")]
     NotLive,
+    /// An earlier process had the call, and it is not known yet whether it lives.
+    #[error("the call is not taken up yet")]
+    NotTakenUp,
     /// The call is not such that this can be done, for example not recorded.
     #[error("{0}")]
     NotPossible(String),

@@ -172,8 +172,9 @@ impl CallDirectory {
         Ok(record)
     }
 
-    /// Change a call; id, tenant and start stay as they are. Saved in the background if the change is of its state or
-    /// the call is over. Reads the disk for a call that is not in memory any more. `None` if there is no such call.
+    /// Change a call; id, tenant and start stay as they are. Saved in the background if the change is of its state, its
+    /// channel or its error, or the call is over. Reads the disk for a call that is not in memory any more. `None` if there
+    /// is no such call.
     pub fn update(&self, call_id: &str, change: impl FnOnce(&mut CallRecord)) -> Option<Arc<CallRecord>> {
         let old = self.get(call_id)?;
         let mut index = self.index.lock();
@@ -186,7 +187,8 @@ impl CallDirectory {
         let record = Arc::new(record);
         index.put(Arc::clone(&record));
         index.trim(self.recent);
-        if record.is_ended() || record.state != old.state {
+        let (new, old) = (&*record, &*old);
+        if new.is_ended() || (new.state, &new.channel, &new.error) != (old.state, &old.channel, &old.error) {
             self.saver.save(Arc::clone(&record));
         }
         Some(record)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::files;
 use crate::media::leg::Leg;
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
@@ -61,7 +62,8 @@ impl Ending {
     fn describe(&self, finished: &Finished, stats: [LegStats; 2], status: FileStatus) -> f64 {
         let duration_s = finished.frames as f64 / f64::from(finished.sample_rate);
         let path = self.files.report();
-        let report = match Report::new(self.call.as_str(), &self.tenant, finished, stats).write(&path) {
+        let written = Report::new(self.call.as_str(), &self.tenant, finished, stats).write(&path);
+        let report = match &written {
             Ok(()) => FileInfo {
                 status: FileStatus::Ready,
                 path: Some(relative(&self.services, &path)),
@@ -77,6 +79,9 @@ impl Ending {
         self.update(|record| {
             record.duration_s = Some(duration_s);
             record.report = report;
+            if let Err(error) = written {
+                record.add_error(&format!("the report cannot be written: {error}"));
+            }
             record.recording = FileInfo { status, path, sha256 };
         });
         duration_s
@@ -109,34 +114,42 @@ fn summary(leg: Leg, stats: &LegStats) -> LegSummary {
 
 /// Write transcript and subtitles from the finals among the call's events, which survive a crash. Nothing is written for a
 /// call that was not transcribed.
-pub(super) fn write_transcript(services: &Services, call: &str, files: &CallFiles, complete: bool) {
+pub(super) fn write_transcript(services: &Services, call: &str, of_call: &CallFiles, complete: bool) {
     let Some(engine) = &services.speech else { return };
     let record = services.directory.get(call);
     if record.as_ref().is_none_or(|r| r.language.is_none()) {
         return;
     }
-    let mut transcript = match transcript::so_far(&services.hub, call, engine.model()) {
-        Ok(transcript) => transcript,
-        Err(error) => {
-            tracing::error!(call, %error, "cannot read the call's events back for the transcript");
-            return;
-        }
-    };
-    transcript.complete = complete;
-    transcript.duration = record.and_then(|r| r.duration_s).unwrap_or(transcript.duration);
-    let written = std::fs::write(files.transcript(), transcript.to_json())
-        .and_then(|()| std::fs::write(files.vtt(), transcript.to_vtt()));
-    let status = match written {
-        Ok(()) => FileStatus::Ready,
-        Err(error) => {
-            tracing::error!(call, folder = %files.folder().display(), %error, "cannot write the transcript");
-            FileStatus::Failed
-        }
-    };
-    let path = relative(services, &files.transcript());
+    let heard = record.and_then(|record| record.duration_s);
+    let written = put_transcript(services, call, of_call, engine.model(), heard, complete);
+    if let Err(error) = &written {
+        tracing::error!(call, folder = %of_call.folder().display(), error, "no transcript");
+    }
+    let path = relative(services, &of_call.transcript());
     services.directory.update(call, |record| {
+        let status = if written.is_ok() { FileStatus::Ready } else { FileStatus::Failed };
         record.transcript = FileInfo { status, path: Some(path), sha256: None };
+        if let Err(error) = &written {
+            record.add_error(error);
+        }
     });
+}
+
+fn put_transcript(
+    services: &Services,
+    call: &str,
+    of_call: &CallFiles,
+    model: &str,
+    heard: Option<f64>,
+    complete: bool,
+) -> Result<(), String> {
+    let mut transcript = transcript::so_far(&services.hub, call, model)
+        .map_err(|error| format!("the call's events cannot be read back for the transcript: {error}"))?;
+    transcript.complete = complete;
+    transcript.duration = heard.unwrap_or(transcript.duration);
+    files::replace_durably(&of_call.transcript(), transcript.to_json().as_bytes())
+        .and_then(|()| files::replace_durably(&of_call.vtt(), transcript.to_vtt().as_bytes()))
+        .map_err(|error| format!("the transcript cannot be written: {error}"))
 }
 
 fn relative(services: &Services, path: &Path) -> PathBuf {

@@ -191,8 +191,8 @@ impl CallMachine {
     }
 
     /// A call that went on without us: `side` is what its record says, `snapshot` what there is. Legs that are still wired
-    /// go on (give them their receivers before you drain, see [`Self::wired_sources`]); others are made anew; if the main
-    /// channel is gone, the call ends.
+    /// go on (give them their receivers before you drain, see [`Self::wired_sources`], and answer [`Input::MediaRefused`] where
+    /// that cannot be: that leg is made anew); others are made anew; if the main channel is gone, the call ends.
     pub fn adopted(cfg: CallConfig, side: &AsteriskSide, snapshot: &Snapshot, now: MediaInstant) -> Self {
         let mut machine = Self::bare(cfg, side.channel.clone(), now);
         machine.actions.push_back(Action::Claim { channel: machine.channel.id.clone() });
@@ -254,6 +254,11 @@ impl CallMachine {
             Input::Reply { op, reply } => self.on_reply(op, reply, now),
             Input::MediaAttached { leg } => self.on_attached(leg, None, now),
             Input::MediaRefused { leg, reason } => self.on_attached(leg, Some(reason), now),
+            Input::MediaHeard { leg } => {
+                let state = &mut self.legs[leg.index()];
+                (state.heard, state.unheard) = (true, false);
+            }
+            Input::MediaUnheard { leg } => self.legs[leg.index()].unheard = true,
             Input::Command(command) => self.on_command(command, now),
             Input::Disconnected => self.connected = false,
             Input::Reconnected(snapshot) => self.reconcile(&snapshot, now),
@@ -390,7 +395,7 @@ impl CallMachine {
 
     fn on_attached(&mut self, leg: Leg, refused: Option<String>, now: MediaInstant) {
         let state = &mut self.legs[leg.index()];
-        state.attaching = false;
+        let was_asked = std::mem::replace(&mut state.attaching, false);
         // An attempt that has been given up meanwhile learns nothing from it.
         let is_awaited = state.is_building() && state.build.attach == Part::Asked;
         match refused {
@@ -399,6 +404,14 @@ impl CallMachine {
                 if is_awaited {
                     state.build.attach = Part::Done;
                 }
+            }
+            // What was wired before this process came cannot be heard by it as it is.
+            Some(reason) if !was_asked && state.stage == Stage::Wired => {
+                (state.has_receiver, state.attached_once) = (false, false);
+                tracing::warn!(call = %self.cfg.call, leg = leg.name(), %reason, "a leg could not be taken up");
+                self.emit(CallEvent::LegInterrupted { leg, reason: reason.clone() });
+                self.abandon(leg);
+                self.build_again_or_fail(leg, reason, now);
             }
             Some(reason) => {
                 state.has_receiver = state.attached_once;

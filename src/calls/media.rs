@@ -35,6 +35,7 @@ struct LegMedia {
     port: u16,
     reception: Reception,
     ring: Arc<Ring>,
+    resumed: Option<Resumed>,
 }
 
 /// The media of one call.
@@ -84,6 +85,13 @@ pub(super) struct MediaResult {
 pub(super) struct Resumption {
     pub(super) segment: Option<Segment>,
     pub(super) port: Option<u16>,
+    pub(super) resumed: Option<Resumed>,
+}
+
+/// A leg was received before a restart; what had been counted of it, where that was kept.
+#[derive(Clone)]
+pub(super) struct Resumed {
+    pub(super) counts: Option<LegStats>,
 }
 
 /// A leg's port is not among those bound now: its RTP cannot reach us.
@@ -115,7 +123,8 @@ impl CallMedia {
             config.resume = resume.segment.clone();
             let (receiver, ring) = LegReceiver::new(config);
             let port = seat.port();
-            Ok(LegMedia { seat: Some(seat), port, reception: Reception::Waiting(Box::new(receiver)), ring })
+            let reception = Reception::Waiting(Box::new(receiver));
+            Ok(LegMedia { seat: Some(seat), port, reception, ring, resumed: resume.resumed.clone() })
         };
         let legs = [leg(Leg::Caller)?, leg(Leg::Callee)?];
         Ok(Self { clock, legs, recording: Recording::Off, listeners: Vec::new() })
@@ -128,6 +137,12 @@ impl CallMedia {
     /// The ports the legs are received on, caller first.
     pub(super) fn ports(&self) -> [u16; 2] {
         [self.legs[0].port, self.legs[1].port]
+    }
+
+    /// What is counted of the legs by now, before a restart and after it.
+    pub(super) async fn counts(&mut self) -> [LegStats; 2] {
+        let [caller, callee] = &mut self.legs;
+        tokio::join!(caller.counts(), callee.counts()).into()
     }
 
     /// Begin the recording, off this task: a slow disk delays nothing, the rings hold what comes meanwhile. `resume`: go on
@@ -232,9 +247,9 @@ impl CallMedia {
     /// The media is over at `end`: legs, then listeners and recording, to their last sample.
     pub(super) async fn finish(self, end: MediaInstant) -> MediaResult {
         let Self { legs: [caller, callee], recording, listeners, clock } = self;
-        let (first, second) = tokio::join!(finish_leg(caller, end), finish_leg(callee, end));
-        // A call without media still has a time at which it begins.
-        clock.decide_origin(clock.sample_at(end).max(0));
+        let (first, second) = tokio::join!(caller.finish(end), callee.finish(end));
+        // Neither recording nor speech looked yet, if the call was short; and one without media begins all the same.
+        clock.settle_origin();
         let speech = futures_util::future::join_all(listeners.into_iter().map(LegListener::finish));
         let recorded = async {
             match recording.settled().await {
@@ -249,10 +264,30 @@ impl CallMedia {
     }
 }
 
-async fn finish_leg(leg: LegMedia, end: MediaInstant) -> LegStats {
-    match leg.reception {
-        Reception::Attached(handle) => handle.finish(end).await,
-        Reception::Waiting(receiver) => receiver.finish(end),
-        Reception::Gone => LegStats::default(),
+impl LegMedia {
+    async fn counts(&mut self) -> LegStats {
+        let stats = match &mut self.reception {
+            Reception::Attached(handle) => handle.stats().await,
+            Reception::Waiting(receiver) => receiver.stats(),
+            Reception::Gone => LegStats::default(),
+        };
+        with_before(self.resumed.as_ref(), stats)
+    }
+
+    async fn finish(self, end: MediaInstant) -> LegStats {
+        let stats = match self.reception {
+            Reception::Attached(handle) => handle.finish(end).await,
+            Reception::Waiting(receiver) => receiver.finish(end),
+            Reception::Gone => LegStats::default(),
+        };
+        with_before(self.resumed.as_ref(), stats)
+    }
+}
+
+/// `stats` of this process, and what was counted before it.
+fn with_before(resumed: Option<&Resumed>, stats: LegStats) -> LegStats {
+    match resumed {
+        Some(Resumed { counts }) => stats.resumed_after(counts.as_ref()),
+        None => stats,
     }
 }

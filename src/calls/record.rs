@@ -54,7 +54,7 @@ pub struct CallRecord {
     /// The transcript.
     #[serde(default)]
     pub transcript: FileInfo,
-    /// The directions that were heard.
+    /// The directions that were heard; none before the call's end.
     #[serde(default)]
     pub legs: Vec<LegSummary>,
     /// Language of the transcript: a code, or `auto`.
@@ -165,9 +165,9 @@ pub struct LegSummary {
     /// Interarrival jitter, milliseconds.
     #[serde(default)]
     pub jitter_ms: f64,
-    /// Listening quality estimate, 1.0 to 4.5.
+    /// Listening quality estimate, 1.0 to 4.5; `null` where nothing came to judge by.
     #[serde(default)]
-    pub mos: f64,
+    pub mos: Option<f64>,
 }
 
 impl CallRecord {
@@ -202,6 +202,24 @@ impl CallRecord {
     /// Whether the call is over.
     pub fn is_ended(&self) -> bool {
         self.state == CallState::Ended
+    }
+
+    /// Note what went wrong, besides what is noted already; the same is noted once.
+    pub fn add_error(&mut self, error: &str) {
+        match &mut self.error {
+            Some(noted) if noted.contains(error) => {}
+            Some(noted) => *noted = format!("{noted}; {error}"),
+            None => self.error = Some(error.to_owned()),
+        }
+    }
+
+    /// Nobody writes the call's files any more: what is open was broken off.
+    pub(super) fn close_files(&mut self) {
+        for file in [&mut self.recording, &mut self.report, &mut self.transcript] {
+            if matches!(file.status, FileStatus::Open | FileStatus::Paused) {
+                file.status = FileStatus::Failed;
+            }
+        }
     }
 
     /// Whether `needle` (lower case) occurs in the id, the label, the extension or a party's name or number.

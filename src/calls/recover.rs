@@ -118,7 +118,7 @@ fn close_books(services: &Services, record: &CallRecord, reason: &str, mended: O
     services.directory.update(call, |known| {
         known.state = CallState::Ended;
         known.outcome = Some("partial".into());
-        known.error = Some(reason.to_owned());
+        known.add_error(reason);
         known.duration_s = duration;
         let heard = duration.and_then(|s| jiff::SignedDuration::try_from_secs_f64(s).ok());
         known.ended_at = known.ended_at.or(heard.and_then(|heard| known.started_at.checked_add(heard).ok()));
@@ -127,6 +127,7 @@ fn close_books(services: &Services, record: &CallRecord, reason: &str, mended: O
                 FileInfo { status: FileStatus::Ready, path: Some(relative(&files.report())), sha256: None };
         }
         known.recording = recording;
+        known.close_files();
     });
     forget();
 }

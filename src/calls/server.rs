@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -21,7 +22,7 @@ use crate::media::codec::Codec;
 use crate::recording::repair;
 use crate::telemetry::metric;
 
-use super::adoption::Orphan;
+use super::adoption::{Orphan, SessionRecord};
 use super::control::{CallControl, ControlError};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
@@ -29,6 +30,7 @@ use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input};
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordings_root};
+use super::recover::{self, Lost};
 use super::services::Services;
 use super::session::{Message, Session, Start};
 use super::table::CallTable;
@@ -58,10 +60,12 @@ pub struct CallServer {
     table: Arc<CallTable>,
     tasks: TaskTracker,
     connection: watch::Sender<Connection>,
-    /// Recordings that an earlier process left open (finished paths); found before any of ours begins.
+    /// Calls that an earlier process did not bring to their end, by its session records: Asterisk says which of them live.
+    sessions: Vec<SessionRecord>,
+    /// Recordings of these that it left open (finished paths); found before any of ours begins.
     unfinished: Vec<PathBuf>,
-    /// Calls that an earlier process did not bring to their end, by its call records.
-    cut_off: Vec<Arc<CallRecord>>,
+    /// What it left has been compared with Asterisk: calls of its that live are in the table.
+    compared: AtomicBool,
 }
 
 /// Pause between two attempts to list what Asterisk has.
@@ -70,12 +74,34 @@ const LIST_AGAIN: Duration = Duration::from_millis(500);
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
 
 impl CallServer {
-    /// A server without calls. Looks through the data folder: call it where blocking is allowed.
+    /// A server without calls. Looks through the data folder: call it where blocking is allowed, within the runtime. What
+    /// an earlier process left and no session record claims is mended from now on, whether Asterisk is there or not.
     pub fn new(services: Arc<Services>) -> Self {
-        let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
-        let unfinished = repair::leftovers(&recordings_root(services.directory.data()));
-        let cut_off = services.directory.unfinished();
-        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished, cut_off }
+        let sessions = services.sessions.load();
+        let claimed: BTreeSet<&str> = sessions.iter().map(|session| session.call.as_str()).collect();
+        // By name: the data folder may be spelt otherwise than it was then.
+        let is_claimed =
+            |wav: &PathBuf| wav.file_stem().is_some_and(|call| claimed.contains(&*call.to_string_lossy()));
+        let leftovers = repair::leftovers(&recordings_root(services.directory.data()));
+        let (unfinished, left): (Vec<_>, Vec<_>) = leftovers.into_iter().partition(is_claimed);
+        let mut cut_off = services.directory.unfinished();
+        cut_off.retain(|record| !claimed.contains(record.call_id.as_str()));
+        let lost = cut_off.iter().map(|record| Lost {
+            record: (**record).clone(),
+            reason: "the process that had it was cut off, and left nothing to go on with".into(),
+        });
+        let (lost, tasks) = (lost.collect(), TaskTracker::new());
+        let mending = services.clone();
+        tasks.spawn_blocking(move || recover::after_crash(&mending, lost, &left));
+        Self {
+            services,
+            table: Arc::default(),
+            tasks,
+            connection: watch::Sender::new(Connection::Down("not connected yet".into())),
+            sessions,
+            unfinished,
+            compared: AtomicBool::new(false),
+        }
     }
 
     /// How the connection to Asterisk stands, now and as it changes.
@@ -132,11 +158,21 @@ impl CallServer {
 
     async fn pause(&self, call_id: &str, on: bool) -> Result<(), ControlError> {
         let (reply, done) = oneshot::channel();
-        let sent = call_id.parse().is_ok_and(|call| self.table.send(&call, Message::Pause { on, reply }));
-        if !sent {
-            return Err(ControlError::NotLive);
-        }
+        self.command(call_id, Message::Pause { on, reply })?;
         done.await.map_err(|_| ControlError::NotLive)?.map_err(ControlError::NotPossible)
+    }
+
+    fn command(&self, call_id: &str, message: Message) -> Result<(), ControlError> {
+        // Before the table is looked at: a call is there by the time this says so.
+        let compared = self.compared.load(Ordering::Acquire);
+        if call_id.parse().is_ok_and(|call| self.table.send(&call, message)) {
+            return Ok(());
+        }
+        let known = self.services.directory.get_recent(call_id);
+        match !compared && known.is_some_and(|record| !record.is_ended()) {
+            true => Err(ControlError::NotTakenUp),
+            false => Err(ControlError::NotLive),
+        }
     }
 
     async fn notice(&self, notice: AriNotice) {
@@ -147,6 +183,7 @@ impl CallServer {
                     .hub
                     .publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
                 self.reconcile(first).await;
+                self.compared.store(true, Ordering::Release);
                 self.connection.send_replace(Connection::Up);
             }
             AriNotice::Disconnected { reason } => {
@@ -309,8 +346,7 @@ impl CallServer {
 impl CallControl for CallServer {
     fn hangup<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
         let message = Message::Machine(Input::Command(Command::Hangup));
-        let sent = call_id.parse().is_ok_and(|call| self.table.send(&call, message));
-        Box::pin(std::future::ready(if sent { Ok(()) } else { Err(ControlError::NotLive) }))
+        Box::pin(std::future::ready(self.command(call_id, message)))
     }
 
     fn pause_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
@@ -350,7 +386,8 @@ fn info(channel: &Channel) -> ChannelInfo {
     }
 }
 
-fn info_of(view: &ChannelView) -> ChannelInfo {
+/// A channel as far as events and listings of a call's tell of it.
+pub(super) fn info_of(view: &ChannelView) -> ChannelInfo {
     ChannelInfo {
         id: view.id.clone(),
         name: view.name.clone(),

@@ -1,7 +1,9 @@
 //! One call's task: feeds its machine, carries out what it says, and keeps its media, its events and its record.
 
 mod end;
+mod keep;
 mod tell;
+mod unheard;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +17,11 @@ use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
 use crate::media::leg::Leg;
-use crate::media::report::{LegEvent, Segment};
+use crate::media::report::{LegEvent, LegStats, Segment};
 use crate::media::time::MediaInstant;
 use crate::net::plane::LegSink;
 use crate::speech::TranscriptEvent;
 
-use super::adoption::{LegRecord, SESSION_VERSION, SessionRecord};
 use super::ids::CallId;
 use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome, Phase};
 use super::media::{CallMedia, Resumption};
@@ -29,6 +30,7 @@ use super::record::{CallFiles, CallRecord, CallState, FileStatus};
 use super::services::Services;
 use super::table::CallTable;
 use super::translate;
+use keep::COUNT_EVERY;
 
 /// What reaches a call's task.
 #[derive(Debug)]
@@ -92,11 +94,16 @@ pub(super) struct Session {
     started_at_nanos: u64,
     begun: MediaInstant,
     segments: [Option<Segment>; 2],
+    /// As counted last, for a process that takes the call up.
+    counts: [Option<LegStats>; 2],
+    count_at: MediaInstant,
     /// Numbers of the first utterances that this process is to hear.
     next_utterance: [u64; 2],
     /// Whether each leg was heard or failed; `None`: still being made.
     legs_heard: [Option<bool>; 2],
     setting_up: bool,
+    /// Legs for which nothing of use has come since they were attached: datagrams that were of none.
+    unheard: [Option<u64>; 2],
     /// Silence is recorded.
     paused: bool,
     outcome: Option<Outcome>,
@@ -135,6 +142,7 @@ impl Session {
             ports: start.media.as_ref().map(CallMedia::ports).unwrap_or_default(),
             media: start.media,
             machine: start.machine,
+            counts: start.resume.each_ref().map(|r| r.resumed.as_ref().and_then(|r| r.counts.clone())),
             segments: start.resume.map(|r| r.segment),
             next_utterance: [1; 2],
             options: start.options,
@@ -143,7 +151,9 @@ impl Session {
             files: start.files,
             started_at_nanos: start.started_at_nanos,
             begun: clock::now(),
+            count_at: clock::now() + COUNT_EVERY,
             legs_heard: [None; 2],
+            unheard: [None; 2],
             paused: start.paused,
             setting_up: record.state == CallState::SettingUp,
             record: Some(record),
@@ -173,7 +183,8 @@ impl Session {
         self.drain().await;
         while !self.is_over() {
             let now = clock::now();
-            let due = [self.machine.next_deadline(), self.save_at].into_iter().flatten().min();
+            let count_at = self.media.as_ref().map(|_| self.count_at);
+            let due = [self.machine.next_deadline(), self.save_at, count_at].into_iter().flatten().min();
             let wait = due.map(|at| at.saturating_since(now));
             tokio::select! {
                 message = self.inbox.recv() => match message {
@@ -182,7 +193,7 @@ impl Session {
                     Some(Message::Pause { on, reply }) => self.pause(on, reply).await,
                     Some(message) => self.take(message),
                 },
-                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => self.time_passed(),
+                () = tokio::time::sleep(wait.unwrap_or_default()), if wait.is_some() => self.time_passed().await,
                 done = async { self.finishing.as_mut().expect("polled only if it is there").await },
                     if self.finishing.is_some() => self.finished(done),
             }
@@ -196,7 +207,7 @@ impl Session {
         if self.media.is_none() {
             return false;
         }
-        self.save();
+        self.count().await;
         // Its legs and its recording go on until the recorder has stopped.
         self.table.keep(self.media.take());
         if self.options.mode == Mode::Tap && self.machine.phase() == Phase::Setup {
@@ -268,8 +279,11 @@ impl Session {
         let _ = reply.send(done);
     }
 
-    fn time_passed(&mut self) {
+    async fn time_passed(&mut self) {
         let now = clock::now();
+        if self.count_at <= now {
+            self.count().await;
+        }
         if self.save_at.is_some_and(|at| at <= now) {
             self.save_at = None;
             self.save();
@@ -342,39 +356,15 @@ impl Session {
 
     /// The legs of an adopted call never stopped: receive them before anything else.
     fn attach_adopted(&mut self) {
+        for leg in Leg::BOTH.into_iter().filter(|leg| self.segments[leg.index()].is_some()) {
+            self.machine.handle(clock::now(), Input::MediaHeard { leg });
+        }
         for (leg, source) in Leg::BOTH.into_iter().zip(self.machine.wired_sources()) {
             let sink = self.sink(leg);
             let (Some(source), Some(media)) = (source, &mut self.media) else { continue };
-            self.legs_heard[leg.index()] = Some(true);
-            if let Err(reason) = media.attach(leg, source, sink) {
-                tracing::error!(call = %self.call, leg = leg.name(), %source, reason, "cannot take the leg up");
-            }
+            let done = media.attach(leg, source, sink);
+            self.legs_heard[leg.index()] = done.is_ok().then_some(true);
+            self.confirm(leg, done);
         }
-    }
-
-    /// Write the session record; also of a call that is over, until its books are closed.
-    fn save(&self) {
-        let Some(clock) = self.clock.as_ref().filter(|_| !self.closed) else { return };
-        let leg = |leg: Leg| LegRecord {
-            external_host: self.services.advertised(self.ports[leg.index()]),
-            local_port: self.ports[leg.index()],
-            segment: self.segments[leg.index()].clone(),
-        };
-        self.services.sessions.save(SessionRecord {
-            v: SESSION_VERSION,
-            call: self.call.clone(),
-            node: self.services.node.clone(),
-            tenant: self.tenant.clone(),
-            options: self.options.clone(),
-            started_at: self.started_at_nanos as i64,
-            sample_rate: clock.rate(),
-            format: self.codec.name().to_owned(),
-            asterisk: self.machine.asterisk_side(),
-            legs: [leg(Leg::Caller), leg(Leg::Callee)],
-            origin: clock.origin(clock::now()),
-            recording: self.recording.clone(),
-            paused: self.paused,
-            next_seq: 0,
-        });
     }
 }

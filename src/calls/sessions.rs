@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::adoption::SessionRecord;
 use super::ids::CallId;
+use crate::files;
 
 /// Writes session records from a thread of its own: no call waits for a disk.
 #[derive(Debug)]
@@ -109,7 +110,5 @@ fn write(folder: &Path, inbox: &Receiver<Work>) {
 }
 
 fn replace(folder: &Path, record: &SessionRecord) -> std::io::Result<()> {
-    let fresh = folder.join(format!("{}.json.new", record.call));
-    std::fs::write(&fresh, serde_json::to_vec(record)?)?;
-    std::fs::rename(&fresh, folder.join(format!("{}.json", record.call)))
+    files::replace(&folder.join(format!("{}.json", record.call)), &serde_json::to_vec(record)?)
 }

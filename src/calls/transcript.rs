@@ -10,6 +10,8 @@ use crate::speech::{TranscriptEvent, TranscriptKind};
 
 /// Events read at once.
 const PAGE: usize = 4_096;
+/// Both legs, also of a call of which one was never heard: its subtitles are not to change their form when it is.
+const SPEAKERS: u16 = 2;
 
 /// What was said in the call so far, as a transcript that is not complete. May read a file: call it where blocking is
 /// allowed.
@@ -20,7 +22,10 @@ pub fn so_far(hub: &EventHub, call_id: &str, model: &str) -> Result<Transcript, 
     let mut finals = said(hub, call_id)?;
     finals.retain(|event| event.kind == TranscriptKind::Final);
     let heard = finals.iter().map(|event| event.end).fold(0.0, f64::max);
-    Ok(Transcript { complete: false, ..Transcript::new(Some(call_id.to_owned()), heard, model, finals) })
+    Ok(Transcript {
+        complete: false,
+        ..Transcript::new(Some(call_id.to_owned()), heard, SPEAKERS, model, finals)
+    })
 }
 
 /// Take up a call that an earlier process was transcribing: what that one left without a final gets it, with the words

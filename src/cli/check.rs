@@ -1,7 +1,6 @@
 //! `sidetone check`: is everything there that a call needs? Each finding names its remedy.
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::asterisk::ari::{
     self, AriClient, AriError, BridgeKind, ExternalMedia, HangupReason, SocketConfig,
 };
 use crate::config::{ConfigError, Settings};
+use crate::recording::free_mib;
 use crate::speech::{ModelChoice, english_only};
 
 /// Asterisk modules without which no call is heard.
@@ -118,7 +118,7 @@ fn disk(settings: &Settings, findings: &mut Findings) {
         return;
     }
     match free_mib(data) {
-        Some(free) if free < settings.recording.min_free_mib => findings.add(
+        Ok(free) if free < settings.recording.min_free_mib => findings.add(
             "data folder",
             Verdict::Bad,
             format!(
@@ -127,7 +127,7 @@ fn disk(settings: &Settings, findings: &mut Findings) {
                 settings.recording.min_free_mib
             ),
         ),
-        Some(free) => {
+        Ok(free) => {
             // Two legs of 16-bit samples at 8 kHz: 32 kB a second.
             let hours = free * 1_048_576 / 32_000 / 3_600;
             findings.add(
@@ -136,15 +136,10 @@ fn disk(settings: &Settings, findings: &mut Findings) {
                 format!("{}: {free} MiB free, {hours} hours of calls", data.display()),
             );
         }
-        None => {
+        Err(_) => {
             findings.add("data folder", Verdict::Warning, format!("{}: free space unknown", data.display()))
         }
     }
-}
-
-fn free_mib(path: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(path).ok()?;
-    Some(stat.f_bavail.saturating_mul(stat.f_frsize) >> 20)
 }
 
 fn model(settings: &Settings, findings: &mut Findings) {

@@ -7,6 +7,7 @@ mod output;
 mod replay;
 mod serve;
 mod transcribe;
+mod vitals;
 mod watch;
 
 use std::ffi::OsString;

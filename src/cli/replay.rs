@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, value_parser};
 
 use streams::Chosen;
 
@@ -19,30 +19,37 @@ use crate::media::leg::Leg;
 use crate::media::receiver::{LegConfig, LegReceiver};
 use crate::media::report::LegStats;
 use crate::media::ring::Ring;
+use crate::media::slot::SLOT_MS;
 use crate::media::time::MediaInstant;
 use crate::net::capture::{Capture, CaptureError, CapturedDatagram};
 use crate::recording::report::Report;
 use crate::recording::writer::OpenRecording;
 use crate::recording::{Finished, RecorderConfig, RecordingSpec};
+use crate::speech::ModelChoice;
 
 /// Legs are looked at, and the recording written, this often in the capture's time; a live shard's tick is 5 ms.
 const TICK: Duration = Duration::from_millis(10);
 /// Beyond the last packet, so that whatever waits for more is settled.
 const SETTLE: Duration = Duration::from_secs(1);
 const WRITE_BUFFER: usize = 256 << 10;
+/// The ring holds this much more than the repair window, as rtp.ring_seconds has to.
+const RING_MARGIN: Duration = Duration::from_secs(2);
+/// What the longest ring that rtp.ring_seconds may ask for, 120 s, leaves for repair.
+const MAX_REPAIR_MS: u64 = 118_000;
 
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     /// pcap or pcapng file.
     capture: PathBuf,
-    /// Folder for <name>.wav, <name>.json and, unless --no-transcript, <name>.vtt and <name>.transcript.json.
+    /// Folder for <name>.wav, <name>.json and, unless --no-transcript or speech.model is off, <name>.vtt and
+    /// <name>.transcript.json.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Write no transcript.
     #[arg(long)]
     no_transcript: bool,
     /// Late packets mend the recording for this long, milliseconds; without it rtp.repair_ms.
-    #[arg(long, value_name = "MS")]
+    #[arg(long, value_name = "MS", value_parser = value_parser!(u64).range(..=MAX_REPAIR_MS))]
     repair_ms: Option<u64>,
     /// Stream of the left leg and, given twice, of the right one; without it the first two streams of the capture.
     #[arg(long, value_name = "HEX", value_parser = streams::ssrc)]
@@ -75,7 +82,7 @@ pub(super) fn run(args: &ReplayArgs, settings: &SettingsArgs) -> anyhow::Result<
     report.write(&report_path).with_context(|| format!("cannot write {}", report_path.display()))?;
     output::line(wav.display())?;
     output::line(report_path.display())?;
-    if !args.no_transcript {
+    if !args.no_transcript && ModelChoice::parse(&settings.speech.model) != ModelChoice::Off {
         for path in super::transcribe::beside_recording(&settings, &wav, name)? {
             output::line(path.display())?;
         }
@@ -137,7 +144,8 @@ impl Replay {
         let mut legs = Vec::new();
         for (leg, ring) in chosen.into_iter().zip(&mut rings) {
             let mut config = LegConfig::new(leg.codec, clock.clone());
-            config.ring_slots = settings.rtp.ring_seconds as usize * 100;
+            let held = Duration::from_secs(settings.rtp.ring_seconds.into()).max(repair + RING_MARGIN);
+            config.ring_slots = held.as_millis() as usize / SLOT_MS as usize;
             config.repair_window = repair;
             config.stall_after = Duration::from_millis(settings.rtp.stall_ms);
             let (receiver, shared) = LegReceiver::new(config);

@@ -10,7 +10,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::{SettingsArgs, limits};
+use super::{SettingsArgs, limits, vitals};
 use crate::api::{self, AppState, Auth};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::calls::directory::CallDirectory;
@@ -37,7 +37,7 @@ pub(super) fn run(settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
 
 async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let metrics = metric::install()?;
-    let readiness = Arc::new(ReadinessBoard::expecting(["asterisk", "media", "speech"]));
+    let readiness = Arc::new(ReadinessBoard::expecting(["asterisk", "disk", "media", "recording", "speech"]));
     let auth = Auth::from_keys(&settings.http.keys)?;
     api::check_bind(settings.http.bind, &auth)?;
     limits::raise_open_files();
@@ -45,12 +45,14 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let listener = api::bind(settings.http.bind).await?;
     let _claim = claim(&settings.node.data)?;
     let services = Arc::new(start_parts(settings, &readiness)?);
+    vitals::watch(&services, &readiness);
     let server = Arc::new(CallServer::new(services.clone()));
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
 
     let (hub, directory) = (services.hub.clone(), services.directory.clone());
-    let state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
+    let mut state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
+    state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
     tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
     tell_connection(&server, readiness.clone());
@@ -136,7 +138,6 @@ fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result
         shards: settings.rtp.shards,
         receive_buffer: settings.rtp.receive_buffer,
     })?;
-    readiness.set("media", Health::Ok, format!("RTP on {}", settings.rtp.bind));
     let recorder = Recorder::start(RecorderConfig {
         writers: settings.recording.writers,
         checkpoint: Duration::from_millis(settings.recording.checkpoint_ms),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::output::OutputError;
 use super::{SettingsArgs, output};
 use crate::config::Settings;
+use crate::files;
 use crate::recording::wav::WavReader;
 use crate::speech::batch::{self, BatchAudio};
 use crate::speech::model::ModelFile;
@@ -116,7 +117,7 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
     };
     if args.beside {
         let path = file.with_extension(args.format.extension());
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        files::replace(&path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))?;
         output::line(path.display())?;
     } else {
         if args.files.len() > 1 && args.format == Format::Text {
@@ -184,7 +185,7 @@ fn transcribe(
     let audio = BatchAudio { channels: &channels, rate: format.rate_hz, language: &settings.speech.language };
     let events = batch::transcribe(engine, &audio, progress)?;
     let duration = (samples.len() / count) as f64 / f64::from(format.rate_hz);
-    Ok(Transcript::new(call_id, duration, engine.model(), events))
+    Ok(Transcript::new(call_id, duration, format.channels, engine.model(), events))
 }
 
 /// Write transcript and subtitles of the recording `wav` beside it; the paths written.
@@ -199,8 +200,9 @@ pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> a
     let transcript = transcribe(settings, &engine, wav, Some(name.to_owned()), &mut |_| {})?;
     let json = wav.with_extension("transcript.json");
     let vtt = wav.with_extension("vtt");
-    std::fs::write(&json, transcript.to_json())
+    files::replace(&json, transcript.to_json().as_bytes())
         .with_context(|| format!("cannot write {}", json.display()))?;
-    std::fs::write(&vtt, transcript.to_vtt()).with_context(|| format!("cannot write {}", vtt.display()))?;
+    files::replace(&vtt, transcript.to_vtt().as_bytes())
+        .with_context(|| format!("cannot write {}", vtt.display()))?;
     Ok([json, vtt])
 }

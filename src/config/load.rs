@@ -30,6 +30,16 @@ pub enum ConfigError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A file that a setting names for its secret is not there or not readable.
+    #[error("cannot read {}, which `{key}` names: {source}; correct the setting, or let this user read the file", path.display())]
+    Secret {
+        /// The setting.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The file is not TOML, or a value has the wrong type.
     #[error("{origin}: {message}")]
     Malformed {
@@ -206,15 +216,19 @@ fn merge(into: &mut Table, from: Table) {
 
 fn read_secrets(settings: &mut Settings) -> Result<(), ConfigError> {
     if let Some(path) = settings.ari.password_file.clone() {
-        settings.ari.password = read_secret(&path)?;
+        let text = read_secret("ari.password_file", &path)?;
+        settings.ari.password = text.trim_end_matches(['\r', '\n']).to_owned();
+    }
+    if let Some(path) = settings.http.keys_file.clone() {
+        let text = read_secret("http.keys_file", &path)?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        settings.http.keys.extend(lines.map(str::to_owned));
     }
     Ok(())
 }
 
-fn read_secret(path: &Path) -> Result<String, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+fn read_secret(key: &'static str, path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|source| ConfigError::Secret { key, path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -311,7 +325,19 @@ mod tests {
         std::fs::write(secret.path(), "pass word\n").unwrap();
         let settings = from_text(&format!("[ari]\npassword_file = {:?}\n", secret.path())).unwrap();
         assert_eq!(settings.ari.password, "pass word");
-        let error = from_text("[ari]\npassword_file = \"/nowhere/secret\"\n").unwrap_err().to_string();
-        assert!(error.contains("/nowhere/secret"), "{error}");
+        for key in ["ari.password_file", "http.keys_file"] {
+            let sources = Sources { flags: vec![format!("{key}=/nowhere/secret")], ..Sources::default() };
+            let error = sources.load().unwrap_err().to_string();
+            assert!(error.contains("/nowhere/secret") && error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn keys_from_a_file_come_after_those_of_the_settings() {
+        let keys = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(keys.path(), "# dashboard\nst_a_1\n\n  sha256:00  \r\n").unwrap();
+        let settings =
+            from_text(&format!("[http]\nkeys = [\"st_b_2\"]\nkeys_file = {:?}\n", keys.path())).unwrap();
+        assert_eq!(settings.http.keys, ["st_b_2", "st_a_1", "sha256:00"]);
     }
 }

@@ -80,7 +80,8 @@ sections! {
     Node "node" {
         /// Name of this node: part of every id it gives to Asterisk. Letters and digits, at most 32.
         name: String = "node1".into();
-        /// Where recordings, transcripts and the state of running calls are kept.
+        /// Where recordings, transcripts and the state of running calls are kept. Best absolute: a relative path counts from
+        /// the folder that the process is started in.
         data: PathBuf = PathBuf::from("data");
     }
     /// The Asterisk REST Interface.
@@ -137,7 +138,8 @@ sections! {
         transcribe: bool = true;
         /// Calls handled at once; more go on unrecorded, counted and reported.
         max: usize = 1_000;
-        /// Longest time from StasisStart until media is wired, milliseconds; then the call goes on without us.
+        /// Longest time until a leg is wired, milliseconds: half of it for the first attempt, half for the second; then the
+        /// call goes on without that leg. The caller is held for 1 s of it at most.
         setup_timeout_ms: u64 = 5_000;
     }
     /// Files.
@@ -168,8 +170,10 @@ sections! {
     Http "http" {
         /// Address and port. With no key configured, other than loopback is refused.
         bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_090);
-        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`.
+        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`. Better: `keys_file`.
         keys: Vec<String> = Vec::new();
+        /// File that holds more keys, one a line; empty lines and those that begin with `#` do not count.
+        keys_file: Option<PathBuf> = None;
     }
     /// What is written about it all.
     Log "log" {

@@ -80,14 +80,17 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     let language = super::language(&s.speech.language);
     check(language.is_ok(), format!("speech.language: {}", language.err().unwrap_or_default()));
     check((100..=10_000).contains(&s.speech.partial_ms), "speech.partial_ms: use 100 to 10000".into());
-    check((100..=5_000).contains(&s.speech.hangover_ms), "speech.hangover_ms: use 100 to 5000".into());
+    check((200..=5_000).contains(&s.speech.hangover_ms), "speech.hangover_ms: use 200 to 5000".into());
     check(
         (2_000..=28_000).contains(&s.speech.max_utterance_ms),
         "speech.max_utterance_ms: use 2000 to 28000 (Whisper's window is 30 s)".into(),
     );
     check(
         !s.http.keys.is_empty() || s.http.bind.ip().is_loopback(),
-        format!("http.bind is `{}` without a key: set http.keys, or bind to 127.0.0.1", s.http.bind),
+        format!(
+            "http.bind is `{}` without a key: set http.keys or http.keys_file, or bind to 127.0.0.1",
+            s.http.bind
+        ),
     );
     check(["text", "json"].contains(&s.log.format.as_str()), "log.format: use text or json".into());
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }

@@ -105,7 +105,14 @@ impl CallClock {
         Some(self.origin.load(Ordering::Acquire)).filter(|&o| o != UNDECIDED)
     }
 
-    /// Decide the origin now, for a call without media say; the first decision stands and is returned.
+    /// Decide the origin now, since no leg will propose any more: the earliest sample proposed, or without one the
+    /// session's start, so that the recording is as long as the call. The first decision stands and is returned.
+    pub fn settle_origin(&self) -> i64 {
+        let earliest = self.earliest.load(Ordering::Acquire);
+        self.decide_origin(if earliest == i64::MAX { 0 } else { earliest })
+    }
+
+    /// Decide the origin now, as an earlier process did; the first decision stands and is returned.
     pub fn decide_origin(&self, origin: i64) -> i64 {
         match self.origin.compare_exchange(UNDECIDED, origin, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => origin,
@@ -145,6 +152,16 @@ mod tests {
         clock.propose_origin(640, at(600));
         assert_eq!(clock.origin(at(700)), Some(800));
         assert_eq!(clock.decide_origin(3), 800);
+    }
+
+    #[test]
+    fn an_origin_settled_at_the_end_is_the_earliest_proposed_or_else_the_start() {
+        let clock = || CallClock::new(at(0), SampleRate::NARROWBAND, 2);
+        assert_eq!(clock().settle_origin(), 0);
+        let brief = clock();
+        brief.propose_origin(800, at(300));
+        assert_eq!(brief.settle_origin(), 800);
+        assert_eq!(brief.origin(at(310)), Some(800));
     }
 
     #[test]

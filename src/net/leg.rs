@@ -89,7 +89,9 @@ impl Leg {
             metric::RTP_LOST.add(stats.packets_lost);
             if stats.packets_received > 0 {
                 metric::LEG_JITTER.record(stats.jitter_ms / 1_000.0);
-                metric::LEG_MOS.record(stats.mos);
+            }
+            if let Some(mos) = stats.mos {
+                metric::LEG_MOS.record(mos);
             }
             self.report_growth(stats.clone());
         }
@@ -119,7 +121,7 @@ impl Leg {
         let (Some(receiver), Some(sink)) = (&mut self.receiver, &self.sink) else { return };
         let forward = || {
             for event in receiver.take_events() {
-                if event == LegEvent::Stalled {
+                if matches!(event, LegEvent::Stalled | LegEvent::Unheard { .. }) {
                     metric::LEG_STALLS.add(1);
                 }
                 sink(event);

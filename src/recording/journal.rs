@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::gaps::{GapTrack, Tracks};
-use super::part::private_file;
+use crate::files;
 use crate::media::slot::SlotState;
 
 /// What is known of a recording besides its samples.
@@ -214,7 +214,7 @@ impl Journal {
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
-    private_file().append(true).open(path)
+    files::private().append(true).open(path)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod part;
 mod pool;
 pub mod repair;
 pub mod report;
+mod space;
 #[cfg(test)]
 mod tests;
 pub mod wav;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 pub use error::RecordingError;
 pub use pool::{Lag, Recorder, RecordingHandle};
+pub use space::free_mib;
 
 use crate::media::clock::CallClock;
 use crate::media::report::Gap;

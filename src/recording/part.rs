@@ -2,13 +2,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::interleave::FRAME_BYTES;
 use super::wav::{HEADER_LEN, OwnHeader, header, parse_own};
+use crate::files;
 
 const CHANNELS: u16 = 2;
 
@@ -17,13 +18,6 @@ pub fn part_path(path: &Path) -> PathBuf {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
     part.into()
-}
-
-/// Options that make files which strangers cannot read: people's calls.
-pub fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.create(true).mode(0o640);
-    options
 }
 
 /// An open recording on disk. Frames are appended at explicit offsets: a failed write never moves later ones.
@@ -56,7 +50,7 @@ impl PartFile {
             std::fs::create_dir_all(folder)?;
         }
         let part = part_path(path);
-        let file = private_file().read(true).write(true).create_new(true).open(&part)?;
+        let file = files::private().read(true).write(true).create_new(true).open(&part)?;
         let mut part = Self { file, path: part, rate_hz, frames: 0, ahead: 0, header_frames: u64::MAX };
         part.write_header()?;
         Ok(part)
@@ -158,7 +152,7 @@ impl PartFile {
     pub fn seal(mut self, path: &Path) -> Result<Sealed, (&'static str, io::Error)> {
         self.settle()?;
         let sha256 = self.sha256().map_err(|e| ("hash the file", e))?;
-        rename_durably(&self.path, path).map_err(|e| ("rename the file", e))?;
+        files::rename_durably(&self.path, path).map_err(|e| ("rename the file", e))?;
         Ok(Sealed { path: path.to_owned(), frames: self.frames, sha256 })
     }
 
@@ -170,18 +164,6 @@ impl PartFile {
     fn whole_frames(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len().saturating_sub(HEADER_LEN as u64) / FRAME_BYTES as u64)
     }
-}
-
-/// Rename, and make the new name survive a power cut.
-pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
-    std::fs::rename(from, to)?;
-    sync_folder_of(to)
-}
-
-/// Make names made, changed or removed beside `path` survive a power cut.
-pub fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }
 
 fn offset_of(frame: u64) -> u64 {

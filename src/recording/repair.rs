@@ -13,9 +13,10 @@ use std::time::Duration;
 use super::Finished;
 use super::gaps::GapTrack;
 use super::journal::{self, Notes};
-use super::part::{PartFile, Sealed, part_path, rename_durably};
+use super::part::{PartFile, Sealed, part_path};
 use super::report::Report;
 use super::writer::spans;
+use crate::files;
 use crate::media::report::LegStats;
 use crate::telemetry::metric;
 
@@ -165,7 +166,7 @@ fn put_aside(part: &Path, reason: &str) -> io::Result<Outcome> {
     let free = std::iter::once(broken).chain(numbered).find(|path| !path.exists());
     let path = free
         .ok_or_else(|| io::Error::new(io::ErrorKind::AlreadyExists, "too many broken files; look at them"))?;
-    rename_durably(part, &path)?;
+    files::rename_durably(part, &path)?;
     journal::remove(part)?;
     Ok(Outcome::Broken { path, reason: reason.to_owned() })
 }
@@ -182,6 +183,7 @@ fn tell(mended: &Mended) {
             tracing::warn!(call_id, path = %path.display(), reason, "not a recording, put aside");
         }
         Outcome::Failed { path, source } => {
+            metric::RECORDINGS.add_labelled("outcome", "failed", 1);
             tracing::error!(call_id, path = %path.display(), error = %source, "recording cannot be mended now");
         }
     }

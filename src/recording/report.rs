@@ -6,20 +6,21 @@
 //!  "legs":[{"name":"caller","codec":"ulaw","ssrcs":[305419896],"packets_expected":3075,"packets_received":3074,
 //!    "packets_lost":1,"packets_late":0,"packets_duplicate":0,"packets_repaired":0,"packets_invalid":0,
 //!    "jitter_ms":0.4,"mos":4.4,"clock_ppm":-11.0,
-//!    "segments":[{"ssrc":305419896,"first_sample":0,"first_rtp_timestamp":160,"first_sequence":1}],
+//!    "segments":[{"ssrc":305419896,"first_sample":0,"first_rtp_timestamp":160,"first_sequence":1}],"resumed":false,
 //!    "gaps":[{"start_sample":12000,"samples":160,"kind":"lost"}]}, …]}
 //! ```
 //!
 //! Samples count from the file's first frame; kinds are those of [`SlotState`](crate::media::slot::SlotState), save
 //! `received` and `repaired`, which are no gaps.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::part::{part_path, private_file, rename_durably};
+use super::part::part_path;
 use super::{Finished, journal};
+use crate::files;
 use crate::media::leg::Leg;
 use crate::media::report::{Gap, LegStats};
 use crate::media::slot::{SLOT_MS, SlotState};
@@ -39,7 +40,7 @@ pub struct Report {
     pub sample_rate: u32,
     /// Of the whole WAV file, lower-case hexadecimal.
     pub sha256: String,
-    /// Whether the file was mended after a crash; then the legs' packet counts are unknown, and 0.
+    /// Whether the file was mended after a crash; then the legs' packet counts are unknown, and 0, and their `mos` is null.
     #[serde(default)]
     pub repaired: bool,
     /// Where recording was paused.
@@ -103,15 +104,9 @@ impl Report {
     /// Write to `path`, all or nothing, durably. The journal of the recording beside it (`<call>.wav.part.gaps`) has
     /// served its purpose then and goes.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let mut staged = path.as_os_str().to_owned();
-        staged.push(".tmp");
-        let staged = PathBuf::from(staged);
-        let mut file = private_file().write(true).truncate(true).open(&staged)?;
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
-        file.write_all(&text)?;
-        file.sync_all()?;
-        rename_durably(&staged, path)?;
+        files::replace_durably(path, &text)?;
         journal::remove(&part_path(&path.with_extension("wav")))
     }
 }

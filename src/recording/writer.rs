@@ -10,7 +10,7 @@ use super::interleave::{FRAME_BYTES, Interleaver, Pause};
 use super::journal::{self, Journal, Notes};
 use super::part::{PartFile, Sealed, part_path};
 use super::report::Span;
-use super::{Finished, RecorderConfig, RecordingError, RecordingSpec};
+use super::{Finished, RecorderConfig, RecordingError, RecordingSpec, free_mib};
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::leg::Leg;
@@ -21,8 +21,6 @@ use crate::telemetry::metric;
 const LEAST_WRITE: Duration = Duration::from_millis(200);
 /// What is written ahead stays this far behind the legs' heads, so that packets which merely changed places are in it.
 const AHEAD_LAG: Duration = Duration::from_millis(60);
-/// An origin is decided at most this long after the first leg's anchor.
-const ORIGIN_DECIDED: Duration = Duration::from_secs(1);
 
 /// A recording that is being written.
 #[derive(Debug)]
@@ -251,10 +249,7 @@ impl OpenRecording {
             return true;
         }
         let found = match self.finish {
-            // Whatever legs have an anchor by now; and a call without media is as long as its session.
-            Some(end) => {
-                Some(self.clock.origin(end + ORIGIN_DECIDED).unwrap_or_else(|| self.clock.decide_origin(0)))
-            }
+            Some(_) => Some(self.clock.settle_origin()),
             None => self.clock.origin(now),
         };
         let Some(origin) = found else { return false };
@@ -355,11 +350,7 @@ fn create(spec: &RecordingSpec, config: &RecorderConfig) -> Result<PartFile, Rec
 
 fn check_space(folder: &Path, needed_mib: u64) -> Result<(), RecordingError> {
     // A file system that cannot say is not held against the call.
-    let Ok(stat) = rustix::fs::statvfs(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })
-    else {
-        return Ok(());
-    };
-    let free_mib = stat.f_bavail.saturating_mul(stat.f_frsize) >> 20;
+    let Ok(free_mib) = free_mib(folder) else { return Ok(()) };
     if free_mib < needed_mib {
         return Err(RecordingError::LowDisk { path: folder.to_owned(), free_mib, needed_mib });
     }

@@ -58,6 +58,12 @@ impl Agreement {
         Revision { number: self.revisions + 1, words: self.stable }
     }
 
+    /// No last hypothesis will come: the words last shown are the final ones.
+    pub fn finish_as_shown(mut self) -> Revision {
+        self.stable.extend(self.tail.into_iter().map(|word| Word { stable: true, ..word }));
+        Revision { number: self.revisions + 1, words: self.stable }
+    }
+
     /// Whether any revision has been given out.
     pub fn has_revisions(&self) -> bool {
         self.revisions > 0

@@ -107,7 +107,7 @@ pub struct FinishReport {
     pub partials: u64,
     /// Utterances whose last recognition failed; their finals hold what stood before.
     pub failed: u64,
-    /// Utterances without a final: time was up.
+    /// Utterances that time did not suffice for: their finals hold the words last shown; without any, they have none.
     pub unfinished: u64,
     /// Slots of 10 ms that the engine was too late for; they count as silence.
     pub missed_slots: u64,

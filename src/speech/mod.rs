@@ -7,6 +7,8 @@
 //! call leaves behind.
 
 pub mod agreement;
+#[cfg(feature = "whisper")]
+mod align;
 pub mod batch;
 pub mod dispatch;
 pub mod engine;

@@ -79,6 +79,8 @@ struct Pending {
     /// Position up to which hypotheses have been taken in.
     heard_end: u64,
     speculation: Option<Speculation>,
+    /// Of the last partial.
+    language: String,
     closed: Option<Closed>,
 }
 
@@ -99,6 +101,7 @@ impl Pending {
             asked_end: audio_start,
             heard_end: audio_start,
             speculation: None,
+            language: String::new(),
             closed: None,
         }
     }
@@ -193,6 +196,15 @@ impl Session {
         let mut segments = Vec::new();
         self.segmenter.finish(&mut segments);
         self.follow(segments);
+    }
+
+    /// After [`Session::finish`]: no result will come any more. What was told of gets its final, with the words last shown.
+    pub fn give_up(&mut self) {
+        while !self.pending.is_empty() {
+            self.publish_as_shown();
+            self.pending.pop_front();
+            self.publish_finals();
+        }
     }
 
     /// Whether to ask for a partial, if there are to be `step` between two of them.
@@ -335,6 +347,7 @@ impl Session {
         pending.heard_end = end;
         let words = placed(hypothesis, pending.audio_start, (start, speech_end.min(end)), offset);
         let Some(revision) = pending.agreement.partial(words, seconds_at(end, offset)) else { return };
+        pending.language.clone_from(&hypothesis.language);
         self.tally.partials += 1;
         self.publish(
             index,
@@ -386,6 +399,16 @@ impl Session {
         }
         self.tally.finals += 1;
         self.publish(0, TranscriptKind::Final, agreement.finish(words), span, &language);
+    }
+
+    fn publish_as_shown(&mut self) {
+        let Some(pending) = self.pending.front_mut().filter(|p| p.agreement.has_revisions()) else { return };
+        let Some(Closed { utterance, .. }) = &pending.closed else { return };
+        let span = (utterance.speech_start, utterance.speech_end);
+        let (agreement, language) =
+            (std::mem::take(&mut pending.agreement), std::mem::take(&mut pending.language));
+        self.tally.finals += 1;
+        self.publish(0, TranscriptKind::Final, agreement.finish_as_shown(), span, &language);
     }
 
     fn publish(

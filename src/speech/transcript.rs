@@ -5,6 +5,7 @@
 //!   "v": 1,
 //!   "call_id": "01J…",          // null for a file that was no call
 //!   "duration": 12.34,          // seconds of the recording
+//!   "speakers": 2,            // 1 for a file with one channel: whoever speaks there has no name
 //!   "model": "base.en",
 //!   "utterances": [{
 //!     "speaker": "caller",      // "caller" is the recording's left channel, "callee" its right
@@ -41,6 +42,9 @@ pub struct Transcript {
     /// False while the call runs, and for one that recognition could not keep up with or that a crash cut off.
     #[serde(default = "yes")]
     pub complete: bool,
+    /// How many parties have a channel of their own: 2 for calls, whoever of them has spoken so far.
+    #[serde(default = "two")]
+    pub speakers: u16,
     /// Name of the model.
     pub model: String,
     /// In the order in which they begin.
@@ -83,6 +87,11 @@ fn yes() -> bool {
     true
 }
 
+/// What was stored before the field was there are calls.
+fn two() -> u16 {
+    2
+}
+
 impl From<TranscriptEvent> for TranscriptUtterance {
     fn from(event: TranscriptEvent) -> Self {
         let words = event.words.into_iter().map(|word| TranscriptWord {
@@ -104,11 +113,12 @@ impl From<TranscriptEvent> for TranscriptUtterance {
 }
 
 impl Transcript {
-    /// The transcript of a recording of `duration` seconds from its events, in any order; partials, and finals that came
-    /// to no words, are left out.
+    /// The transcript of a recording of `duration` seconds and as many channels as `speakers` from its events, in any
+    /// order; partials, and finals that came to no words, are left out.
     pub fn new(
         call_id: Option<String>,
         duration: f64,
+        speakers: u16,
         model: &str,
         events: impl IntoIterator<Item = TranscriptEvent>,
     ) -> Self {
@@ -122,6 +132,7 @@ impl Transcript {
             call_id,
             duration: to_millis(duration),
             complete: true,
+            speakers,
             model: model.to_owned(),
             utterances,
         }
@@ -134,7 +145,7 @@ impl Transcript {
         json
     }
 
-    /// As text: a line an utterance, `[00:01.250] caller: good morning`; without speakers where there is only one.
+    /// As text: a line an utterance, `[00:01.250] caller: good morning`; without speakers where one channel has them all.
     pub fn to_text(&self) -> String {
         let mut out = String::new();
         for u in &self.utterances {
@@ -178,11 +189,7 @@ impl Transcript {
     }
 
     fn label(&self, speaker: Leg, separator: &str) -> String {
-        if self.utterances.iter().all(|u| u.speaker == self.utterances[0].speaker) {
-            String::new()
-        } else {
-            format!("{}{separator}", speaker.name())
-        }
+        if self.speakers < 2 { String::new() } else { format!("{}{separator}", speaker.name()) }
     }
 }
 
@@ -232,7 +239,7 @@ mod tests {
             event(Final, Leg::Caller, 2, 3.0, ""),
             event(Final, Leg::Caller, 3, 3_661.25, "bye"),
         ];
-        Transcript::new(Some("c1".into()), 3_700.123_4, "m", events)
+        Transcript::new(Some("c1".into()), 3_700.123_4, 2, "m", events)
     }
 
     #[test]
@@ -274,8 +281,21 @@ mod tests {
     }
 
     #[test]
-    fn one_speaker_needs_no_name() {
-        let alone = [event(TranscriptKind::Final, Leg::Caller, 1, 0.5, "hello")];
-        assert_eq!(Transcript::new(None, 2.0, "m", alone).to_text(), "[00:00.500] hello\n");
+    fn who_speaks_alone_in_a_call_has_a_name_and_who_speaks_in_a_mono_file_has_none() {
+        let alone = || [event(TranscriptKind::Final, Leg::Caller, 1, 0.5, "hello")];
+        let call = Transcript::new(Some("c1".into()), 2.0, 2, "m", alone());
+        assert_eq!(call.to_text(), "[00:00.500] caller: hello\n");
+        assert!(call.to_srt().contains("\ncaller: hello\n"));
+        assert!(call.to_vtt().contains("\n<v caller>hello\n"));
+        let mono = Transcript::new(None, 2.0, 1, "m", alone());
+        assert_eq!(mono.to_text(), "[00:00.500] hello\n");
+        assert!(mono.to_srt().contains("\nhello\n") && mono.to_vtt().contains("\nhello\n"));
+    }
+
+    #[test]
+    fn a_call_stored_without_the_number_of_speakers_has_two() {
+        let stored = sample().to_json().replace("  \"speakers\": 2,\n", "");
+        assert!(!stored.contains("speakers"));
+        assert_eq!(serde_json::from_str::<Transcript>(&stored).unwrap(), sample());
     }
 }

@@ -10,10 +10,10 @@ use whisper_rs::{
     get_lang_id, get_lang_str, install_logging_hooks,
 };
 
-use super::RATE;
 use super::event::is_unspaced;
 use super::model::EMBEDDED_NAME;
 use super::recogniser::{Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel};
+use super::{RATE, align};
 
 /// Encoder positions a second of audio.
 const POSITIONS_PER_SECOND: f64 = 50.0;
@@ -115,7 +115,7 @@ impl Recogniser for WhisperRecogniser {
         params.set_max_tokens((16.0 + TOKENS_PER_SECOND * seconds) as i32);
         params.set_tokens(&prompt);
 
-        let audio = if audio.len() < SHORTEST {
+        let enough = if audio.len() < SHORTEST {
             self.padded.clear();
             self.padded.extend_from_slice(audio);
             self.padded.resize(SHORTEST, 0.0);
@@ -123,7 +123,7 @@ impl Recogniser for WhisperRecogniser {
         } else {
             audio
         };
-        self.state.full(params, audio).map_err(|e| RecogniseError::Failed {
+        self.state.full(params, enough).map_err(|e| RecogniseError::Failed {
             model: self.model.name.clone(),
             seconds,
             reason: e.to_string(),
@@ -132,7 +132,9 @@ impl Recogniser for WhisperRecogniser {
             "auto" => get_lang_str(self.state.full_lang_id_from_state()).unwrap_or("en"),
             known => known,
         };
-        Ok(self.hypothesis(seconds, language))
+        let mut hypothesis = self.hypothesis(language);
+        align::place(&mut hypothesis.words, audio);
+        Ok(hypothesis)
     }
 }
 
@@ -168,7 +170,6 @@ impl WhisperRecogniser {
         params.set_no_context(true);
         params.set_no_timestamps(false);
         params.set_single_segment(true);
-        params.set_token_timestamps(true);
         params.set_print_progress(false);
         params.set_print_realtime(false);
         params.set_print_timestamps(false);
@@ -177,10 +178,10 @@ impl WhisperRecogniser {
         Ok(params)
     }
 
-    fn hypothesis(&self, seconds: f64, language: &str) -> Hypothesis {
+    /// Without word times.
+    fn hypothesis(&self, language: &str) -> Hypothesis {
         let eot = self.model.context.token_eot();
-        let mut words =
-            WordBuilder { words: Vec::new(), bytes: Vec::new(), plogs: Vec::new(), start: 0.0, end: 0.0 };
+        let mut words = WordBuilder { words: Vec::new(), bytes: Vec::new(), plogs: Vec::new() };
         let unspaced = is_unspaced(language);
         let (mut sum, mut count) = (0.0, 0_u32);
         for segment in self.state.as_iter() {
@@ -195,12 +196,12 @@ impl WhisperRecogniser {
                 let Ok(bytes) = token.to_bytes() else { continue };
                 let whole = std::str::from_utf8(&words.bytes).is_ok();
                 if bytes.first() == Some(&b' ') || (unspaced && whole) {
-                    words.finish(seconds);
+                    words.finish();
                 }
-                words.push(bytes, data.plog, data.t0 as f64 / 100.0, data.t1 as f64 / 100.0);
+                words.push(bytes, data.plog);
             }
         }
-        words.finish(seconds);
+        words.finish();
         Hypothesis {
             words: words.words,
             avg_logprob: if count == 0 { 0.0 } else { sum / count as f32 },
@@ -220,21 +221,15 @@ struct WordBuilder {
     words: Vec<HypothesisWord>,
     bytes: Vec<u8>,
     plogs: Vec<f32>,
-    start: f64,
-    end: f64,
 }
 
 impl WordBuilder {
-    fn push(&mut self, bytes: &[u8], plog: f32, start: f64, end: f64) {
-        if self.bytes.is_empty() {
-            self.start = start;
-        }
-        self.end = end;
+    fn push(&mut self, bytes: &[u8], plog: f32) {
         self.bytes.extend_from_slice(bytes);
         self.plogs.push(plog);
     }
 
-    fn finish(&mut self, seconds: f64) {
+    fn finish(&mut self) {
         let text = String::from_utf8_lossy(&self.bytes).trim().to_owned();
         let plog = self.plogs.iter().sum::<f32>() / self.plogs.len().max(1) as f32;
         self.bytes.clear();
@@ -242,10 +237,7 @@ impl WordBuilder {
         if text.is_empty() {
             return;
         }
-        let earliest = self.words.last().map_or(0.0, |w| w.end);
-        let start = self.start.clamp(earliest, seconds.max(earliest));
-        let end = self.end.clamp(start, seconds.max(start));
-        self.words.push(HypothesisWord { text, start, end, p: plog.exp().clamp(0.0, 1.0) });
+        self.words.push(HypothesisWord { text, start: 0.0, end: 0.0, p: plog.exp().clamp(0.0, 1.0) });
     }
 }
 

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use sidetone::api::SocketPolicy;
 use sidetone::calls::hub::{EventKind, HubConfig};
 
 use crate::support::{Server, Setup, close_code, next, problem};
@@ -144,6 +145,47 @@ async fn a_call_that_is_over_is_replayed_and_the_socket_closed() {
     assert_eq!(close_code(&mut socket).await, Some(1000));
     let mut late = server.socket("/ws/calls/c1/events?after=2").await;
     assert_eq!(close_code(&mut late).await, Some(1000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_of_before_is_followed_until_it_is_taken_up_and_over() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    for call in ["c1", "c2"] {
+        server.live_call("acme", call);
+        server.hub.publish(call, EventKind::CallStarted, ());
+    }
+    server.stop().await;
+
+    let server = Server::start(data.path()).await;
+    let mut taken_up = server.socket("/ws/calls/c1/events?after=0").await;
+    let mut ended_unseen = server.socket("/ws/calls/c2/events?after=1").await;
+    assert_eq!(next(&mut taken_up).await.unwrap()["type"], "call.started");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let record = server.directory.get("c1").unwrap();
+    let journal = server.directory.files(&record).unwrap().events();
+    server.hub.open_call("acme", "c1", Some(journal)).unwrap();
+    server.hub.publish("c1", EventKind::CallEnded, json!({"outcome": "completed"}));
+    assert_eq!(next(&mut taken_up).await.expect("still open")["seq"], 2);
+    server.end_call("c1");
+    assert_eq!(close_code(&mut taken_up).await, Some(1000));
+    server.end_call("c2");
+    assert_eq!(close_code(&mut ended_unseen).await, Some(1000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_nobody_takes_up_is_to_be_asked_for_again() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.live_call("acme", "c1");
+    server.hub.publish("c1", EventKind::CallStarted, ());
+    server.stop().await;
+
+    let sockets = SocketPolicy { taken_up_within: Duration::from_millis(300), ..SocketPolicy::default() };
+    let server = Server::with(data.path(), Setup { sockets, ..Setup::default() }).await;
+    let mut socket = server.socket("/ws/calls/c1/events").await;
+    assert_eq!(next(&mut socket).await.unwrap()["type"], "call.started");
+    assert_eq!(close_code(&mut socket).await, Some(1013));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -57,6 +57,7 @@ async fn bad_input_is_a_problem_with_a_remedy() {
         ("/api/calls?limit=x", 400),
         ("/api/calls?limit=100000", 400),
         ("/api/calls?state=dead", 400),
+        ("/api/calls?status=live", 400),
         ("/api/calls?before=junk", 400),
         ("/api/calls/nope", 404),
         ("/api/calls/..%2F..%2Fetc%2Fpasswd", 400),
@@ -70,6 +71,8 @@ async fn bad_input_is_a_problem_with_a_remedy() {
     ] {
         problem(server.get(path).await, status).await;
     }
+    let told = problem(server.get("/api/calls?state=dead").await, 400).await;
+    assert!(told["detail"].as_str().unwrap().contains("`setting_up`, `live`, `ending`, `ended`"), "{told}");
     let wrong_method = server.request("DELETE", "/api/calls").send().await.unwrap();
     assert!(wrong_method.headers().contains_key("allow"));
     problem(wrong_method, 405).await;
@@ -113,14 +116,34 @@ async fn a_recording_comes_whole_in_parts_and_by_its_head() {
 }
 
 #[tokio::test]
-async fn a_recording_that_is_still_written_is_refused_with_the_reason() {
+async fn what_is_still_written_is_refused_with_the_reason() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path()).await;
     server.live_call("acme", "c1");
-    problem(server.get("/api/calls/c1/recording").await, 404).await;
-    server.directory.update("c1", |record| record.recording.status = FileStatus::Open);
-    let told = problem(server.get("/api/calls/c1/recording").await, 409).await;
-    assert!(told["remedy"].as_str().unwrap().contains("recording.saved"));
+    server.directory.update("c1", |record| {
+        record.recording.status = FileStatus::Open;
+        record.report.status = FileStatus::Open;
+    });
+    for file in ["recording", "report"] {
+        let told = problem(server.get(&format!("/api/calls/c1/{file}")).await, 409).await;
+        assert!(told["remedy"].as_str().unwrap().contains("recording.saved"), "{file}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_told_to_wait_for_a_recording_that_never_comes() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.live_call("acme", "unrecorded");
+    server.live_call("acme", "rejected");
+    server.directory.update("rejected", |record| record.outcome = Some("rejected".into()));
+    for (call, remedy) in [("unrecorded", "calls.record"), ("rejected", "`error`")] {
+        for file in ["recording", "report"] {
+            let told = problem(server.get(&format!("/api/calls/{call}/{file}")).await, 404).await;
+            let told = told["remedy"].as_str().unwrap();
+            assert!(told.contains(remedy) && !told.contains("recording.saved"), "{call}, {file}: {told}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -133,10 +156,16 @@ async fn a_transcript_grows_with_the_call_and_comes_in_four_forms() {
                "words": [{"text": text, "start": start, "end": start + 1.0, "confidence": 0.9, "stable": true}]})
     };
     server.hub.publish("c1", EventKind::TranscriptFinal, said("callee", 2.0, "Hi."));
+    let first = server.get("/api/calls/c1/transcript.txt").await.text().await.unwrap();
+    assert_eq!(
+        first, "[00:02.000] callee: Hi.\n",
+        "the form is that of two speakers before the other one speaks"
+    );
     server.hub.publish("c1", EventKind::TranscriptPartial, said("callee", 4.0, "not yet"));
     server.hub.publish("c1", EventKind::TranscriptFinal, said("caller", 0.5, "Hello?"));
     let live = server.json("/api/calls/c1/transcript").await;
     assert_eq!((&live["complete"], &live["utterances"][0]["text"]), (&json!(false), &json!("Hello?")));
+    assert_eq!((&live["model"], &live["speakers"]), (&json!("base.en"), &json!(2)));
     assert_eq!(live["utterances"].as_array().unwrap().len(), 2);
     assert_eq!(live["utterances"][1]["speaker"], "callee", "as in a stored transcript");
 
@@ -154,8 +183,8 @@ async fn a_transcript_grows_with_the_call_and_comes_in_four_forms() {
 
     let utterance = json!({"speaker": "caller", "utterance": 1, "start": 1.0, "end": 2.0, "text": "Stored.",
         "language": "en", "words": []});
-    let stored = json!({"v": 1, "call_id": "c1", "duration": 9.0, "complete": true, "model": "m",
-        "utterances": [utterance]});
+    let stored = json!({"v": 1, "call_id": "c1", "duration": 9.0, "complete": true, "speakers": 2,
+        "model": "m", "utterances": [utterance]});
     let files = server.directory.files(&record).unwrap();
     files.create_folder().unwrap();
     std::fs::write(files.transcript(), stored.to_string()).unwrap();
@@ -171,10 +200,19 @@ async fn only_ended_calls_can_be_deleted_and_their_files_go_with_them() {
     problem(server.request("DELETE", "/api/calls/live").send().await.unwrap(), 409).await;
     let (files, _) = recorded(&server, "over");
     std::fs::write(files.report(), "{\"call_id\":\"over\"}").unwrap();
+    // What crashes and failed writes leave, and a file of another call.
+    let left = ["wav.part", "wav.part.gaps", "wav.broken", "wav.broken.2", "json.tmp", "vtt.tmp"];
+    for suffix in left {
+        std::fs::write(files.folder().join(format!("over.{suffix}")), "").unwrap();
+    }
+    let others = files.folder().join("over-2.wav");
+    std::fs::write(&others, "").unwrap();
     assert_eq!(server.json("/api/calls/over/report").await["call_id"], "over");
     assert_eq!(server.request("DELETE", "/api/calls/over").send().await.unwrap().status(), 204);
     problem(server.get("/api/calls/over").await, 404).await;
-    assert!(!files.recording().exists() && !files.report().exists() && !files.record().exists());
+    let names = std::fs::read_dir(files.folder()).unwrap().map(|entry| entry.unwrap().file_name());
+    let of_the_call: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("over.")).collect();
+    assert!(of_the_call.is_empty() && others.exists(), "{of_the_call:?}");
     problem(server.request("DELETE", "/api/calls/over").send().await.unwrap(), 404).await;
 }
 
@@ -182,7 +220,7 @@ async fn only_ended_calls_can_be_deleted_and_their_files_go_with_them() {
 async fn commands_reach_the_driver_and_its_refusals_the_user() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path()).await;
-    for call in ["c1", "gone", "unrecorded", "broken"] {
+    for call in ["c1", "gone", "waiting", "unrecorded", "broken"] {
         server.live_call("acme", call);
     }
     for (path, status) in [("c1/hangup", 204), ("c1/recording/pause", 204), ("c1/recording/resume", 204)] {
@@ -193,6 +231,7 @@ async fn commands_reach_the_driver_and_its_refusals_the_user() {
     }
     assert_eq!(*server.control.asked.lock(), ["hangup c1", "pause c1", "resume c1"]);
     problem(server.request("POST", "/api/calls/gone/hangup").send().await.unwrap(), 409).await;
+    problem(server.request("POST", "/api/calls/waiting/hangup").send().await.unwrap(), 503).await;
     problem(server.request("POST", "/api/calls/unrecorded/recording/pause").send().await.unwrap(), 409).await;
     problem(server.request("POST", "/api/calls/broken/hangup").send().await.unwrap(), 502).await;
     problem(server.request("POST", "/api/calls/none/hangup").send().await.unwrap(), 404).await;

@@ -63,6 +63,7 @@ impl Server {
             Auth::from_keys(&setup.keys).unwrap(),
         );
         state.sockets = setup.sockets;
+        state.model = "base.en".into();
         let listener =
             api::bind(setup.at.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -167,6 +168,7 @@ impl Recorded {
         self.asked.lock().push(format!("{what} {call_id}"));
         let done = match call_id {
             "gone" => Err(ControlError::NotLive),
+            "waiting" => Err(ControlError::NotTakenUp),
             "unrecorded" => Err(ControlError::NotPossible("The call is not recorded.".into())),
             "broken" => Err(ControlError::Failed("Asterisk does not answer.".into())),
             _ => Ok(()),

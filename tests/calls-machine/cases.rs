@@ -345,3 +345,38 @@ fn what_is_made_after_it_was_given_up_is_removed_again() {
     machine.handle(at(6_002), Input::Event(AriEvent::StasisStart { channel: late, replaces: None }));
     assert_eq!(removals(&mut machine, 6_002), 1, "and so does a late StasisStart");
 }
+
+#[test]
+fn a_leg_of_which_nothing_is_heard_makes_the_outcome_partial_and_both_make_it_failed() {
+    let outcome_with = |inputs: &[Input]| {
+        let mut sim = wired(Mode::Tap);
+        inputs.iter().for_each(|input| sim.input(input.clone()));
+        sim.asterisk.hang_up(MAIN, true);
+        sim.settle();
+        sim.finished.map(|(outcome, _)| outcome)
+    };
+    let [heard, unheard] = [|leg| Input::MediaHeard { leg }, |leg| Input::MediaUnheard { leg }];
+    let (caller, callee) = (Leg::Caller, Leg::Callee);
+    assert_eq!(outcome_with(&[]), Some(Outcome::Completed), "hung up before anything could come");
+    assert_eq!(outcome_with(&[heard(caller), unheard(callee)]), Some(Outcome::Partial));
+    assert_eq!(outcome_with(&[unheard(caller), unheard(callee)]), Some(Outcome::Failed));
+    assert_eq!(outcome_with(&[heard(caller), unheard(callee), heard(callee)]), Some(Outcome::Completed));
+    // Before a restart it was heard.
+    let after = [heard(caller), heard(callee), unheard(caller), unheard(callee)];
+    assert_eq!(outcome_with(&after), Some(Outcome::Partial));
+}
+
+#[test]
+fn an_adopted_leg_that_cannot_be_received_is_made_anew() {
+    let mut sim = wired(Mode::Tap);
+    sim.restart();
+    sim.settle();
+    (sim.log, sim.events) = (vec![], vec![]);
+    sim.refuse_what_was_wired(Leg::Caller);
+    sim.settle();
+    assert_eq!((sim.count("leg.interrupted"), sim.count("leg.started")), (1, 1), "{:#?}", sim.log);
+    assert!(sim.log.iter().any(|line| line.contains("AttachMedia")), "{:#?}", sim.log);
+    sim.asterisk.hang_up(MAIN, true);
+    sim.settle();
+    assert_eq!(sim.finished, Some((Outcome::Completed, vec![])));
+}

@@ -281,6 +281,13 @@ impl Simulation {
         }
     }
 
+    /// After a restart: `leg`, which is wired, cannot be received as it is.
+    pub fn refuse_what_was_wired(&mut self, leg: Leg) {
+        self.receivers.remove(&leg);
+        self.attached.remove(&leg);
+        self.input(Input::MediaRefused { leg, reason: "its sender is another leg's".into() });
+    }
+
     /// Time passes until the machine's next deadline, or for `most`.
     pub fn wait(&mut self, most: Option<Duration>) {
         let until = match (self.machine.next_deadline(), most) {
@@ -388,6 +395,7 @@ impl Simulation {
             external_host: config.external_host[i],
             local_port: config.external_host[i].port(),
             segment: None,
+            counts: None,
         };
         SessionRecord {
             v: SESSION_VERSION,
@@ -403,7 +411,6 @@ impl Simulation {
             origin: None,
             recording: None,
             paused: false,
-            next_seq: 1,
         }
     }
 

@@ -55,6 +55,15 @@ async fn real_killed_server_takes_its_calls_up_again_in_the_same_recording() {
             let missing = killed_at.duration_since(hole).as_secs_f64();
             assert!((-0.1..1.0).contains(&missing), "{missing} s are missing before the kill: {leg:#}");
             assert!(length < 4 * 8_000, "the hole is too long: {leg:#}");
+            // Counted before the kill and after it, but for the last 2 s before it; no packet is counted twice.
+            assert_eq!(leg["resumed"], true, "{leg:#}");
+            let heard = (recorded.legs[0].len() as u64 - length) / 160;
+            let counted = number(leg, "packets_received");
+            assert!((heard - 110..=heard + 10).contains(&counted), "{counted} of {heard} packets: {leg:#}");
+            let segments = leg["segments"].as_array().expect("segments");
+            assert_eq!((segments.len(), leg["ssrcs"].as_array().map(Vec::len)), (1, Some(1)), "{leg:#}");
+            let first = segments[0]["first_sample"].as_i64().expect("a sample");
+            assert!((0..800).contains(&first), "from before the kill: {leg:#}");
             println!(
                 "taken up after {adopted_after:?}; {missing:.3} s missing before the kill, a hole of {length} samples"
             );

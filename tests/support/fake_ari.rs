@@ -126,6 +126,11 @@ impl FakeAri {
         self.world.lock().stasis_start_after = delay;
     }
 
+    /// The next media channel sends from this port of 127.0.0.1.
+    pub fn media_comes_from(&self, port: u16) {
+        self.world.lock().next_port = port;
+    }
+
     /// Every request so far, `METHOD /path`.
     pub fn requests(&self) -> Vec<String> {
         self.world.lock().requests.clone()

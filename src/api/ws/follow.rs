@@ -2,16 +2,23 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::extract::ws::close_code;
 use serde_json::json;
 use tokio::sync::watch;
 
 use crate::api::auth::Principal;
 use crate::api::state::AppState;
+use crate::calls::directory::CallDirectory;
 use crate::calls::event::ENVELOPE_VERSION;
 use crate::calls::hub::{CallHead, EventHub, ReadError, StoredEvent};
 use crate::clock;
+use crate::media::time::MediaInstant;
 use crate::telemetry::metric;
+
+/// A call that waits to be taken up is looked at this often: people do not notice, and a look costs no disk.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What there is to send now.
 pub(super) enum Next {
@@ -19,8 +26,8 @@ pub(super) enum Next {
     Messages(Vec<String>),
     /// Nothing until [`Follow::changed`].
     Wait,
-    /// Nothing ever again, for this reason.
-    End(&'static str),
+    /// Nothing ever again on this connection: the WebSocket's close code, and the reason in words.
+    End(u16, &'static str),
 }
 
 /// A cursor into events.
@@ -91,17 +98,32 @@ impl Follow for AllCalls {
 /// The stream of one call: no gaps, since the journal has what memory has not.
 pub(super) struct OneCall {
     hub: Arc<EventHub>,
+    directory: Arc<CallDirectory>,
     call_id: String,
     after: u64,
     batch: usize,
-    /// `None` for a call that is not live.
+    /// `None` for a call that is over, or that an earlier process had and that is not taken up yet.
     head: Option<watch::Receiver<CallHead>>,
+    /// When a call that nobody takes up is no longer waited for.
+    patience: MediaInstant,
 }
 
 impl OneCall {
     pub(super) fn new(state: &AppState, call_id: String, after: u64) -> Self {
-        let hub = Arc::clone(&state.hub);
-        Self { head: hub.call_changed(&call_id), hub, call_id, after, batch: state.sockets.batch }
+        Self {
+            hub: Arc::clone(&state.hub),
+            directory: Arc::clone(&state.directory),
+            call_id,
+            after,
+            batch: state.sockets.batch,
+            head: None,
+            patience: clock::now() + state.sockets.taken_up_within,
+        }
+    }
+
+    /// Whether an earlier process had it and this one has neither taken it up nor ended it. All such are in memory.
+    fn is_cut_off(&self) -> bool {
+        self.head.is_none() && self.directory.get_recent(&self.call_id).is_some_and(|call| !call.is_ended())
     }
 
     async fn read(&self) -> Result<Vec<Arc<StoredEvent>>, ReadError> {
@@ -117,7 +139,11 @@ impl OneCall {
 
 impl Follow for OneCall {
     async fn next(&mut self) -> Next {
-        // Before the read: a stream that is closed now has nothing that the read does not find.
+        // Before the read: what is over, or closed, now has nothing that the read does not find.
+        let cut_off = self.is_cut_off();
+        if self.head.is_none() {
+            self.head = self.hub.call_changed(&self.call_id);
+        }
         let live = self.head.as_mut().is_some_and(|head| !head.borrow_and_update().closed);
         match self.read().await {
             Ok(events) => match events.last() {
@@ -126,12 +152,16 @@ impl Follow for OneCall {
                     Next::Messages(events.iter().map(|event| event.json.to_string()).collect())
                 }
                 None if live => Next::Wait,
-                None => Next::End("the call is over"),
+                None if cut_off && clock::now() < self.patience => Next::Wait,
+                None if cut_off => Next::End(close_code::AGAIN, "the call is not taken up yet: try again"),
+                None => Next::End(close_code::NORMAL, "the call is over"),
             },
-            Err(ReadError::Unknown(_)) => Next::End("the call is over and has no journal"),
+            Err(ReadError::Unknown(_)) => {
+                Next::End(close_code::NORMAL, "the call is over and has no journal")
+            }
             Err(error) => {
                 tracing::warn!(call_id = self.call_id, %error, "a subscriber cannot be served");
-                Next::End("the journal cannot be read")
+                Next::End(close_code::ERROR, "the journal cannot be read")
             }
         }
     }
@@ -140,7 +170,14 @@ impl Follow for OneCall {
         match &mut self.head {
             // An error says that the stream has left memory: the next read tells.
             Some(head) => drop(head.changed().await),
-            None => std::future::pending().await,
+            None => {
+                while self.is_cut_off() && self.hub.call_changed(&self.call_id).is_none() {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    if clock::now() >= self.patience {
+                        return;
+                    }
+                }
+            }
         }
     }
 }

@@ -78,7 +78,7 @@ async fn send_all(socket: &mut WebSocket, source: &mut impl Follow, patience: Du
         let messages = match source.next().await {
             Next::Messages(messages) => messages,
             Next::Wait => return Ok(()),
-            Next::End(reason) => return Err(End::Close(close_code::NORMAL, reason)),
+            Next::End(code, reason) => return Err(End::Close(code, reason)),
         };
         for message in messages {
             in_time(patience, socket.feed(Message::Text(message.into()))).await?;

@@ -1,9 +1,8 @@
 //! Puts records on disk, on a thread of its own.
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,8 +10,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::calls::record::{CallFiles, CallRecord};
-use crate::clock;
 use crate::telemetry::metric;
+use crate::{clock, files};
 
 /// Records that the disk did not take are tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -132,26 +131,11 @@ impl Worker {
 }
 
 /// Replace the record in one step: a crash leaves the old one or the new one.
-fn write(files: &CallFiles, record: &CallRecord) -> io::Result<()> {
-    files.create_folder()?;
-    let path = files.record();
-    let draft = path.with_extension("json.tmp");
-    let mut file = File::create(&draft)?;
-    serde_json::to_writer_pretty(&mut file, record)?;
-    file.write_all(b"\n")?;
+fn write(of_call: &CallFiles, record: &CallRecord) -> io::Result<()> {
+    of_call.create_folder()?;
+    let mut text = serde_json::to_vec_pretty(record)?;
+    text.push(b'\n');
     // A live call's record is written again at its end: worth no wait for the disk.
-    if record.is_ended() {
-        file.sync_all()?;
-    }
-    drop(file);
-    fs::rename(&draft, &path)?;
-    if record.is_ended() {
-        sync_folder(files.folder())?;
-    }
-    Ok(())
-}
-
-/// A rename is kept over a power failure once its folder is.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    let put = if record.is_ended() { files::replace_durably } else { files::replace };
+    put(&of_call.record(), &text)
 }

@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use super::stream::{Pending, Stream};
 use super::{EventKind, StoredEvent};
-use crate::clock;
 use crate::telemetry::metric;
+use crate::{clock, files};
 
 /// A journal that cannot be written is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -149,7 +149,7 @@ impl Open {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let file = OpenOptions::new().append(true).create(true).open(path)?;
+        let file = files::private().append(true).open(path)?;
         let length = file.metadata()?.len();
         Ok(Self { file, length, torn: false })
     }

@@ -10,13 +10,13 @@ pub enum EventKind {
     AriConnected,
     /// The call was answered.
     CallAnswered,
-    /// The call is over; the last event of it but for those about its files.
+    /// The call is over and its files are complete: the last event of it.
     CallEnded,
     /// A transfer put another channel in the place of the call's own.
     CallMoved,
-    /// The call is not taken: it goes on in Asterisk, unheard.
+    /// The call is not taken: it goes on in Asterisk, unheard. The only event of it.
     CallRejected,
-    /// The first event of a call.
+    /// The first event of a call that is taken.
     CallStarted,
     /// A key was pressed.
     Dtmf,
@@ -28,7 +28,7 @@ pub enum EventKind {
     LegInterrupted,
     /// Packets again after a stall.
     LegResumed,
-    /// The first packet of a leg.
+    /// A leg's way from Asterisk to us is complete.
     LegStarted,
     /// No packets for the stall time.
     LegStalled,

@@ -37,6 +37,16 @@ pub enum Input {
         /// Why.
         reason: String,
     },
+    /// What a leg receives is audio.
+    MediaHeard {
+        /// The leg.
+        leg: Leg,
+    },
+    /// Nothing of use has come for a leg since it was attached (in this process), for the stall time.
+    MediaUnheard {
+        /// The leg.
+        leg: Leg,
+    },
     /// Someone wants something of this call.
     Command(Command),
     /// The event connection is gone: what happens in Asterisk now is not told.

@@ -129,6 +129,10 @@ pub(super) struct LegMachine {
     /// An attach is neither confirmed nor refused yet. There is only one at a time, so it is clear which is answered.
     pub(super) attaching: bool,
     pub(super) attached_once: bool,
+    /// Audio has come for it, at whatever time.
+    pub(super) heard: bool,
+    /// It is received, and nothing of use has come for longer than a moment.
+    pub(super) unheard: bool,
 }
 
 impl LegMachine {
@@ -141,6 +145,8 @@ impl LegMachine {
             has_receiver: false,
             attaching: false,
             attached_once: false,
+            heard: false,
+            unheard: false,
         }
     }
 

@@ -159,10 +159,11 @@ impl CallMachine {
     }
 
     fn outcome_at_the_end(&self) -> Outcome {
-        match self.legs.iter().filter(|leg| leg.stage == Stage::Failed).count() {
+        let missing = self.legs.iter().filter(|leg| leg.stage == Stage::Failed || leg.unheard).count();
+        match missing {
             0 => Outcome::Completed,
-            1 => Outcome::Partial,
-            _ => Outcome::Failed,
+            2 if !self.legs.iter().any(|leg| leg.heard) => Outcome::Failed,
+            _ => Outcome::Partial,
         }
     }
 

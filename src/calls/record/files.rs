@@ -103,31 +103,38 @@ impl CallFiles {
         self.with_suffix("call.json")
     }
 
-    /// Remove whatever there is of the call; the record goes last, so that a failure leaves a call that can be deleted.
+    /// Remove whatever there is of the call, also what crashes and failed writes left; the record goes last, so that a
+    /// failure leaves a call that can be deleted.
     ///
     /// # Errors
     /// The first failure, other than that a file is not there.
     pub fn remove_all(&self) -> io::Result<()> {
-        let files = [
-            self.recording(),
-            self.recording_part(),
-            self.report(),
-            self.transcript(),
-            self.vtt(),
-            self.events(),
-            self.record(),
-        ];
-        for path in files {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+        // No id has a dot: what follows this is of no other call.
+        let prefix = format!("{}.", self.call_id);
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let is_ours =
+                path.file_name().is_some_and(|n| n.as_encoded_bytes().starts_with(prefix.as_bytes()));
+            if is_ours && path != self.record() {
+                remove(&path)?;
             }
         }
-        Ok(())
+        remove(&self.record())
     }
 
     fn with_suffix(&self, suffix: &str) -> PathBuf {
         self.folder.join(format!("{}.{suffix}", self.call_id))
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

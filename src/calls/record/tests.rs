@@ -31,13 +31,22 @@ fn a_record_survives_its_json_and_an_older_one_without_optional_fields_is_read()
         packets_received: 9,
         packets_lost: 1,
         jitter_ms: 0.5,
-        mos: 4.2,
+        mos: Some(4.2),
     });
     let json = serde_json::to_string(&record).unwrap();
     assert_eq!(serde_json::from_str::<CallRecord>(&json).unwrap(), record);
 
     let old = r#"{"call_id":"c","tenant":"t","mode":"answer","state":"setting_up","started_at":"2026-03-01T12:00:00Z"}"#;
     assert_eq!(serde_json::from_str::<CallRecord>(old).unwrap().recording.status, FileStatus::Off);
+}
+
+#[test]
+fn what_went_wrong_later_does_not_hide_what_went_wrong_before() {
+    let mut record = CallRecord::new("c1", "acme", CallMode::Tap, Timestamp::UNIX_EPOCH);
+    for error in ["the disk is full", "no report", "the disk is full"] {
+        record.add_error(error);
+    }
+    assert_eq!(record.error.as_deref(), Some("the disk is full; no report"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::asterisk::ari::HangupReason;
 use crate::calls::adoption::{self, Ended, Orphan, Plan, SessionRecord, Stranded};
 use crate::calls::ids::{CallId, ObjectKind};
 use crate::calls::machine::{CallMachine, Input, Snapshot};
-use crate::calls::media::{CallMedia, Resumption};
+use crate::calls::media::{CallMedia, Resumed, Resumption};
 use crate::calls::record::{CallFiles, CallRecord};
 use crate::calls::recover::{self, Lost};
 use crate::calls::session::{Message, Start};
@@ -31,11 +31,11 @@ impl CallServer {
                 }
             }
         };
-        let records = if first { self.services.sessions.load() } else { Vec::new() };
+        let records: &[SessionRecord] = if first { &self.sessions } else { &[] };
         let (running, channels) = self.table.running();
         self.table.broadcast(|| Message::Machine(Input::Reconnected(snapshot.clone())));
         let Plan { adopt, end, stranded, orphans } =
-            adoption::plan(&snapshot, &self.services.node, &running, &channels, &records);
+            adoption::plan(&snapshot, &self.services.node, &running, &channels, records);
         tracing::info!(
             adopt = adopt.len(),
             ended = end.len(),
@@ -48,7 +48,7 @@ impl CallServer {
             self.adopt(record, &snapshot);
         }
         if first {
-            self.close_books(&adopt, &end, &records);
+            self.close_books(&adopt, &end);
         }
         for Stranded { channel, args } in stranded {
             match args {
@@ -59,20 +59,14 @@ impl CallServer {
         self.remove_orphans(orphans);
     }
 
-    /// Whatever an earlier process left and nobody goes on with.
-    fn close_books(&self, adopt: &[CallId], end: &[Ended], records: &[SessionRecord]) {
-        let by_call = |call: &CallId| records.iter().find(|r| r.call == *call);
+    /// Calls of an earlier process that nobody goes on with.
+    fn close_books(&self, adopt: &[CallId], end: &[Ended]) {
+        let by_call = |call: &CallId| self.sessions.iter().find(|r| r.call == *call);
         let of_session = |ended: &Ended| {
             let session = by_call(&ended.call)?;
             Some(Lost::of_session(&self.services, session, fresh_record(session), &ended.reason))
         };
-        let mut lost: Vec<_> = end.iter().filter_map(of_session).collect();
-        let known: BTreeSet<&str> = records.iter().map(|r| r.call.as_str()).collect();
-        lost.extend(self.cut_off.iter().filter(|r| !known.contains(r.call_id.as_str())).map(|record| Lost {
-            record: (**record).clone(),
-            reason: "the process that had it was cut off, and left nothing to go on with".into(),
-        }));
-        // By name: the data folder may be spelt otherwise than it was then.
+        let lost: Vec<_> = end.iter().filter_map(of_session).collect();
         let kept: BTreeSet<&str> = adopt.iter().map(CallId::as_str).collect();
         let is_kept = |path: &&PathBuf| {
             path.file_stem().and_then(|stem| stem.to_str()).is_some_and(|call| kept.contains(call))
@@ -94,6 +88,7 @@ impl CallServer {
         let mut resume = [0, 1].map(|i| Resumption {
             segment: record.legs[i].segment.clone(),
             port: Some(record.legs[i].local_port),
+            resumed: Some(Resumed { counts: record.legs[i].counts.clone() }),
         });
         let mut side = record.asterisk.clone();
         let media = CallMedia::prepare(&self.services, codec, clock.clone(), &resume)

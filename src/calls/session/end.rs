@@ -6,7 +6,7 @@ use super::Session;
 use crate::calls::finish::{self, Ending};
 use crate::calls::hub::EventKind;
 use crate::calls::machine::{MediaEnd, Outcome, Phase};
-use crate::calls::record::{CallState, FileStatus};
+use crate::calls::record::CallState;
 use crate::media::time::MediaInstant;
 use crate::telemetry::metric;
 
@@ -82,12 +82,7 @@ impl Session {
         self.update(|record| {
             record.state = CallState::Ended;
             record.outcome = Some(outcome);
-            // Whoever was to finish a file broke off.
-            for file in [&mut record.recording, &mut record.transcript] {
-                if matches!(file.status, FileStatus::Open | FileStatus::Paused) {
-                    file.status = FileStatus::Failed;
-                }
-            }
+            record.close_files();
         });
         self.closed = true;
         self.services.sessions.remove(self.call.clone());

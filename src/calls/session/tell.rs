@@ -6,6 +6,7 @@ use super::{SAVE_AFTER_ANCHOR, Session};
 use crate::calls::hub::EventKind;
 use crate::calls::machine::CallEvent;
 use crate::calls::record::{CallRecord, CallState, FileStatus};
+use crate::calls::server::info_of;
 use crate::calls::transcript;
 use crate::clock;
 use crate::media::leg::Leg;
@@ -43,6 +44,7 @@ impl Session {
         }
         if self.recording.is_some() {
             record.recording.status = if self.paused { FileStatus::Paused } else { FileStatus::Open };
+            record.report.status = FileStatus::Open;
         }
         if let Err(error) = self.services.directory.insert(record) {
             tracing::error!(call, %error, "the call cannot be listed");
@@ -58,11 +60,16 @@ impl Session {
             CallEvent::Answered => {
                 self.update(|record| record.answered_at = Some(clock::timestamp()));
             }
+            CallEvent::Moved { channel } => {
+                let channel = info_of(channel);
+                self.update(|record| record.channel = channel);
+            }
             CallEvent::LegStarted { leg } => {
                 self.legs_heard[leg.index()] = Some(true);
                 self.legs_settled();
             }
             CallEvent::Ended { .. } => {
+                self.note_unheard();
                 // Held back until the files are complete, so that it is the last event of its call.
                 let now = clock::timestamp();
                 self.update(|record| {
@@ -74,11 +81,11 @@ impl Session {
                 return;
             }
             CallEvent::Rejected { reason } => {
-                self.update(|record| record.error = Some(reason.clone()));
+                self.update(|record| record.add_error(reason));
             }
             CallEvent::LegFailed { leg, reason } => {
                 let text = format!("{} leg: {reason}", leg.name());
-                self.update(|record| record.error = Some(text));
+                self.update(|record| record.add_error(&text));
                 self.legs_heard[leg.index()] = Some(false);
                 self.legs_settled();
             }
@@ -105,13 +112,16 @@ impl Session {
             LegEvent::Anchored { segment } | LegEvent::Resegmented { segment } => {
                 tracing::debug!(call = %self.call, leg = leg.name(), ?segment, "segment");
                 self.segments[leg.index()] = Some(segment);
+                self.heard(leg);
                 self.save_at.get_or_insert(clock::now() + SAVE_AFTER_ANCHOR);
             }
             LegEvent::Stalled => {
                 tracing::warn!(call = %self.call, leg = leg.name(), "no packets for the stall time");
                 self.publish(EventKind::LegStalled, json!({ "leg": leg }));
             }
+            LegEvent::Unheard { invalid } => self.not_heard(leg, invalid),
             LegEvent::Resumed { silent_ms } => {
+                self.heard(leg);
                 self.publish(EventKind::LegResumed, json!({ "leg": leg, "silent_ms": silent_ms }));
             }
             // The sender's own pauses are no news; the report lists them.
@@ -148,10 +158,13 @@ impl Session {
             return;
         }
         self.publish(EventKind::RecordingFailed, json!({ "error": error }));
-        let text = error.clone();
         self.update(|record| {
             record.recording.status = FileStatus::Failed;
-            record.error = Some(text);
+            // Of what was written before there may still be one: the end tells.
+            if record.report.status == FileStatus::Open {
+                record.report.status = FileStatus::Failed;
+            }
+            record.add_error(&error);
         });
         self.recording_broken = Some(error);
     }

@@ -2,8 +2,9 @@
 //!
 //! The contract with its driver:
 //! 1. [`LegReceiver::on_packet`] for every datagram, in the order of arrival, with the instant at which it came in.
-//! 2. [`LegReceiver::on_tick`] when [`LegReceiver::next_deadline`] has come (sooner or more often does no harm), but
-//!    only after all datagrams that came before that instant: a tick says that nothing came.
+//! 2. [`LegReceiver::on_tick`] once when packets may come from now on, then when [`LegReceiver::next_deadline`] has come
+//!    (sooner or more often does no harm), but only after all datagrams that came before that instant: a tick says that
+//!    nothing came.
 //! 3. [`LegReceiver::take_events`] after either.
 //! 4. [`LegReceiver::finish`] at the end, which closes the ring.
 //!
@@ -65,7 +66,7 @@ pub struct LegConfig {
     pub live_lag: Duration,
     /// How far behind the head late packets still mend the audio: where the recorder reads.
     pub repair_window: Duration,
-    /// Time without packets after which the leg is stalled.
+    /// Time without packets of use after which the leg is stalled, also at its beginning.
     pub stall_after: Duration,
     /// The first packets of a source are kept back this long to find the least delayed one, which sets the anchor.
     pub anchor_window: Duration,
@@ -212,6 +213,8 @@ pub struct LegReceiver {
     missed: Option<Missed>,
     gaps: Gaps,
     events_dtmf: TelephoneEvents,
+    /// The first instant told of: the leg is received from here on.
+    begun: Option<MediaInstant>,
     last_arrival: Option<MediaInstant>,
     stalled: bool,
     jitter: Jitter,
@@ -245,6 +248,7 @@ impl LegReceiver {
             missed: None,
             gaps: Gaps::new(),
             events_dtmf: TelephoneEvents::default(),
+            begun: None,
             last_arrival: None,
             stalled: false,
             jitter: Jitter::default(),
@@ -288,6 +292,7 @@ impl LegReceiver {
 
     /// It is `now`, and every datagram that came before has been handed in.
     pub fn on_tick(&mut self, now: MediaInstant) {
+        self.begun.get_or_insert(now);
         self.settle_if_due(now);
         let events = &mut self.events;
         self.events_dtmf.on_deadline(now, |press| push(events, dtmf(press)));
@@ -296,7 +301,10 @@ impl LegReceiver {
         }
         if self.stall_deadline().is_some_and(|due| due <= now) {
             self.stalled = true;
-            self.emit(LegEvent::Stalled);
+            self.emit(match self.last_arrival {
+                Some(_) => LegEvent::Stalled,
+                None => LegEvent::Unheard { invalid: self.tally.invalid },
+            });
         }
         self.advance_head(now);
         self.announce_gaps();
@@ -364,13 +372,14 @@ impl LegReceiver {
         let last = self.last_arrival.replace(self.last_arrival.map_or(arrival, |last| last.max(arrival)));
         if self.stalled {
             self.stalled = false;
-            let silent = last.map_or(Duration::ZERO, |last| arrival.saturating_since(last));
+            let silent = last.or(self.begun).map_or(Duration::ZERO, |since| arrival.saturating_since(since));
             self.emit(LegEvent::Resumed { silent_ms: silent.as_millis() as u64 });
         }
     }
 
     fn stall_deadline(&self) -> Option<MediaInstant> {
-        self.last_arrival.filter(|_| !self.stalled).map(|last| last + self.config.stall_after)
+        let since = self.last_arrival.or(self.begun).filter(|_| !self.stalled)?;
+        Some(since + self.config.stall_after)
     }
 
     fn emit(&mut self, event: LegEvent) {

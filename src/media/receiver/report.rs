@@ -1,7 +1,6 @@
 //! What a leg's receiver tells when asked.
 
-use super::super::report::LegStats;
-use super::super::statistics::listening_mos;
+use super::super::report::{LegStats, quality};
 use super::LegReceiver;
 
 impl LegReceiver {
@@ -16,7 +15,6 @@ impl LegReceiver {
             arrived += source.arrived();
         }
         let lost = expected.saturating_sub(arrived);
-        let loss = if expected == 0 { 0.0 } else { (lost + tally.too_late) as f64 / expected as f64 };
         LegStats {
             codec: self.config.codec.name().to_owned(),
             ssrcs: self.ssrcs.clone(),
@@ -28,9 +26,10 @@ impl LegReceiver {
             packets_repaired: tally.repaired,
             packets_invalid: tally.invalid,
             jitter_ms: self.jitter.millis(),
-            mos: listening_mos(loss),
+            mos: quality(lost + tally.too_late, expected),
             clock_ppm: self.skew.ppm().or(self.ppm_before),
             segments: self.segments.clone(),
+            resumed: false,
         }
     }
 }

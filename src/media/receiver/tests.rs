@@ -142,6 +142,20 @@ fn a_stall_is_told_once_and_so_is_its_end() {
 }
 
 #[test]
+fn a_leg_that_never_gets_a_packet_of_use_is_told_of_and_has_no_quality() {
+    let mut leg = Leg::new();
+    leg.receiver.on_tick(at(0));
+    assert_eq!(leg.receiver.next_deadline(), Some(at(2_000)));
+    for n in 0..150_u16 {
+        leg.receiver.on_packet(at(20 * u64::from(n)), &packet(97, n, 160 * u32::from(n), 1, &[0; 20]));
+    }
+    assert_eq!(leg.receiver.take_events().collect::<Vec<_>>(), [LegEvent::Unheard { invalid: 100 }]);
+    assert_eq!(leg.receiver.stats().mos, None);
+    leg.send(3_500, 1, 1, 2);
+    assert_eq!(leg.receiver.take_events().next(), Some(LegEvent::Resumed { silent_ms: 3_500 }));
+}
+
+#[test]
 fn an_unknown_payload_type_is_invalid_but_not_lost() {
     let mut leg = Leg::new();
     leg.stream(0..20);

@@ -24,6 +24,11 @@ pub struct Lag {
 }
 
 impl Lag {
+    /// Whether the writers are further behind than is worth waking someone for.
+    pub fn is_alarming(&self) -> bool {
+        self.write > ALARMING_LAG
+    }
+
     pub(super) fn of(writers: &[Arc<Writer>], syncer: &Syncer) -> Self {
         Self {
             write: writers.iter().map(|writer| writer.behind()).max().unwrap_or_default(),
@@ -51,9 +56,9 @@ impl Watch {
             if !self.shared.syncer.is_idle() {
                 self.shared.syncer.sync();
             }
-            let behind = Lag::of(&self.writers, &self.shared.syncer).write;
+            let lag = Lag::of(&self.writers, &self.shared.syncer);
+            let (behind, alarming) = (lag.write, lag.is_alarming());
             metric::RECORDING_LAG.set(behind.as_secs_f64());
-            let alarming = behind > ALARMING_LAG;
             if alarming && !self.alarmed {
                 tracing::warn!(
                     lag_s = behind.as_secs_f64(),

@@ -11,6 +11,7 @@ use crate::recording::Finished;
 use crate::recording::repair::{Mended, Outcome, mend};
 use crate::recording::report::Report;
 use crate::recording::wav::{self, WavReader};
+use crate::telemetry::metric;
 
 /// What a crash leaves of tenant acme's recording `name`: a header that was never updated, whole frames, a torn one.
 fn crashed(dir: &Path, name: &str, frames: usize, journal: &str) {
@@ -72,6 +73,27 @@ fn mending_that_was_killed_is_completed() {
     let again = mend(dir.path(), &HashSet::new());
     assert_eq!(repaired(&again[0]).1.legs[0].gaps[0].samples, 7);
     assert_eq!(names(&folder), ["c.json", "c.wav"]);
+}
+
+#[test]
+fn what_cannot_be_mended_now_is_counted_and_mended_later() {
+    let metrics = metric::install().unwrap();
+    let failed = || -> u64 {
+        let text = metrics.render();
+        let series = "sidetone_recordings_total{outcome=\"failed\"} ";
+        text.lines().find_map(|line| line.strip_prefix(series)).unwrap().parse().unwrap()
+    };
+    let dir = TempDir::new().unwrap();
+    crashed(dir.path(), "c", 100, "");
+    let in_the_way = dir.path().join("acme/2026/01/31/c.json.tmp");
+    fs::create_dir(&in_the_way).unwrap();
+    let before = failed();
+    let mended = mend(dir.path(), &HashSet::new());
+    assert!(matches!(mended[0].outcome, Outcome::Failed { .. }), "{mended:?}");
+    // Other tests of the same process may count as well.
+    assert!(failed() > before);
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(repaired(&mend(dir.path(), &HashSet::new())[0]).0.frames, 100);
 }
 
 #[test]

@@ -179,14 +179,18 @@ impl Listener {
         if !(late || complete && awaited) {
             return;
         }
-        let Some(run) = self.legs.remove(&owner) else { return };
+        let Some(mut run) = self.legs.remove(&owner) else { return };
         self.shared.queue.lock().scheduler.cancel_all(owner);
+        let unfinished = run.session.as_ref().map_or(0, |s| s.unfinished() as u64);
+        if !complete {
+            run.give_up(now);
+        }
         let tally = run.session.as_ref().map(Session::tally).unwrap_or_default();
         let report = FinishReport {
             finals: tally.finals,
             partials: tally.partials,
             failed: tally.failed,
-            unfinished: run.session.as_ref().map_or(0, |s| s.unfinished() as u64),
+            unfinished,
             missed_slots: run.missed_slots,
             complete,
         };
@@ -250,6 +254,18 @@ impl LegRun {
         session.push(&wide);
         if self.ended {
             session.finish();
+        }
+    }
+
+    /// Time is up. An utterance that someone follows ends with the words last shown.
+    fn give_up(&mut self, now: MediaInstant) {
+        let Some(session) = &mut self.session else { return };
+        if !self.ended {
+            session.finish();
+        }
+        session.give_up();
+        for event in session.take_events() {
+            self.publish(event, now);
         }
     }
 
