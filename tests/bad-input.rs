@@ -430,6 +430,7 @@ fn replay_lists_the_streams_of_a_capture_of_many_and_takes_those_that_are_named(
     };
     with(&["dead"]).refused(1, &["0x0000dead", line]);
     with(&["a1", "b2", "c3"]).refused(2, &["two streams at most"]);
+    with(&["a1", "A1"]).refused(2, &["each once"]);
     assert_eq!(with(&["xyz"]).code, 2);
 }
 

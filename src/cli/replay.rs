@@ -59,8 +59,8 @@ pub(super) struct ReplayArgs {
 pub(super) fn run(args: &ReplayArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = settings.load()?;
     super::init_quiet_log(&settings)?;
-    if args.ssrc.len() > 2 {
-        output::tell("--ssrc: a recording has two legs, name two streams at most");
+    if args.ssrc.len() > 2 || matches!(args.ssrc[..], [left, right] if left == right) {
+        output::tell("--ssrc: a recording has two legs, name two streams at most, each once");
         return Ok(ExitCode::from(2));
     }
     let name = args.capture.file_stem().and_then(|n| n.to_str()).context("the capture's name is not text")?;
