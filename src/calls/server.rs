@@ -1,5 +1,6 @@
 //! All calls of this node: takes new ones in, hands each what Asterisk says of it, takes up what an earlier process left.
 
+mod greet;
 mod reconcile;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::asterisk::ari::{AriEvent, AriNotice, CallerId, Channel, EventStream, PROBE_PREFIX};
+use crate::asterisk::version::AsteriskVersion;
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
@@ -39,8 +41,10 @@ use super::translate;
 pub enum Connection {
     /// Not yet, or no longer; the reason.
     Down(String),
-    /// Events come.
-    Up,
+    /// Events come, but this Asterisk cannot send what is configured: every call is let go unheard. Why, and the remedy.
+    Unfit(String),
+    /// Events come, from an Asterisk of this version.
+    Up(AsteriskVersion),
 }
 
 /// Why [`CallServer::run`] returned.
@@ -146,8 +150,11 @@ impl CallServer {
                 self.services
                     .hub
                     .publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
+                let version = self.greet().await;
                 self.reconcile(first).await;
-                self.connection.send_replace(Connection::Up);
+                if let Some(version) = version {
+                    self.connection.send_replace(Connection::Up(version));
+                }
             }
             AriNotice::Disconnected { reason } => {
                 tracing::warn!(%reason, "no connection to Asterisk");
@@ -205,6 +212,10 @@ impl CallServer {
         let now = clock::now();
         let started_at_nanos = clock::realtime_nanos();
         let parsed = CallOptions::parse(args);
+        let unfit = match &*self.connection.borrow() {
+            Connection::Unfit(reason) => Some(reason.clone()),
+            _ => None,
+        };
         let refused = match &parsed {
             Err(error) => {
                 Some(format!("Stasis({},{}): {error}", self.services.settings.ari.app, args.join(",")))
@@ -212,7 +223,7 @@ impl CallServer {
             Ok(_) if self.table.len() >= self.services.settings.calls.max => {
                 Some(format!("calls.max is reached: {} calls run", self.services.settings.calls.max))
             }
-            Ok(_) => None,
+            Ok(_) => unfit,
         };
         let options = parsed.unwrap_or_else(|_| CallOptions::new(Mode::Tap));
         let tenant = options.tenant.clone().unwrap_or_else(|| self.services.settings.calls.tenant.clone());

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::{BindRefused, KeyError};
+use crate::asterisk::version::Missing;
 use crate::config::{ConfigError, ENV_PREFIX, Settings, Sources};
 use crate::telemetry::log::LogError;
 
@@ -77,9 +78,13 @@ pub fn main() -> ExitCode {
 
 /// Values of settings that only the part concerned can judge count like those that `config` refuses.
 fn is_bad_config(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|e| e.is::<ConfigError>() || e.is::<KeyError>() || e.is::<BindRefused>() || e.is::<LogError>())
+    error.chain().any(|e| {
+        e.is::<ConfigError>()
+            || e.is::<KeyError>()
+            || e.is::<BindRefused>()
+            || e.is::<LogError>()
+            || e.is::<Missing>()
+    })
 }
 
 /// The error and its causes. Many errors name their cause where it reads best: it is not said again then.

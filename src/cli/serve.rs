@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{SettingsArgs, limits};
 use crate::api::{self, AppState, Auth};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
+use crate::asterisk::version::AsteriskVersion;
 use crate::calls::directory::CallDirectory;
 use crate::calls::hub::{EventHub, HubConfig};
 use crate::calls::server::{CallServer, Connection, End};
@@ -97,14 +98,18 @@ async fn run_calls(
     Ok(server.run(events, stop.clone().cancelled_owned()).await)
 }
 
-/// An Asterisk that is not there yet is waited for; an application that is somebody else's, or a wrong password, is fatal.
+/// An Asterisk that is not there yet is waited for; an application that is somebody else's, a wrong password, or an Asterisk
+/// that cannot send `rtp.format`, is fatal.
 async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> anyhow::Result<()> {
     let settings = &services.settings.ari;
     let mut pause = Duration::from_millis(settings.backoff_min_ms);
     loop {
-        let asked = match settings.takeover {
-            true => services.ari.asterisk_info().await.map(drop),
-            false => ari::ensure_app_is_free(&services.ari).await,
+        let asked = match services.ari.asterisk_info().await {
+            Ok(info) => {
+                info.version.capabilities().legs_in(services.codec.name())?;
+                if settings.takeover { Ok(()) } else { ari::ensure_app_is_free(&services.ari).await }
+            }
+            Err(error) => Err(error),
         };
         match asked {
             Ok(()) => return Ok(()),
@@ -223,16 +228,33 @@ pub(super) fn speech_config(settings: &Settings) -> SpeechConfig {
 fn tell_connection(server: &CallServer, readiness: Arc<ReadinessBoard>) {
     let mut connection = server.connection();
     tokio::spawn(async move {
+        let mut warned_of = None;
         loop {
             match &*connection.borrow_and_update() {
-                Connection::Up => readiness.set("asterisk", Health::Ok, "connected"),
-                Connection::Down(reason) => readiness.set("asterisk", Health::Failed, reason.clone()),
+                Connection::Up(version) => {
+                    let is_news = warned_of.replace(version.clone()).as_ref() != Some(version);
+                    readiness.put("asterisk", known_asterisk(version, is_news));
+                }
+                Connection::Unfit(reason) | Connection::Down(reason) => {
+                    readiness.set("asterisk", Health::Failed, reason.clone());
+                }
             }
             if connection.changed().await.is_err() {
                 return;
             }
         }
     });
+}
+
+fn known_asterisk(version: &AsteriskVersion, is_news: bool) -> Dependency {
+    let known = Dependency::new(Health::Ok, "connected").with("version", version.to_string());
+    let faults = version.capabilities().known_bad;
+    if is_news {
+        for fault in &faults {
+            tracing::warn!(%version, "this Asterisk: {fault}; a later release mends it");
+        }
+    }
+    if faults.is_empty() { known } else { known.warn(faults.join("; ")) }
 }
 
 fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {
