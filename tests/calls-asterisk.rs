@@ -121,3 +121,36 @@ async fn check_asks_for_the_format_that_calls_come_in_and_notices_another_one() 
         assert!(matches!(found[..], [(v, m)] if v == verdict && m.contains(word)), "{found:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_names_the_setting_where_asterisks_media_comes_from_another_address_than_it_says() {
+    let ari = FakeAri::start().await;
+    ari.sends_media(0, "192.0.2.7");
+    let (code, findings) = check(&ari, &[]).await;
+    let found = all(&findings, "media path");
+    let remedy = "set rtp.asterisk_address = \"127.0.0.1\"";
+    assert!(
+        matches!(found[..], [("bad", m)] if m.contains(remedy) && m.contains("expected from 192.0.2.7")),
+        "{found:?}"
+    );
+    assert_eq!(code, 1);
+    let (_, findings) = check(&ari, &[("rtp.asterisk_address", "127.0.0.1")]).await;
+    let found = all(&findings, "media path");
+    assert!(matches!(found[..], [("good", _)]), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_media_comes_from_another_address_than_asterisk_says_is_heard_with_the_setting() {
+    let ari = FakeAri::start().await;
+    ari.sends_media(0, "192.0.2.7");
+    let mut server = spawn(&ari, &[("rtp.asterisk_address", "127.0.0.1")]);
+    server.until_ready().await;
+    assert!(ari.call("sidetone", "c1", &["tap"]));
+    server.call_in_state("live").await;
+    ari.plays_on_all_bridges();
+    let deadline = Instant::now() + SOON;
+    while server.metric("sidetone_rtp_packets_received_total").await < 50.0 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        sleep(Duration::from_millis(20)).await;
+    }
+}

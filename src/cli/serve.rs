@@ -182,7 +182,7 @@ pub(super) fn ari_config(settings: &Settings) -> AriConfig {
         password: settings.ari.password.clone(),
         app: settings.ari.app.clone(),
         request_timeout: Duration::from_millis(settings.ari.request_timeout_ms),
-        media_address: None,
+        media_address: settings.rtp.asterisk_address,
     }
 }
 

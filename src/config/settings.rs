@@ -112,6 +112,9 @@ sections! {
         bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 14_000);
         /// The address told to Asterisk, where it differs from the one bound (another host, a container, NAT).
         advertise: Option<IpAddr> = None;
+        /// The address that Asterisk's media comes from, where that is not the one Asterisk believes to have (a container, NAT).
+        /// `sidetone check` tells which it is.
+        asterisk_address: Option<IpAddr> = None;
         /// Receive threads, 1 to 16, each with a socket of its own.
         shards: usize = 1;
         /// Format in which Asterisk sends us the media: `ulaw`, `alaw`, `slin` (8 kHz, 16 bit), `slin16` (wideband).

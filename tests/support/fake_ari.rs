@@ -192,6 +192,14 @@ impl FakeAri {
             name: format!("PJSIP/{id}"),
             state: "Ring",
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+    /// Everything that is in a bridge gets something to send.
+    pub fn plays_on_all_bridges(&self) {
+        let world = self.world.lock();
+        let bridged = world.bridges.values().flat_map(|(_, channels)| channels);
+        let legs = bridged.filter_map(|leg| world.channels[leg].rtp.clone());
+        legs.for_each(|leg| drop(tokio::spawn(send_rtp(leg))));
+    }
+
             ..FakeChannel::default()
         };
         world.channels.insert(id.to_owned(), channel);

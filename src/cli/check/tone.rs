@@ -29,22 +29,23 @@ pub(super) async fn arrives(settings: &Settings, client: &AriClient) -> Result<S
     // Whatever was made goes, in this order; 404 counts as done.
     let gone = [client.hangup(&id, HangupReason::Normal).await, client.delete_bridge(&id).await];
     events.close().await;
-    let heard = outcome.map_err(|e| e.to_string())?;
+    let (sender, heard) = outcome.map_err(|e| e.to_string())?;
     if let Some(error) = gone.into_iter().find_map(Result::err) {
         return Err(format!("the check's own leg {id} could not be removed: {error}"));
     }
-    judge(host, codec, &heard)
+    judge(host, sender, codec, &heard)
 }
 
 /// RTP packets that came, by sender and payload type.
 type Heard = BTreeMap<(SocketAddr, u8), usize>;
 
+/// Where the leg's RTP is to come from, and what came.
 async fn listen(
     client: &AriClient,
     leg: &ExternalMedia<'_>,
     socket: UdpSocket,
     codec: Codec,
-) -> Result<Heard, AriError> {
+) -> Result<(SocketAddr, Heard), AriError> {
     let id = leg.channel_id;
     // The application exists once our event socket is open; Asterisk drops a leg that comes before.
     let opened = crate::clock::now();
@@ -52,7 +53,7 @@ async fn listen(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     client.create_bridge(id, id, BridgeKind::Mixing).await?;
-    client.external_media(leg).await?;
+    let sender = client.external_media(leg).await?.local;
     let entering = crate::clock::now();
     loop {
         match client.add_channel(id, id).await {
@@ -64,46 +65,54 @@ async fn listen(
         }
     }
     client.play_on_bridge(id, "tone:dial", &format!("{id}-tone")).await?;
-    let counted = tokio::task::spawn_blocking(move || count(&socket, codec));
-    Ok(counted.await.unwrap_or_default())
+    let counted = tokio::task::spawn_blocking(move || count(&socket, (sender, codec.payload_type())));
+    Ok((sender, counted.await.unwrap_or_default()))
 }
 
-fn count(socket: &UdpSocket, codec: Codec) -> Heard {
+/// Listen until enough has come as `expected`, or for [`LISTEN`].
+fn count(socket: &UdpSocket, expected: (SocketAddr, u8)) -> Heard {
     let begun = crate::clock::now();
     let mut heard = Heard::new();
     let mut buffer = [0; 2_048];
     loop {
         let left = LISTEN.saturating_sub(crate::clock::since(begun));
-        let proven = packets_as_asked(&heard, codec) >= PACKETS_OF_PROOF;
+        let proven = heard.get(&expected).is_some_and(|packets| *packets >= PACKETS_OF_PROOF);
         if proven || left.is_zero() || socket.set_read_timeout(Some(left)).is_err() {
             return heard;
         }
-        let Ok((length, sender)) = socket.recv_from(&mut buffer) else { continue };
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
         if let Ok(packet) = RtpPacket::parse(&buffer[..length]) {
-            *heard.entry((sender, packet.payload_type())).or_default() += 1;
+            let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+            *heard.entry((from, packet.payload_type())).or_default() += 1;
         }
     }
 }
 
-fn packets_as_asked(heard: &Heard, codec: Codec) -> usize {
-    heard.iter().filter(|((_, kind), _)| *kind == codec.payload_type()).map(|(_, packets)| packets).sum()
-}
-
-fn judge(host: SocketAddr, codec: Codec, heard: &Heard) -> Result<String, String> {
-    let name = codec.name();
-    let packets = packets_as_asked(heard, codec);
-    if packets >= PACKETS_OF_PROOF {
-        return Ok(format!("a tone from Asterisk arrives at {host} as {name}"));
+fn judge(host: SocketAddr, sender: SocketAddr, codec: Codec, heard: &Heard) -> Result<String, String> {
+    let (name, asked) = (codec.name(), codec.payload_type());
+    // Whoever sends less than that is not the tone.
+    let mut streams = heard.iter().filter(|(_, packets)| **packets >= PACKETS_OF_PROOF).map(|(key, _)| *key);
+    if heard.get(&(sender, asked)).is_some_and(|packets| *packets >= PACKETS_OF_PROOF) {
+        return Ok(format!("a tone from Asterisk ({sender}) arrives at {host} as {name}"));
     }
-    let other = heard.iter().filter(|((_, kind), _)| *kind != codec.payload_type());
-    if let Some(((_, kind), _)) = other.max_by_key(|(_, packets)| **packets) {
-        return Err(format!(
-            "Asterisk was asked for {name} (RTP payload type {}) and sends payload type {kind}: use another rtp.format",
-            codec.payload_type()
-        ));
+    match streams.next() {
+        Some((from, kind)) if from == sender => Err(format!(
+            "Asterisk was asked for {name} (RTP payload type {asked}) and sends payload type {kind}: use another rtp.format"
+        )),
+        Some((from, _)) if from.port() == sender.port() => Err(format!(
+            "the tone comes from {}, but is expected from {}, by which calls are told apart: set rtp.asterisk_address = \"{}\"",
+            from.ip(),
+            sender.ip(),
+            from.ip()
+        )),
+        Some((from, _)) => Err(format!(
+            "the tone comes from {from}, but is expected from {sender}, by which calls are told apart: something between \
+             rewrites the port of Asterisk's media; let it reach this machine without (for a container: the host's network)"
+        )),
+        None => Err(format!(
+            "Asterisk was told to send RTP to {host}, {} packets came: is rtp.advertise the address at which Asterisk reaches \
+             this machine, does a firewall stand between?",
+            heard.values().sum::<usize>()
+        )),
     }
-    Err(format!(
-        "Asterisk was told to send RTP to {host}, {packets} packets came: is rtp.advertise the address at which Asterisk \
-         reaches this machine, does a firewall stand between?"
-    ))
 }
