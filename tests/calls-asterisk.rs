@@ -154,3 +154,32 @@ async fn a_call_whose_media_comes_from_another_address_than_asterisk_says_is_hea
         sleep(Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_beside_a_running_server_is_good_and_names_ports_that_strangers_have() {
+    let ari = FakeAri::start().await;
+    let mut server = spawn(&ari, &[]);
+    server.until_ready().await;
+    let rtp = server.rtp().to_string();
+    let (_, findings) = check(&ari, &[("http.bind", server.http()), ("rtp.bind", &rtp)]).await;
+    let found = all(&findings, "http port");
+    assert!(matches!(found[..], [("good", m)] if m.contains("a Sidetone answers there")), "{found:?}");
+    assert!(all(&findings, "rtp ports").is_empty(), "its own ports are as they should be: {findings:#?}");
+
+    // A server that is none of ours, and one that does not answer at all.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    for stranger in
+        [ari.url.trim_start_matches("http://").to_owned(), silent.local_addr().unwrap().to_string()]
+    {
+        let (code, findings) = check(&ari, &[("http.bind", &stranger), ("rtp.bind", &rtp)]).await;
+        let found = all(&findings, "http port");
+        assert!(matches!(found[..], [("bad", m)] if m.contains("http.bind")), "{found:?}");
+        let found = all(&findings, "rtp ports");
+        assert!(matches!(found[..], [("bad", m)] if m.contains("set rtp.bind to a free port")), "{found:?}");
+        assert_eq!(code, 1);
+    }
+    let (_, findings) = check(&ari, &[]).await;
+    for what in ["http port", "rtp ports"] {
+        assert!(matches!(all(&findings, what)[..], [("good", _)]), "{findings:#?}");
+    }
+}

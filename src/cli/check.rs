@@ -1,8 +1,8 @@
 //! `sidetone check`: is everything there that a call needs? Each finding names its remedy.
 
+mod ports;
 mod tone;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -100,7 +100,7 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
 async fn look(settings: &Settings, findings: &mut Findings) {
     disk(settings, findings);
     model(settings, findings);
-    findings.result("http port", free_tcp(settings.http.bind));
+    ports::look(settings, findings).await;
     asterisk(settings, findings).await;
 }
 
@@ -158,16 +158,6 @@ fn model(settings: &Settings, findings: &mut Findings) {
             (Ok(_), None) => findings.add("speech model", Verdict::Good, model.name),
         },
         Err(error) => findings.add("speech model", Verdict::Bad, error.to_string()),
-    }
-}
-
-fn free_tcp(bind: SocketAddr) -> Result<String, String> {
-    match std::net::TcpListener::bind(bind) {
-        Ok(_) => Ok(format!("http.bind = {bind} is free")),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            Err(format!("http.bind = {bind} is in use: by a running Sidetone, or choose another port"))
-        }
-        Err(error) => Err(format!("http.bind = {bind}: {error}")),
     }
 }
 
