@@ -10,6 +10,7 @@ mod support;
 use std::time::Duration;
 
 use fake_ari::{FakeAri, Fault};
+use sidetone::asterisk::ari::{AriClient, AriConfig, BridgeKind};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::record::{CallMode, CallRecord, CallState, FileStatus};
 use support::server::Sidetone;
@@ -92,4 +93,32 @@ async fn a_call_that_left_only_its_call_record_is_ended_at_the_next_start() {
     let calls = server.ended_calls(1, Duration::from_secs(10)).await;
     assert_eq!(calls[0]["outcome"], "partial");
     assert_eq!(calls[0]["recording"]["status"], "failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_that_asterisk_will_not_remove_is_tried_until_it_is_gone() {
+    const ORPHAN: &str = "sidetone-node1-gone-bridge-in";
+    let ari = FakeAri::start().await;
+    let asterisk = AriClient::new(AriConfig {
+        url: ari.url.clone(),
+        user: "sidetone".to_owned(),
+        password: "change-me".to_owned(),
+        app: APP.to_owned(),
+        request_timeout: Duration::from_secs(5),
+        media_address: None,
+    });
+    let made = asterisk.unwrap().create_bridge(ORPHAN, ORPHAN, BridgeKind::Mixing).await;
+    made.expect("a bridge that an earlier process left");
+    for _ in 0..2 {
+        ari.fault("DELETE /bridges", Fault::Refuse(503, "busy"));
+    }
+    let server = server(&ari).await;
+    until("it is removed", || ari.ids().is_empty()).await;
+    let tries = ari.requests().iter().filter(|r| r.starts_with("DELETE /bridges")).count();
+    assert_eq!(tries, 3, "{}", server.log());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.metric("sidetone_orphans_removed_total").await != 1.0 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        sleep(Duration::from_millis(20)).await;
+    }
 }

@@ -33,6 +33,7 @@ use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordings_root};
 use super::services::Services;
 use super::session::{Message, Session, Start};
+use super::sweep::Sweeper;
 use super::table::CallTable;
 use super::translate;
 
@@ -61,6 +62,7 @@ pub struct CallServer {
     services: Arc<Services>,
     table: Arc<CallTable>,
     tasks: TaskTracker,
+    sweeper: Arc<Sweeper>,
     connection: watch::Sender<Connection>,
     /// Recordings that an earlier process left open (finished paths); found before any of ours begins.
     unfinished: Vec<PathBuf>,
@@ -79,7 +81,9 @@ impl CallServer {
         let connection = watch::Sender::new(Connection::Down("not connected yet".into()));
         let unfinished = repair::leftovers(&recordings_root(services.directory.data()));
         let cut_off = services.directory.unfinished();
-        Self { services, table: Arc::default(), tasks: TaskTracker::new(), connection, unfinished, cut_off }
+        let tasks = TaskTracker::new();
+        let sweeper = Arc::new(Sweeper::new(services.ari.clone(), tasks.clone()));
+        Self { services, table: Arc::default(), tasks, sweeper, connection, unfinished, cut_off }
     }
 
     /// How the connection to Asterisk stands, now and as it changes.
@@ -102,6 +106,7 @@ impl CallServer {
             calls = self.table.len(),
             "leaving; running calls wait in Asterisk for the next start"
         );
+        self.sweeper.stop();
         self.table.broadcast(|| Message::Leave);
         self.tasks.close();
         if tokio::time::timeout(LEAVE_WITHIN, self.tasks.wait()).await.is_err() {
@@ -150,6 +155,7 @@ impl CallServer {
                 self.services
                     .hub
                     .publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
+                self.sweeper.give_up();
                 let version = self.greet().await;
                 self.reconcile(first).await;
                 if let Some(version) = version {
@@ -158,6 +164,7 @@ impl CallServer {
             }
             AriNotice::Disconnected { reason } => {
                 tracing::warn!(%reason, "no connection to Asterisk");
+                self.sweeper.give_up();
                 let body = serde_json::json!({ "reason": reason.to_string() });
                 self.services.hub.publish_node(EventKind::AriDisconnected, body);
                 self.connection.send_replace(Connection::Down(reason.to_string()));
@@ -193,7 +200,7 @@ impl CallServer {
         }
         if self.services.node.owns(&channel.id) {
             let reason = "it entered the application, but its call is over".to_owned();
-            self.remove_orphans(vec![Orphan { id: channel.id.clone(), kind: ObjectKind::Channel, reason }]);
+            self.sweeper.remove(vec![Orphan { id: channel.id.clone(), kind: ObjectKind::Channel, reason }]);
             return;
         }
         if ObjectId::parse(&channel.id).is_some() {
@@ -290,9 +297,9 @@ impl CallServer {
         let call = start.machine.call().clone();
         self.table.insert(call.clone(), channel, tx.clone());
         metric::CALLS_ACTIVE.add(1.0);
-        let (services, table) = (self.services.clone(), self.table.clone());
+        let (services, table, sweeper) = (self.services.clone(), self.table.clone(), self.sweeper.clone());
         self.tasks.spawn(async move {
-            let session = Session::new(services.clone(), table.clone(), start, record, tx, inbox);
+            let session = Session::new(services.clone(), table.clone(), sweeper, start, record, tx, inbox);
             let done = AssertUnwindSafe(session.run()).catch_unwind().await;
             metric::CALLS_ACTIVE.add(-1.0);
             let channel = table.forget(&call);

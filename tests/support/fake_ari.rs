@@ -56,6 +56,8 @@ struct World {
     /// StasisStart of channels that requests make comes this much after the reply; `None`: before it.
     stasis_start_after: Option<Duration>,
     media: Option<FakeMedia>,
+    removing: usize,
+    most_removing: usize,
 }
 
 /// What legs send once something is played to them.
@@ -152,6 +154,11 @@ impl FakeAri {
         self.world.lock().sockets_opened
     }
 
+    /// Most DELETEs that were ever under way at once.
+    pub fn most_removals_at_once(&self) -> usize {
+        self.world.lock().most_removing
+    }
+
     /// Ids of the channels and bridges that exist.
     pub fn ids(&self) -> Vec<String> {
         let world = self.world.lock();
@@ -185,13 +192,6 @@ impl FakeAri {
         self.world.lock().media = Some(FakeMedia { payload_type, told_address });
     }
 
-    /// A call from the dialplan enters `app` with `args`. False if no client is connected.
-    pub fn call(&self, app: &str, id: &str, args: &[&str]) -> bool {
-        let mut world = self.world.lock();
-        let channel = FakeChannel {
-            name: format!("PJSIP/{id}"),
-            state: "Ring",
-            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
     /// Everything that is in a bridge gets something to send.
     pub fn plays_on_all_bridges(&self) {
         let world = self.world.lock();
@@ -200,6 +200,13 @@ impl FakeAri {
         legs.for_each(|leg| drop(tokio::spawn(send_rtp(leg))));
     }
 
+    /// A call from the dialplan enters `app` with `args`. False if no client is connected.
+    pub fn call(&self, app: &str, id: &str, args: &[&str]) -> bool {
+        let mut world = self.world.lock();
+        let channel = FakeChannel {
+            name: format!("PJSIP/{id}"),
+            state: "Ring",
+            args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             ..FakeChannel::default()
         };
         world.channels.insert(id.to_owned(), channel);
@@ -249,7 +256,20 @@ impl FakeAri {
     }
 }
 
-async fn serve(
+async fn serve(state: State<Shared>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response {
+    let shared = state.0.clone();
+    let removals = usize::from(request.method() == Method::DELETE);
+    {
+        let mut world = shared.lock();
+        world.removing += removals;
+        world.most_removing = world.most_removing.max(world.removing);
+    }
+    let response = answer(state, peer, request).await;
+    shared.lock().removing -= removals;
+    response
+}
+
+async fn answer(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
