@@ -3,6 +3,7 @@
 mod check;
 mod config;
 mod limits;
+mod reload;
 mod replay;
 mod serve;
 mod transcribe;
@@ -31,7 +32,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct SettingsArgs {
     /// Settings file; without it, config/sidetone.toml or /etc/sidetone/sidetone.toml if there is one.
     #[arg(long, short, global = true, value_name = "FILE", env = "SIDETONE_CONFIG")]

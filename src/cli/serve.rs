@@ -10,6 +10,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::reload::Reloader;
 use super::{SettingsArgs, limits};
 use crate::api::{self, AppState, Auth};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
@@ -24,19 +25,22 @@ use crate::media::codec::Codec;
 use crate::net::plane::{PlaneConfig, RtpPlane};
 use crate::recording::{Recorder, RecorderConfig};
 use crate::speech::{ModelChoice, ModelFile, SpeechConfig, SpeechEngine};
+use crate::telemetry::log::LogLevel;
 use crate::telemetry::metric;
 use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
 
 /// Calls of the past that are kept in mind; older ones are read from disk when asked for.
 const RECENT_CALLS: usize = 10_000;
 
-pub(super) fn run(settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
-    let settings = settings.load()?;
-    crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
-    super::runtime()?.block_on(serve(settings))
+pub(super) fn run(source: &SettingsArgs) -> anyhow::Result<ExitCode> {
+    let settings = source.load()?;
+    let level = crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
+    super::runtime()?.block_on(serve(settings, source.clone(), level))
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> anyhow::Result<ExitCode> {
+    // First of all: until it is taken, this signal ends the process.
+    let hangups = signal(SignalKind::hangup())?;
     let metrics = metric::install()?;
     let readiness = Arc::new(ReadinessBoard::expecting(["asterisk", "media", "speech"]));
     let auth = Auth::from_keys(&settings.http.keys)?;
@@ -52,6 +56,8 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
 
     let (hub, directory) = (services.hub.clone(), services.directory.clone());
     let state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
+    let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
+    tokio::spawn(reloader.run(hangups));
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
     tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
     tell_connection(&server, readiness.clone());

@@ -171,12 +171,12 @@ sections! {
     Http "http" {
         /// Address and port. With no key configured, other than loopback is refused.
         bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_090);
-        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`.
+        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`. SIGHUP applies them anew.
         keys: Vec<String> = Vec::new();
     }
     /// What is written about it all.
     Log "log" {
-        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `sidetone::net=debug,info`.
+        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `sidetone::net=debug,info`. SIGHUP applies it anew.
         level: String = "info".into();
         /// `text` or `json`.
         format: String = "text".into();

@@ -2,8 +2,9 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// Chatty dependencies, held back unless the filter names them.
 const QUIET: [(&str, &str); 1] = [("whisper_rs", "warn")];
@@ -27,20 +28,40 @@ pub enum LogError {
     /// There is a subscriber already.
     #[error("logging is set up already")]
     Twice,
+    /// There is no subscriber any more.
+    #[error("logging has ended")]
+    Ended,
+}
+
+/// The level of a log that is being written.
+#[derive(Clone, Debug)]
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+
+impl LogLevel {
+    /// From now on write what `level`, a level or a filter, lets through.
+    ///
+    /// # Errors
+    /// [`LogError::Level`], and the level stays as it was.
+    pub fn set(&self, level: &str) -> Result<(), LogError> {
+        self.0.reload(filter(level)?).map_err(|_| LogError::Ended)
+    }
 }
 
 /// Send the process's log to standard error. `level` is a level or a filter, `format` is `text` or `json`.
 ///
 /// # Errors
 /// [`LogError`].
-pub fn init(level: &str, format: &str) -> Result<(), LogError> {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter(level)?).with_writer(std::io::stderr);
+pub fn init(level: &str, format: &str) -> Result<LogLevel, LogError> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    let log = Registry::default().with(filter);
+    let lines = fmt::layer().with_writer(std::io::stderr);
     let done = match format {
-        "text" => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
-        "json" => builder.json().flatten_event(true).with_span_list(false).finish().try_init(),
+        "text" => log.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        "json" => log.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
         other => return Err(LogError::Format(other.into())),
     };
-    done.map_err(|_| LogError::Twice)
+    done.map_err(|_| LogError::Twice)?;
+    Ok(LogLevel(handle))
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LogError> {
