@@ -181,3 +181,24 @@ async fn ids_that_cannot_be_are_not_sent() {
     client.hangup("", HangupReason::Normal).await.unwrap();
     assert!(fake.requests().is_empty());
 }
+
+#[tokio::test]
+async fn channels_and_bridges_are_removed_one_at_a_time_whoever_asks() {
+    let fake = FakeAri::start().await;
+    fake.fault("DELETE /channels/c1", Fault::Late(Duration::from_millis(150)));
+    fake.fault("DELETE /bridges/b1", Fault::Late(Duration::from_millis(150)));
+    let (client, other) = (patient(&fake.url), patient(&fake.url));
+    let clone = client.clone();
+    let (channel, bridge, third) = tokio::join!(
+        client.hangup("c1", HangupReason::Normal),
+        clone.delete_bridge("b1"),
+        clone.hangup("c2", HangupReason::Normal),
+    );
+    assert!(channel.is_ok() && bridge.is_ok() && third.is_ok());
+    assert_eq!(fake.most_removals_at_once(), 1);
+    // The fake does count: of two clients each has its turns.
+    fake.fault("DELETE /channels/c1", Fault::Late(Duration::from_millis(150)));
+    fake.fault("DELETE /channels/c2", Fault::Late(Duration::from_millis(150)));
+    let _ = tokio::join!(client.hangup("c1", HangupReason::Normal), other.hangup("c2", HangupReason::Normal));
+    assert_eq!(fake.most_removals_at_once(), 2);
+}

@@ -15,6 +15,7 @@ use std::time::Duration;
 use fake_ari::{FakeAri, Fault};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use sidetone::asterisk::ari::{AriClient, AriConfig, BridgeKind};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::record::{CallMode, CallRecord, CallState, FileStatus};
 use sidetone::recording::wav;
@@ -153,8 +154,8 @@ async fn a_call_of_before_is_not_over_until_it_is_known_to_be() {
     let call = server.call_in_state("live").await;
     let id = call["call_id"].as_str().expect("its id");
     server.kill();
-    // Asterisk answers, and takes some seconds to list its channels.
-    (0..10).for_each(|_| ari.fault("GET /channels", Fault::Refuse(503, "busy")));
+    // Asterisk answers, and takes some seconds to list what it has.
+    (0..6).for_each(|_| ari.fault("GET /bridges", Fault::Refuse(503, "busy")));
     server.respawn();
     until_it_listens(&server).await;
     let hangup = format!("/api/calls/{id}/hangup");
@@ -308,4 +309,32 @@ async fn a_call_of_a_moment_keeps_its_audio_and_is_no_failure() {
     let recorded = server.recorded(&call);
     let loud = recorded.legs.iter().flatten().filter(|sample| sample.unsigned_abs() > 30_000).count();
     assert_eq!(loud, 800, "{:#}", recorded.report);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_orphan_that_asterisk_will_not_remove_is_tried_until_it_is_gone() {
+    const ORPHAN: &str = "sidetone-node1-gone-bridge-in";
+    let ari = FakeAri::start().await;
+    let asterisk = AriClient::new(AriConfig {
+        url: ari.url.clone(),
+        user: "sidetone".to_owned(),
+        password: "change-me".to_owned(),
+        app: APP.to_owned(),
+        request_timeout: Duration::from_secs(5),
+        media_address: None,
+    });
+    let made = asterisk.unwrap().create_bridge(ORPHAN, ORPHAN, BridgeKind::Mixing).await;
+    made.expect("a bridge that an earlier process left");
+    for _ in 0..2 {
+        ari.fault("DELETE /bridges", Fault::Refuse(503, "busy"));
+    }
+    let server = server(&ari).await;
+    until("it is removed", || ari.ids().is_empty()).await;
+    let tries = ari.requests().iter().filter(|r| r.starts_with("DELETE /bridges")).count();
+    assert_eq!(tries, 3, "{}", server.log());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.metric("sidetone_orphans_removed_total").await != 1.0 {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        sleep(Duration::from_millis(20)).await;
+    }
 }

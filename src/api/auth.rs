@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -20,10 +21,10 @@ use crate::calls::record::is_valid_name;
 /// Shortest secret that is taken.
 const MIN_SECRET: usize = 16;
 
-/// The keys.
+/// The keys. They may be replaced while requests come in.
 #[derive(Debug, Default)]
 pub struct Auth {
-    keys: Vec<[u8; 32]>,
+    keys: ArcSwap<Vec<[u8; 32]>>,
 }
 
 /// An entry of `http.keys`, where those of `http.keys_file` come last, that is no key. Shows at most the key's tenant,
@@ -80,19 +81,25 @@ impl Auth {
                 },
             }
         };
-        Ok(Self { keys: keys.iter().enumerate().map(parse).collect::<Result<_, _>>()? })
+        let keys: Vec<_> = keys.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { keys: ArcSwap::from_pointee(keys) })
+    }
+
+    /// Take the keys of `other` instead, for whatever is asked from now on. WebSockets that are open stay.
+    pub fn replace(&self, other: Self) {
+        self.keys.store(other.keys.into_inner());
     }
 
     /// Whether there are no keys, so that everyone on this machine may do everything.
     pub fn is_open(&self) -> bool {
-        self.keys.is_empty()
+        self.keys.load().is_empty()
     }
 
     fn principal(&self, key: &str) -> Option<Principal> {
         let (tenant, _) = split(key)?;
         let digest: [u8; 32] = Sha256::digest(key).into();
         // All are compared, and each to its end: time tells neither which key is near nor how near.
-        let known = self.keys.iter().fold(false, |found, key| found | equal(key, &digest));
+        let known = self.keys.load().iter().fold(false, |found, key| found | equal(key, &digest));
         known.then(|| Principal { tenant: (tenant != "*").then(|| tenant.into()) })
     }
 }

@@ -10,9 +10,10 @@ use super::state::AppState;
 use crate::telemetry::metric;
 use crate::telemetry::readiness::Health;
 
-/// The process runs and answers.
+/// The process runs and answers. Its name tells `sidetone check` whose port it is.
 pub(super) async fn health() -> Response {
-    Json(json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })).into_response()
+    Json(json!({ "status": "ok", "service": "sidetone", "version": env!("CARGO_PKG_VERSION") }))
+        .into_response()
 }
 
 /// 503 if any dependency has failed. The state of each is shown either way.

@@ -145,6 +145,17 @@ impl fmt::Display for AsteriskVersion {
     }
 }
 
+impl Capabilities {
+    /// Whether RTP legs in `format`, by Asterisk's name of it, come as asked.
+    ///
+    /// # Errors
+    /// [`Missing`] where there are no RTP legs, or another format would come.
+    pub fn legs_in(&self, format: &str) -> Result<(), Missing> {
+        self.external_media.clone()?;
+        if format == "slin" { self.slin.clone() } else { Ok(()) }
+    }
+}
+
 fn numbered(text: &str) -> Option<Release> {
     let text = text.strip_prefix("Asterisk ").unwrap_or(text);
     let text = text.strip_prefix("certified").map_or(text, |rest| rest.trim_start_matches(['/', '-']));
@@ -212,6 +223,17 @@ mod tests {
         assert!(can("24.0.0").chan_websocket.is_ok());
         assert!(can("GIT-22-1a2b3c4").chan_websocket.is_ok());
         assert!(can("GIT-21-1a2b3c4").chan_websocket.is_err());
+    }
+
+    #[test]
+    fn a_format_is_refused_where_another_one_would_come() {
+        let legs = |text: &str, format| AsteriskVersion::parse(text).capabilities().legs_in(format);
+        assert!(legs("16.28.0", "slin").is_err());
+        assert!(legs("22.10.1", "slin").is_ok());
+        for format in ["ulaw", "alaw", "slin16"] {
+            assert!(legs("16.28.0", format).is_ok());
+            assert!(legs("16.5.1", format).unwrap_err().to_string().contains("ExternalMedia"));
+        }
     }
 
     #[test]

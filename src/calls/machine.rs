@@ -55,6 +55,8 @@ pub struct Timing {
     pub setup: Duration,
     /// A request without reply for this long counts as [`Reply::Unknown`]. More than `ari.request_timeout_ms`.
     pub request: Duration,
+    /// The same for a removal, which waits for its turn first. More than twice `ari.request_timeout_ms`.
+    pub removal: Duration,
     /// After a hang-up request the channel may stay this long (the `h` extension runs) before the call counts as over.
     pub hangup_grace: Duration,
     /// After an object of ours went by itself, wait this long for the main channel's end to explain it.
@@ -67,6 +69,7 @@ impl Default for Timing {
             patience: Duration::from_millis(1_000),
             setup: Duration::from_millis(5_000),
             request: Duration::from_millis(6_000),
+            removal: Duration::from_millis(11_000),
             hangup_grace: Duration::from_millis(500),
             probe_after: Duration::from_millis(250),
         }
@@ -438,7 +441,10 @@ impl CallMachine {
     fn ask(&mut self, op: Op, request: Request, now: MediaInstant) -> OpId {
         self.last_op += 1;
         let id = OpId(self.last_op);
-        self.ops.insert(id, Pending { op, until: now + self.cfg.timing.request });
+        let timing = &self.cfg.timing;
+        let is_removal = matches!(request, Request::Delete { .. } | Request::Hangup { .. });
+        let until = now + if is_removal { timing.removal } else { timing.request };
+        self.ops.insert(id, Pending { op, until });
         self.actions.push_back(Action::Request { op: id, request });
         id
     }

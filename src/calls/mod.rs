@@ -16,6 +16,7 @@ pub mod server;
 pub mod services;
 mod session;
 pub mod sessions;
+mod sweep;
 mod table;
 pub mod transcript;
 mod translate;

@@ -1,5 +1,6 @@
 //! All calls of this node: takes new ones in, hands each what Asterisk says of it, takes up what an earlier process left.
 
+mod greet;
 mod reconcile;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::asterisk::ari::{AriEvent, AriNotice, CallerId, Channel, EventStream, PROBE_PREFIX};
+use crate::asterisk::version::AsteriskVersion;
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
@@ -33,6 +35,7 @@ use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordi
 use super::recover::{self, Lost};
 use super::services::Services;
 use super::session::{Message, Session, Start};
+use super::sweep::Sweeper;
 use super::table::CallTable;
 use super::translate;
 
@@ -41,8 +44,10 @@ use super::translate;
 pub enum Connection {
     /// Not yet, or no longer; the reason. Whoever follows the connection tells people.
     Down(String),
-    /// Events come.
-    Up,
+    /// Events come, but this Asterisk cannot send what is configured: every call is let go unheard. Why, and the remedy.
+    Unfit(String),
+    /// Events come, from an Asterisk of this version.
+    Up(AsteriskVersion),
 }
 
 /// Why [`CallServer::run`] returned.
@@ -59,6 +64,7 @@ pub struct CallServer {
     services: Arc<Services>,
     table: Arc<CallTable>,
     tasks: TaskTracker,
+    sweeper: Arc<Sweeper>,
     connection: watch::Sender<Connection>,
     /// Calls that an earlier process did not bring to their end, by its session records: Asterisk says which of them live.
     sessions: Vec<SessionRecord>,
@@ -91,12 +97,14 @@ impl CallServer {
             reason: "the process that had it was cut off, and left nothing to go on with".into(),
         });
         let (lost, tasks) = (lost.collect(), TaskTracker::new());
+        let sweeper = Arc::new(Sweeper::new(services.ari.clone(), tasks.clone()));
         let mending = services.clone();
         tasks.spawn_blocking(move || recover::after_crash(&mending, lost, &left));
         Self {
             services,
             table: Arc::default(),
             tasks,
+            sweeper,
             connection: watch::Sender::new(Connection::Down("not connected yet".into())),
             sessions,
             unfinished,
@@ -124,6 +132,7 @@ impl CallServer {
             calls = self.table.len(),
             "leaving; running calls wait in Asterisk for the next start"
         );
+        self.sweeper.stop();
         self.table.broadcast(|| Message::Leave);
         self.tasks.close();
         if tokio::time::timeout(LEAVE_WITHIN, self.tasks.wait()).await.is_err() {
@@ -182,12 +191,17 @@ impl CallServer {
                 self.services
                     .hub
                     .publish_node(EventKind::AriConnected, serde_json::json!({ "first": first }));
+                self.sweeper.give_up();
+                let version = self.greet().await;
                 self.reconcile(first).await;
                 self.compared.store(true, Ordering::Release);
-                self.connection.send_replace(Connection::Up);
+                if let Some(version) = version {
+                    self.connection.send_replace(Connection::Up(version));
+                }
             }
             AriNotice::Disconnected { reason } => {
                 tracing::debug!(%reason, "no connection to Asterisk");
+                self.sweeper.give_up();
                 let body = serde_json::json!({ "reason": reason.to_string() });
                 self.services.hub.publish_node(EventKind::AriDisconnected, body);
                 self.connection.send_replace(Connection::Down(reason.to_string()));
@@ -223,7 +237,7 @@ impl CallServer {
         }
         if self.services.node.owns(&channel.id) {
             let reason = "it entered the application, but its call is over".to_owned();
-            self.remove_orphans(vec![Orphan { id: channel.id.clone(), kind: ObjectKind::Channel, reason }]);
+            self.sweeper.remove(vec![Orphan { id: channel.id.clone(), kind: ObjectKind::Channel, reason }]);
             return;
         }
         if ObjectId::parse(&channel.id).is_some() {
@@ -242,6 +256,10 @@ impl CallServer {
         let now = clock::now();
         let started_at_nanos = clock::realtime_nanos();
         let parsed = CallOptions::parse(args);
+        let unfit = match &*self.connection.borrow() {
+            Connection::Unfit(reason) => Some(reason.clone()),
+            _ => None,
+        };
         let refused = match &parsed {
             Err(error) => {
                 Some(format!("Stasis({},{}): {error}", self.services.settings.ari.app, args.join(",")))
@@ -249,7 +267,7 @@ impl CallServer {
             Ok(_) if self.table.len() >= self.services.settings.calls.max => {
                 Some(format!("calls.max is reached: {} calls run", self.services.settings.calls.max))
             }
-            Ok(_) => None,
+            Ok(_) => unfit,
         };
         let options = parsed.unwrap_or_else(|_| CallOptions::new(Mode::Tap));
         let tenant = options.tenant.clone().unwrap_or_else(|| self.services.settings.calls.tenant.clone());
@@ -316,9 +334,9 @@ impl CallServer {
         let call = start.machine.call().clone();
         self.table.insert(call.clone(), channel, tx.clone());
         metric::CALLS_ACTIVE.add(1.0);
-        let (services, table) = (self.services.clone(), self.table.clone());
+        let (services, table, sweeper) = (self.services.clone(), self.table.clone(), self.sweeper.clone());
         self.tasks.spawn(async move {
-            let session = Session::new(services.clone(), table.clone(), start, record, tx, inbox);
+            let session = Session::new(services.clone(), table.clone(), sweeper, start, record, tx, inbox);
             let done = AssertUnwindSafe(session.run()).catch_unwind().await;
             metric::CALLS_ACTIVE.add(-1.0);
             let channel = table.forget(&call);

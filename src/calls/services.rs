@@ -54,6 +54,7 @@ impl Services {
         Timing {
             setup: Duration::from_millis(self.settings.calls.setup_timeout_ms),
             request: request + Duration::from_secs(1),
+            removal: request * 2 + Duration::from_secs(1),
             ..Timing::default()
         }
     }

@@ -22,12 +22,14 @@ use crate::media::time::MediaInstant;
 use crate::net::plane::LegSink;
 use crate::speech::TranscriptEvent;
 
-use super::ids::CallId;
+use super::adoption::Orphan;
+use super::ids::{CallId, ObjectId};
 use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome, Phase};
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallRecord, CallState, FileStatus};
 use super::services::Services;
+use super::sweep::Sweeper;
 use super::table::CallTable;
 use super::translate;
 use keep::COUNT_EVERY;
@@ -76,6 +78,7 @@ pub(super) struct Start {
 pub(super) struct Session {
     services: Arc<Services>,
     table: Arc<CallTable>,
+    sweeper: Arc<Sweeper>,
     machine: CallMachine,
     call: CallId,
     /// Until it is in the directory.
@@ -127,6 +130,7 @@ impl Session {
     pub(super) fn new(
         services: Arc<Services>,
         table: Arc<CallTable>,
+        sweeper: Arc<Sweeper>,
         start: Start,
         record: CallRecord,
         tx: UnboundedSender<Message>,
@@ -166,6 +170,7 @@ impl Session {
             save_at: None,
             services,
             table,
+            sweeper,
             tx,
             inbox,
         }
@@ -325,9 +330,7 @@ impl Session {
                 Action::Emit(event) => self.emit(event),
                 Action::Save => self.save(),
                 Action::Finished { outcome, left_behind } => {
-                    if !left_behind.is_empty() {
-                        tracing::warn!(call = %self.call, ?left_behind, "left to the sweep after the next connect");
-                    }
+                    self.leave_behind(&left_behind);
                     self.outcome = Some(outcome);
                     // Its files may take a while yet. Whatever Asterisk says of its ids now is news to nobody here: a
                     // late leg is an orphan, and the channel, should it come in again, another call.
@@ -337,6 +340,15 @@ impl Session {
                 }
             }
         }
+    }
+
+    fn leave_behind(&self, objects: &[ObjectId]) {
+        let orphan = |object: &ObjectId| Orphan {
+            id: object.to_string(),
+            kind: object.role.kind(),
+            reason: "its call is over and could not remove it".into(),
+        };
+        self.sweeper.remove(objects.iter().map(orphan).collect());
     }
 
     fn confirm(&mut self, leg: Leg, done: Result<(), String>) {

@@ -1,16 +1,15 @@
 //! `sidetone check`: is everything there that a call needs? Each finding names its remedy.
 
-use std::net::{SocketAddr, UdpSocket};
+mod ports;
+mod tone;
+
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
 use super::{SettingsArgs, output};
-use crate::asterisk::ari::{
-    self, AriClient, AriError, BridgeKind, ExternalMedia, HangupReason, SocketConfig,
-};
+use crate::asterisk::ari::AriClient;
 use crate::config::{ConfigError, Settings};
 use crate::recording::free_mib;
 use crate::speech::{ModelChoice, english_only};
@@ -18,9 +17,6 @@ use crate::speech::{ModelChoice, english_only};
 /// Asterisk modules without which no call is heard.
 const MODULES: [&str; 5] =
     ["chan_rtp.so", "res_stasis_snoop.so", "app_stasis.so", "res_ari_channels.so", "res_ari_bridges.so"];
-/// The tone is played for this long at most; half a second of packets is proof enough.
-const LISTEN: Duration = Duration::from_secs(3);
-const PACKETS_OF_PROOF: usize = 25;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -102,7 +98,7 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
 async fn look(settings: &Settings, findings: &mut Findings) {
     disk(settings, findings);
     model(settings, findings);
-    findings.result("http port", free_tcp(settings.http.bind));
+    ports::look(settings, findings).await;
     asterisk(settings, findings).await;
 }
 
@@ -163,16 +159,6 @@ fn model(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-fn free_tcp(bind: SocketAddr) -> Result<String, String> {
-    match std::net::TcpListener::bind(bind) {
-        Ok(_) => Ok(format!("http.bind = {bind} is free")),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            Err(format!("http.bind = {bind} is in use: by a running Sidetone, or choose another port"))
-        }
-        Err(error) => Err(format!("http.bind = {bind}: {error}")),
-    }
-}
-
 async fn asterisk(settings: &Settings, findings: &mut Findings) {
     // An application of its own: the running Sidetone's stays untouched.
     let mut config = super::serve::ari_config(settings);
@@ -181,11 +167,15 @@ async fn asterisk(settings: &Settings, findings: &mut Findings) {
         Ok(client) => client,
         Err(error) => return findings.add("asterisk", Verdict::Bad, error.to_string()),
     };
-    match client.asterisk_info().await {
+    let can = match client.asterisk_info().await {
         Ok(info) => {
-            findings.add("asterisk", Verdict::Good, format!("{} at {}", info.version, settings.ari.url))
+            findings.add("asterisk", Verdict::Good, format!("{} at {}", info.version, settings.ari.url));
+            info.version.capabilities()
         }
         Err(error) => return findings.add("asterisk", Verdict::Bad, error.to_string()),
+    };
+    for fault in &can.known_bad {
+        findings.add("version", Verdict::Warning, format!("{fault}; a later release mends it"));
     }
     for module in MODULES {
         match client.module(module).await {
@@ -198,73 +188,8 @@ async fn asterisk(settings: &Settings, findings: &mut Findings) {
             Err(error) => findings.add("module", Verdict::Warning, format!("{module}: {error}")),
         }
     }
-    findings.result("media path", tone_arrives(settings, &client).await);
-}
-
-/// Have Asterisk play a tone to a port of ours, and count what comes.
-async fn tone_arrives(settings: &Settings, client: &AriClient) -> Result<String, String> {
-    // Sidetone itself may be running on the configured port: another one on the same address shows the same path.
-    let socket = UdpSocket::bind((settings.rtp.bind.ip(), 0)).map_err(|e| format!("rtp.bind: {e}"))?;
-    let port = socket.local_addr().map_err(|e| e.to_string())?.port();
-    let host = SocketAddr::new(settings.rtp.advertise.unwrap_or(settings.rtp.bind.ip()), port);
-    let events = ari::connect(client, SocketConfig::default());
-    let id = format!("sidetone-check-{}", uuid::Uuid::now_v7().simple());
-    let outcome = listen_to_tone(client, &id, host, socket).await;
-    // Whatever was made goes, in this order; 404 counts as done.
-    let gone = [client.hangup(&id, HangupReason::Normal).await, client.delete_bridge(&id).await];
-    events.close().await;
-    let packets = outcome.map_err(|e| e.to_string())?;
-    if let Some(error) = gone.into_iter().find_map(Result::err) {
-        return Err(format!("the check's own leg {id} could not be removed: {error}"));
+    match can.legs_in(&settings.rtp.format) {
+        Ok(()) => findings.result("media path", tone::arrives(settings, &client).await),
+        Err(missing) => findings.add("rtp.format", Verdict::Bad, missing.to_string()),
     }
-    if packets < PACKETS_OF_PROOF {
-        return Err(format!(
-            "Asterisk was told to send RTP to {host}, {packets} packets came: is rtp.advertise the address at which \
-             Asterisk reaches this machine, does a firewall stand between?"
-        ));
-    }
-    Ok(format!("a tone from Asterisk arrives at {host}"))
-}
-
-async fn listen_to_tone(
-    client: &AriClient,
-    id: &str,
-    host: SocketAddr,
-    socket: UdpSocket,
-) -> Result<usize, AriError> {
-    // The application exists once our event socket is open; Asterisk drops a leg that comes before.
-    let opened = crate::clock::now();
-    while client.application(&client.config().app).await?.is_none() && crate::clock::since(opened) < LISTEN {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    client.create_bridge(id, id, BridgeKind::Mixing).await?;
-    let leg = ExternalMedia { channel_id: id, external_host: host, format: "ulaw", data: "check" };
-    client.external_media(&leg).await?;
-    let entering = crate::clock::now();
-    loop {
-        match client.add_channel(id, id).await {
-            // Not in Stasis yet: its start is a matter of milliseconds.
-            Err(AriError::NotInStasis { .. }) if crate::clock::since(entering) < LISTEN => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            other => break other?,
-        }
-    }
-    client.play_on_bridge(id, "tone:dial", &format!("{id}-tone")).await?;
-    let counted = tokio::task::spawn_blocking(move || count_packets(&socket));
-    Ok(counted.await.unwrap_or(0))
-}
-
-fn count_packets(socket: &UdpSocket) -> usize {
-    let begun = crate::clock::now();
-    let mut packets = 0;
-    let mut buffer = [0; 2_048];
-    while packets < PACKETS_OF_PROOF && crate::clock::since(begun) < LISTEN {
-        let left = LISTEN.saturating_sub(crate::clock::since(begun)).max(Duration::from_millis(1));
-        if socket.set_read_timeout(Some(left)).is_err() {
-            break;
-        }
-        packets += usize::from(socket.recv(&mut buffer).is_ok_and(|length| length >= 12));
-    }
-    packets
 }

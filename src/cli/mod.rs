@@ -4,6 +4,7 @@ mod check;
 mod config;
 mod limits;
 mod output;
+mod reload;
 mod replay;
 mod serve;
 mod transcribe;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::{BindRefused, KeyError};
+use crate::asterisk::version::Missing;
 use crate::config::{ConfigError, ENV_OURS, Settings, Sources};
 use crate::telemetry::log::LogError;
 use output::OutputError;
@@ -34,7 +36,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct SettingsArgs {
     /// Settings file; without it, config/sidetone.toml or /etc/sidetone/sidetone.toml if there is one.
     #[arg(long, short, global = true, value_name = "FILE", env = "SIDETONE_CONFIG")]
@@ -90,9 +92,13 @@ pub fn main() -> ExitCode {
 
 /// Values of settings that only the part concerned can judge count like those that `config` refuses.
 fn is_bad_config(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|e| e.is::<ConfigError>() || e.is::<KeyError>() || e.is::<BindRefused>() || e.is::<LogError>())
+    error.chain().any(|e| {
+        e.is::<ConfigError>()
+            || e.is::<KeyError>()
+            || e.is::<BindRefused>()
+            || e.is::<LogError>()
+            || e.is::<Missing>()
+    })
 }
 
 /// The error and its causes. Many errors name their cause where it reads best: it is not said again then.
@@ -121,7 +127,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 /// For commands whose user waits for their result: of the log only what went wrong, unless the settings ask for more.
 fn init_quiet_log(settings: &Settings) -> Result<(), LogError> {
     let level = if settings.log.level == "info" { "warn" } else { &settings.log.level };
-    crate::telemetry::log::init(level, &settings.log.format)
+    crate::telemetry::log::init(level, &settings.log.format).map(drop)
 }
 
 /// The runtime for control work (media and speech have threads of their own).

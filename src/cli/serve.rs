@@ -10,9 +10,11 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};
 use crate::api::{self, AppState, Auth};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
+use crate::asterisk::version::AsteriskVersion;
 use crate::calls::directory::CallDirectory;
 use crate::calls::hub::{EventHub, HubConfig};
 use crate::calls::server::{CallServer, Connection, End};
@@ -23,19 +25,22 @@ use crate::media::codec::Codec;
 use crate::net::plane::{PlaneConfig, RtpPlane};
 use crate::recording::{Recorder, RecorderConfig};
 use crate::speech::{ModelChoice, ModelFile, SpeechConfig, SpeechEngine};
+use crate::telemetry::log::LogLevel;
 use crate::telemetry::metric;
 use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
 
 /// Calls of the past that are kept in mind; older ones are read from disk when asked for.
 const RECENT_CALLS: usize = 10_000;
 
-pub(super) fn run(settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
-    let settings = settings.load()?;
-    crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
-    super::runtime()?.block_on(serve(settings))
+pub(super) fn run(source: &SettingsArgs) -> anyhow::Result<ExitCode> {
+    let settings = source.load()?;
+    let level = crate::telemetry::log::init(&settings.log.level, &settings.log.format)?;
+    super::runtime()?.block_on(serve(settings, source.clone(), level))
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
+async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> anyhow::Result<ExitCode> {
+    // First of all: until it is taken, this signal ends the process.
+    let hangups = signal(SignalKind::hangup())?;
     let metrics = metric::install()?;
     let readiness = Arc::new(ReadinessBoard::expecting(["asterisk", "disk", "media", "recording", "speech"]));
     let auth = Auth::from_keys(&settings.http.keys)?;
@@ -53,6 +58,8 @@ async fn serve(settings: Settings) -> anyhow::Result<ExitCode> {
     let (hub, directory) = (services.hub.clone(), services.directory.clone());
     let mut state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
+    let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
+    tokio::spawn(reloader.run(hangups));
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
     tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
     tell_connection(&server, readiness.clone());
@@ -99,15 +106,19 @@ async fn run_calls(
     Ok(server.run(events, stop.clone().cancelled_owned()).await)
 }
 
-/// An Asterisk that is not there yet is waited for; an application that is somebody else's, or a wrong password, is fatal.
+/// An Asterisk that is not there yet is waited for; an application that is somebody else's, a wrong password, or an Asterisk
+/// that cannot send `rtp.format`, is fatal.
 async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> anyhow::Result<()> {
     let settings = &services.settings.ari;
     let mut pause = Duration::from_millis(settings.backoff_min_ms);
     let mut told = false;
     loop {
-        let asked = match settings.takeover {
-            true => services.ari.asterisk_info().await.map(drop),
-            false => ari::ensure_app_is_free(&services.ari).await,
+        let asked = match services.ari.asterisk_info().await {
+            Ok(info) => {
+                info.version.capabilities().legs_in(services.codec.name())?;
+                if settings.takeover { Ok(()) } else { ari::ensure_app_is_free(&services.ari).await }
+            }
+            Err(error) => Err(error),
         };
         match asked {
             Ok(()) => return Ok(()),
@@ -183,7 +194,7 @@ pub(super) fn ari_config(settings: &Settings) -> AriConfig {
         password: settings.ari.password.clone(),
         app: settings.ari.app.clone(),
         request_timeout: Duration::from_millis(settings.ari.request_timeout_ms),
-        media_address: None,
+        media_address: settings.rtp.asterisk_address,
     }
 }
 
@@ -232,16 +243,33 @@ pub(super) fn speech_config(settings: &Settings) -> SpeechConfig {
 fn tell_connection(server: &CallServer, readiness: Arc<ReadinessBoard>) {
     let mut connection = server.connection();
     tokio::spawn(async move {
+        let mut warned_of = None;
         loop {
             match &*connection.borrow_and_update() {
-                Connection::Up => readiness.set("asterisk", Health::Ok, "connected"),
-                Connection::Down(reason) => readiness.set("asterisk", Health::Failed, reason.clone()),
+                Connection::Up(version) => {
+                    let is_news = warned_of.replace(version.clone()).as_ref() != Some(version);
+                    readiness.put("asterisk", known_asterisk(version, is_news));
+                }
+                Connection::Unfit(reason) | Connection::Down(reason) => {
+                    readiness.set("asterisk", Health::Failed, reason.clone());
+                }
             }
             if connection.changed().await.is_err() {
                 return;
             }
         }
     });
+}
+
+fn known_asterisk(version: &AsteriskVersion, is_news: bool) -> Dependency {
+    let known = Dependency::new(Health::Ok, "connected").with("version", version.to_string());
+    let faults = version.capabilities().known_bad;
+    if is_news {
+        for fault in &faults {
+            tracing::warn!(%version, "this Asterisk: {fault}; a later release mends it");
+        }
+    }
+    if faults.is_empty() { known } else { known.warn(faults.join("; ")) }
 }
 
 fn stop_on_signals(stop: CancellationToken) -> anyhow::Result<()> {

@@ -1,11 +1,13 @@
 //! Settings: one file, the environment and flags, typed and validated before anything binds.
 
+mod changes;
 mod example;
 mod language;
 mod load;
 pub mod settings;
 mod validate;
 
+pub use changes::changed;
 pub use example::example;
 pub use language::{LANGUAGES, language};
 pub use load::{ConfigError, DEFAULT_FILES, ENV_OURS, ENV_PREFIX, Sources};

@@ -113,6 +113,9 @@ sections! {
         bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 14_000);
         /// The address told to Asterisk, where it differs from the one bound (another host, a container, NAT).
         advertise: Option<IpAddr> = None;
+        /// The address that Asterisk's media comes from, where that is not the one Asterisk believes to have (a container, NAT).
+        /// `sidetone check` tells which it is.
+        asterisk_address: Option<IpAddr> = None;
         /// Receive threads, 1 to 16, each with a socket of its own.
         shards: usize = 1;
         /// Format in which Asterisk sends us the media: `ulaw`, `alaw`, `slin` (8 kHz, 16 bit), `slin16` (wideband).
@@ -170,14 +173,14 @@ sections! {
     Http "http" {
         /// Address and port. With no key configured, other than loopback is refused.
         bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8_090);
-        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`. Better: `keys_file`.
+        /// API keys (`st_<tenant>_<secret>`), or their SHA-256 as `sha256:<hex>`. Better: `keys_file`. SIGHUP applies them anew.
         keys: Vec<String> = Vec::new();
         /// File that holds more keys, one a line; empty lines and those that begin with `#` do not count.
         keys_file: Option<PathBuf> = None;
     }
     /// What is written about it all.
     Log "log" {
-        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `sidetone::net=debug,info`.
+        /// `error`, `warn`, `info`, `debug`, `trace`, or a filter such as `sidetone::net=debug,info`. SIGHUP applies it anew.
         level: String = "info".into();
         /// `text` or `json`.
         format: String = "text".into();

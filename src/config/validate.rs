@@ -47,6 +47,10 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         format!("rtp.bind is `{}`: set rtp.advertise to the address that Asterisk shall send to", s.rtp.bind),
     );
     check(
+        s.rtp.asterisk_address.is_none_or(|ip| !ip.is_unspecified()),
+        "rtp.asterisk_address is no address that packets come from: leave it out, or name one".into(),
+    );
+    check(
         FORMATS.contains(&s.rtp.format.as_str()),
         format!("rtp.format is `{}`: use one of {}", s.rtp.format, FORMATS.join(", ")),
     );

@@ -2,9 +2,10 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// Chatty dependencies, held back unless the filter names them.
 const QUIET: [(&str, &str); 1] = [("whisper_rs", "warn")];
@@ -28,25 +29,42 @@ pub enum LogError {
     /// There is a subscriber already.
     #[error("logging is set up already")]
     Twice,
+    /// There is no subscriber any more.
+    #[error("logging has ended")]
+    Ended,
+}
+
+/// The level of a log that is being written.
+#[derive(Clone, Debug)]
+pub struct LogLevel(reload::Handle<EnvFilter, Registry>);
+
+impl LogLevel {
+    /// From now on write what `level`, a level or a filter, lets through.
+    ///
+    /// # Errors
+    /// [`LogError::Level`], and the level stays as it was.
+    pub fn set(&self, level: &str) -> Result<(), LogError> {
+        self.0.reload(filter(level)?).map_err(|_| LogError::Ended)
+    }
 }
 
 /// Send the process's log to standard error. `level` is a level or a filter, `format` is `text` or `json`.
 ///
 /// # Errors
 /// [`LogError`].
-pub fn init(level: &str, format: &str) -> Result<(), LogError> {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter(level)?)
-        .with_writer(std::io::stderr)
-        // It would be told on standard error too, by a macro that panics where that takes nothing (a full disk): a log
-        // that cannot be written must end no call.
-        .log_internal_errors(false);
+pub fn init(level: &str, format: &str) -> Result<LogLevel, LogError> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    let log = Registry::default().with(filter);
+    // Its own errors would be told on standard error too, by a macro that panics where that takes nothing (a full disk): a
+    // log that cannot be written must end no call.
+    let lines = fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let done = match format {
-        "text" => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
-        "json" => builder.json().flatten_event(true).with_span_list(false).finish().try_init(),
+        "text" => log.with(lines.with_ansi(std::io::stderr().is_terminal())).try_init(),
+        "json" => log.with(lines.json().flatten_event(true).with_span_list(false)).try_init(),
         other => return Err(LogError::Format(other.into())),
     };
-    done.map_err(|_| LogError::Twice)
+    done.map_err(|_| LogError::Twice)?;
+    Ok(LogLevel(handle))
 }
 
 /// Whether [`init`] would take `level`.
@@ -68,7 +86,11 @@ fn filter(level: &str) -> Result<EnvFilter, LogError> {
     if let Some(word) = words.find(|word| !word.contains('=') && word.parse::<LevelFilter>().is_err()) {
         return Err(bad(format!("`{word}` is no level (a module's is written `{word}=debug`)")));
     }
-    let mut directives = level.to_owned();
+    // The filter takes no spaces after its commas, and people write them.
+    let mut directives = match level.contains('[') {
+        true => level.to_owned(),
+        false => level.split(',').map(str::trim).collect::<Vec<_>>().join(","),
+    };
     for (target, quiet) in QUIET.iter().filter(|(target, _)| !level.contains(target)) {
         directives.push_str(&format!(",{target}={quiet}"));
     }

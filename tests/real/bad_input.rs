@@ -21,7 +21,7 @@ use crate::wire::{Wire, assert_samples_as_sent, ssrc};
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// The program beside `lab`, run to its end.
-fn sidetone(lab: &Lab, folder: &Path, args: &[&str], settings: &[(&str, &str)]) -> Output {
+pub(crate) fn sidetone(lab: &Lab, folder: &Path, args: &[&str], settings: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
     command.args(args).current_dir(folder).env("NO_COLOR", "1");
     let own = [

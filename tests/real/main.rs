@@ -8,6 +8,7 @@ mod support;
 mod audio;
 mod bad_input;
 mod calls;
+mod check;
 mod crash;
 mod disk;
 mod wire;

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,16 @@ struct World {
     next_port: u16,
     /// StasisStart of channels that requests make comes this much after the reply; `None`: before it.
     stasis_start_after: Option<Duration>,
+    media: Option<FakeMedia>,
+    removing: usize,
+    most_removing: usize,
+}
+
+/// What legs send once something is played to them.
+#[derive(Clone, Copy)]
+struct FakeMedia {
+    payload_type: u8,
+    told_address: IpAddr,
 }
 
 #[derive(Clone, Default)]
@@ -65,6 +75,14 @@ struct FakeChannel {
     args: Vec<String>,
     spies_on: Option<String>,
     variables: BTreeMap<String, String>,
+    rtp: Option<Arc<Rtp>>,
+}
+
+/// A leg's way out.
+struct Rtp {
+    socket: std::net::UdpSocket,
+    to: SocketAddr,
+    payload_type: u8,
 }
 
 #[derive(Default)]
@@ -141,6 +159,11 @@ impl FakeAri {
         self.world.lock().sockets_opened
     }
 
+    /// Most DELETEs that were ever under way at once.
+    pub fn most_removals_at_once(&self) -> usize {
+        self.world.lock().most_removing
+    }
+
     /// Ids of the channels and bridges that exist.
     pub fn ids(&self) -> Vec<String> {
         let world = self.world.lock();
@@ -165,6 +188,21 @@ impl FakeAri {
     /// Change the version it tells.
     pub fn set_version(&self, version: &str) {
         self.world.lock().version = version.to_owned();
+    }
+
+    /// Legs made from now on send RTP of `payload_type`, from 127.0.0.1, once something is played to their bridge; Asterisk
+    /// says that they send from `told_address`.
+    pub fn sends_media(&self, payload_type: u8, told_address: &str) {
+        let told_address = told_address.parse().expect("an address");
+        self.world.lock().media = Some(FakeMedia { payload_type, told_address });
+    }
+
+    /// Everything that is in a bridge gets something to send.
+    pub fn plays_on_all_bridges(&self) {
+        let world = self.world.lock();
+        let bridged = world.bridges.values().flat_map(|(_, channels)| channels);
+        let legs = bridged.filter_map(|leg| world.channels[leg].rtp.clone());
+        legs.for_each(|leg| drop(tokio::spawn(send_rtp(leg))));
     }
 
     /// A call from the dialplan enters `app` with `args`. False if no client is connected.
@@ -223,7 +261,20 @@ impl FakeAri {
     }
 }
 
-async fn serve(
+async fn serve(state: State<Shared>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response {
+    let shared = state.0.clone();
+    let removals = usize::from(request.method() == Method::DELETE);
+    {
+        let mut world = shared.lock();
+        world.removing += removals;
+        world.most_removing = world.most_removing.max(world.removing);
+    }
+    let response = answer(state, peer, request).await;
+    shared.lock().removing -= removals;
+    response
+}
+
+async fn answer(
     State(shared): State<Shared>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
@@ -409,6 +460,11 @@ fn route(shared: &Shared, method: &Method, segments: &[&str], query: &Query) -> 
             }
             None => no(404, "Bridge not found"),
         },
+        ("POST", ["bridges", id, "play", playback]) if world.bridges.contains_key(*id) => {
+            let legs = world.bridges[*id].1.iter().filter_map(|leg| world.channels[leg].rtp.clone());
+            legs.for_each(|leg| drop(tokio::spawn(send_rtp(leg))));
+            (201, json!({"id": playback, "media_uri": get("media"), "state": "queued"}))
+        }
         ("POST", ["bridges", id, "addChannel"]) => world.add_channel(id, &get("channel")),
         (_, ["channels", id]) if !world.channels.contains_key(*id) => no(404, "Channel not found"),
         (_, ["channels", id, ..]) if !world.channels.contains_key(*id) => {
@@ -477,20 +533,41 @@ fn external_media(shared: &Shared, world: &mut World, query: &Query) -> Reply {
     if !known || world.channels.contains_key(&id) {
         return no(500, "An internal error prevented this request from being handled");
     }
-    let port = world.next_port;
+    let mut port = world.next_port;
     world.next_port += 2;
+    let mut address = IpAddr::from([127, 0, 0, 1]);
+    let rtp = world.media.map(|FakeMedia { payload_type, told_address }| {
+        let socket = std::net::UdpSocket::bind((address, 0)).expect("a port");
+        port = socket.local_addr().expect("its port").port();
+        address = told_address;
+        Arc::new(Rtp { socket, to: get("external_host").parse().expect("an address"), payload_type })
+    });
     let variables = BTreeMap::from([
         ("UNICASTRTP_LOCAL_PORT".to_owned(), port.to_string()),
-        ("UNICASTRTP_LOCAL_ADDRESS".to_owned(), "127.0.0.1".to_owned()),
+        ("UNICASTRTP_LOCAL_ADDRESS".to_owned(), address.to_string()),
     ]);
     let channel = FakeChannel {
         name: format!("UnicastRTP/{}-0x{port:x}", get("external_host")),
         state: "Down",
         args: args(&get("data")),
         variables: variables.clone(),
+        rtp,
         ..FakeChannel::default()
     };
     make(shared, world, &id, query.get("app").cloned(), channel, variables)
+}
+
+/// A second of it, faster than it would be played.
+async fn send_rtp(leg: Arc<Rtp>) {
+    for sequence in 0..50_u16 {
+        let mut packet = vec![0x80, leg.payload_type];
+        packet.extend(sequence.to_be_bytes());
+        packet.extend((u32::from(sequence) * 160).to_be_bytes());
+        packet.extend([0, 0, 0, 1]);
+        packet.resize(12 + 160, 0xff);
+        let _ = leg.socket.send_to(&packet, leg.to);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 fn make(

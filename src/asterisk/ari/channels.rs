@@ -184,7 +184,8 @@ impl AriClient {
         self.done(Method::POST, &["channels", channel, "continue"], &[]).await
     }
 
-    /// Hang a channel up; one that is gone is a success.
+    /// Hang a channel up; one that is gone is a success. One removal at a time: it may wait `request_timeout` for its turn, and
+    /// as long again for its reply.
     ///
     /// # Errors
     /// Any [`AriError`] but [`AriError::NotFound`].
@@ -195,7 +196,7 @@ impl AriClient {
             HangupReason::Congestion => "congestion",
             HangupReason::NoAnswer => "no_answer",
         };
-        self.delete(&["channels", channel], &[("reason", reason)]).await
+        self.remove(&["channels", channel], &[("reason", reason)]).await
     }
 
     /// A variable or function (`CHANNEL(audioreadformat)`) of a channel; `None` if it is not set.

@@ -95,6 +95,7 @@ struct Inner {
     base: String,
     http: reqwest::Client,
     in_flight: Semaphore,
+    removals: Semaphore,
 }
 
 /// Asterisk's words about a refusal.
@@ -129,7 +130,8 @@ impl AriClient {
             .build()
             .map_err(|error| AriError::BadUrl { url: config.url.clone(), reason: reason_of(&error) })?;
         let base = base.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { inner: Arc::new(Inner { config, base, http, in_flight: Semaphore::new(MAX_IN_FLIGHT) }) })
+        let (in_flight, removals) = (Semaphore::new(MAX_IN_FLIGHT), Semaphore::new(1));
+        Ok(Self { inner: Arc::new(Inner { config, base, http, in_flight, removals }) })
     }
 
     /// What it was made with.
@@ -160,6 +162,17 @@ impl AriClient {
         query: &[(&str, &str)],
     ) -> Result<(), AriError> {
         self.send(method, parts, query, None).await.map(drop)
+    }
+
+    /// Remove a channel or a bridge; what is gone already is as good as removed. One at a time for all clones, in the order in
+    /// which they are asked: Asterisk has crashed over parallel removals (asterisk#1201). A removal whose turn does not come
+    /// within the time that a reply has is not sent, and that is a timeout too.
+    pub(super) async fn remove(&self, parts: &[&str], query: &[(&str, &str)]) -> Result<(), AriError> {
+        let after = self.inner.config.request_timeout;
+        let Ok(_turn) = tokio::time::timeout(after, self.inner.removals.acquire()).await else {
+            return Err(AriError::Timeout { request: format!("DELETE /{}", parts.join("/")), after });
+        };
+        self.delete(parts, query).await
     }
 
     /// Send a `DELETE`; what is gone already is as good as deleted.

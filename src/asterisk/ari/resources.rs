@@ -90,13 +90,13 @@ impl AriClient {
         self.json(Method::POST, &["bridges"], &query, None).await
     }
 
-    /// Remove a bridge of ours; one that is gone is a success. The channels in it stay. One request at a time for a bridge; it
-    /// may still be listed for a moment afterwards.
+    /// Remove a bridge of ours; one that is gone is a success. The channels in it stay. It may still be listed for a moment
+    /// afterwards. One removal at a time, as with [`AriClient::hangup`].
     ///
     /// # Errors
     /// Any [`AriError`] but [`AriError::NotFound`].
     pub async fn delete_bridge(&self, id: &str) -> Result<(), AriError> {
-        match self.delete(&["bridges", id], &[]).await {
+        match self.remove(&["bridges", id], &[]).await {
             // So Asterisk calls a bridge that is being removed.
             Err(AriError::NotInStasis { .. }) => Ok(()),
             other => other,

@@ -206,7 +206,7 @@ pub enum Action {
     Finished {
         /// How it went.
         outcome: Outcome,
-        /// Objects that could not be removed: for the sweep after the next connect.
+        /// Objects that could not be removed: whoever drives the machine goes on trying.
         left_behind: Vec<ObjectId>,
     },
 }

@@ -109,7 +109,7 @@ impl CallMachine {
         }
         item.failures += 1;
         if item.failures >= MOST_TRIES {
-            tracing::warn!(call = %self.cfg.call, object = %item.id, ?reply, "could not be removed: left to the sweep");
+            tracing::warn!(call = %self.cfg.call, object = %item.id, ?reply, "could not be removed: left to the sweeper");
             self.cleanup.left_behind.push(item.id);
         } else {
             item.not_before = now + backoff(item.failures);

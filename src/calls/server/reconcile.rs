@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{CallServer, LIST_AGAIN, call_mode, info_of, timestamp};
-use crate::asterisk::ari::HangupReason;
-use crate::calls::adoption::{self, Ended, Orphan, Plan, SessionRecord, Stranded};
-use crate::calls::ids::{CallId, ObjectKind};
+use crate::calls::adoption::{self, Ended, Plan, SessionRecord, Stranded};
+use crate::calls::ids::CallId;
 use crate::calls::machine::{CallMachine, Input, Snapshot};
 use crate::calls::media::{CallMedia, Resumed, Resumption};
 use crate::calls::record::{CallFiles, CallRecord};
@@ -17,7 +16,6 @@ use crate::calls::translate;
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
-use crate::telemetry::metric;
 
 impl CallServer {
     /// Compare what Asterisk has with what we know, and make them agree.
@@ -56,7 +54,7 @@ impl CallServer {
                 None => self.let_go(channel.id),
             }
         }
-        self.remove_orphans(orphans);
+        self.sweeper.remove(orphans);
     }
 
     /// Calls of an earlier process that nobody goes on with.
@@ -127,29 +125,6 @@ impl CallServer {
             adopted: true,
         };
         self.spawn(record.asterisk.channel.id.clone(), known, start);
-    }
-
-    /// One at a time: Asterisk has crashed over parallel removals.
-    pub(super) fn remove_orphans(&self, orphans: Vec<Orphan>) {
-        if orphans.is_empty() {
-            return;
-        }
-        let ari = self.services.ari.clone();
-        self.tasks.spawn(async move {
-            for Orphan { id, kind, reason } in orphans {
-                let removed = match kind {
-                    ObjectKind::Channel => ari.hangup(&id, HangupReason::Normal).await,
-                    ObjectKind::Bridge => ari.delete_bridge(&id).await,
-                };
-                match removed {
-                    Ok(()) => {
-                        tracing::info!(id, reason, "orphan removed");
-                        metric::ORPHANS_REMOVED.add(1);
-                    }
-                    Err(error) => tracing::warn!(id, reason, %error, "orphan could not be removed"),
-                }
-            }
-        });
     }
 }
 
