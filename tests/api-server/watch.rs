@@ -115,6 +115,9 @@ async fn a_call_that_runs_already_is_introduced_and_a_restart_of_the_server_lose
     server.live_call("acme", "c2");
     // Said before it is connected again.
     say(&server, "c2", "meanwhile");
+    // What the first one said last, the second one does not know.
+    let missed = watching.line().await;
+    assert!(missed.starts_with("… 1 events missed") && missed.ends_with("started again"), "{missed}");
     assert_eq!(watching.line().await, "call 2  running: +49c2  (c2)");
     assert!(watching.line().await.ends_with("caller: meanwhile"));
     server.hub.publish("c2", EventKind::CallEnded, json!({ "outcome": "completed" })).unwrap();
