@@ -30,7 +30,9 @@ pub(super) fn note(event: &Value) -> String {
         "recording.saved" => format!("recorded: {:.1} s  {}", seconds("duration_s"), text("path")),
         "recording.failed" => format!("not recorded: {}", text("error")),
         "gap" => match event["missed"].as_u64() {
-            Some(missed) => format!("… {missed} events missed: this terminal was too slow, or the server was started again"),
+            Some(missed) => format!(
+                "… {missed} events missed: this terminal was too slow, or the server was started again"
+            ),
             None => "… events missed: this terminal was too slow, or the server was started again".to_owned(),
         },
         other => format!("{other}{}", plain_values(event)),
