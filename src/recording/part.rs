@@ -109,6 +109,12 @@ impl PartFile {
         Ok(())
     }
 
+    /// Keep only the first `frames` frames. The rest goes when the file is settled.
+    pub fn shorten(&mut self, frames: u64) {
+        self.frames = self.frames.min(frames);
+        self.ahead = 0;
+    }
+
     /// Bring the header up to the frames written, those ahead included, if it is not.
     pub fn write_header(&mut self) -> io::Result<()> {
         let frames = self.frames + self.ahead;

@@ -145,6 +145,9 @@ impl OpenRecording {
                 Some(end) => *self.end.get_or_insert(self.mixer.end(self.clock.sample_at(end))),
                 None => self.mixer.due(now, self.clock.sample_at(now)),
             };
+            if self.finish.is_some() && until < self.mixer.next() {
+                self.part.shorten(self.mixer.frames_before(until));
+            }
             let owed = (until - self.mixer.next()).max(0);
             turn.backlog = self.mixer.rate().duration_of(owed as u64);
             if owed >= self.least || self.finish.is_some() {

@@ -44,6 +44,8 @@ pub struct Interleaver {
     asked: Option<MediaInstant>,
     origin: i64,
     next: i64,
+    /// Frames of an earlier process.
+    kept: i64,
     tracks: Tracks,
 }
 
@@ -64,7 +66,7 @@ impl Interleaver {
         tracks: Tracks,
     ) -> Self {
         let fresh = Self::with_hole(legs, rate, lag, SlotState::Lost);
-        Self { next: frames as i64, tracks, ..fresh }
+        Self { next: frames as i64, kept: frames as i64, tracks, ..fresh }
     }
 
     fn with_hole(legs: &[Option<Arc<Ring>>; 2], rate: SampleRate, lag: Duration, hole: SlotState) -> Self {
@@ -80,6 +82,7 @@ impl Interleaver {
             asked: None,
             origin: 0,
             next: 0,
+            kept: 0,
             tracks: Tracks::default(),
         }
     }
@@ -97,7 +100,12 @@ impl Interleaver {
 
     /// Frames there are by now.
     pub fn frames(&self) -> u64 {
-        (self.next - self.origin) as u64
+        self.frames_before(self.next)
+    }
+
+    /// Frames before call sample `sample`.
+    pub fn frames_before(&self, sample: i64) -> u64 {
+        (sample - self.origin).max(0) as u64
     }
 
     /// The gaps so far.
@@ -141,13 +149,14 @@ impl Interleaver {
     }
 
     /// Where the recording ends once nothing more comes: behind the last sample of any leg, or at call sample `wall` if no
-    /// leg has any. Never before the frames that exist.
+    /// leg has any. Before [`Interleaver::next`] if the call ended longer ago than was known; never before the frames of
+    /// an earlier process.
     pub fn end(&self, wall: i64) -> i64 {
         let ends = self.legs.iter().flatten().filter_map(|track| match track.reach(0) {
             Reach::Until(end) | Reach::Ended(end) => Some(end),
             Reach::NotYet | Reach::Never => None,
         });
-        ends.max().unwrap_or(wall).max(self.next)
+        ends.max().unwrap_or(wall).max(self.origin + self.kept)
     }
 
     /// Write frames up to call sample `until` to `out`, as many as fit, 16-bit little-endian, left first; returns the

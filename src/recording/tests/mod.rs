@@ -219,6 +219,29 @@ fn a_suspended_recording_goes_on_in_the_next_process() {
 }
 
 #[test]
+fn a_call_that_ended_longer_ago_than_was_known_ends_with_its_last_sample() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("c1.wav");
+    let recorder = Recorder::start(quick()).unwrap();
+    let mut call = call(&path);
+    let handle = recorder.begin(call.spec.clone()).unwrap();
+    call.speak(8_000);
+    for writer in &mut call.writers {
+        writer.advance(40_000, SlotState::Silence);
+    }
+    let length = || fs::metadata(dir.path().join("c1.wav.part")).unwrap().len();
+    eventually(|| length() > 4 * 30_000);
+    for writer in &mut call.writers {
+        writer.cut(0);
+    }
+    drop(call);
+    let finished = wait(handle).unwrap();
+    assert_eq!((finished.frames, samples(&path).len()), (8_000, 2 * 8_000));
+    assert_eq!(finished.gaps, [vec![], vec![]]);
+    assert_eq!(finished.sha256, sha256_of(&path));
+}
+
+#[test]
 fn a_dropped_handle_finishes_the_recording_though_its_rings_are_open() {
     let dir = TempDir::new().unwrap();
     let recorder = Recorder::start(config()).unwrap();
