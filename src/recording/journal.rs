@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -40,9 +41,11 @@ enum Line {
         origin: i64,
         started_at: jiff::Timestamp,
     },
-    /// The gaps of what is written ahead of frame `certain`: the last such line counts.
+    /// The gaps of what is written ahead of frame `certain`, up to frame `until`: the last such line counts, as long as
+    /// there is nothing behind that.
     Ahead {
         certain: u64,
+        until: u64,
         gaps: Vec<(usize, u64, u64, SlotState)>,
     },
 }
@@ -74,11 +77,14 @@ pub fn read(part: &Path, frames: u64) -> io::Result<Notes> {
             Ok(Line::Gap { track, start, samples, kind }) if track < Tracks::COUNT && start < frames => {
                 gaps[track].insert(start, (samples, kind));
             }
-            Ok(Line::Ahead { certain, gaps }) => ahead = Some((certain, gaps)),
+            Ok(Line::Ahead { certain, until, gaps }) => ahead = Some((certain, until, gaps)),
             _ => {}
         }
     }
-    if let Some((certain, ahead)) = ahead {
+    // What lies behind it was not written ahead. Then all before it was written for good since, with lines of its own.
+    if let Some((certain, until, ahead)) = ahead
+        && frames <= until
+    {
         close_at(&mut gaps, certain);
         for (track, start, samples, kind) in ahead {
             if track < Tracks::COUNT && start < frames {
@@ -179,9 +185,10 @@ impl Journal {
         self.flush()
     }
 
-    /// Write the gaps `ahead` of what is written ahead of frame `certain`, where those in `tracks` end: if there are any, were
-    /// any, or one in `tracks` goes on.
-    pub fn write_ahead(&mut self, ahead: &Tracks, tracks: &Tracks, certain: u64) -> io::Result<()> {
+    /// Write the gaps `ahead` of the frames `span`, which are written ahead, where those in `tracks` end: if there are any,
+    /// were any, or one in `tracks` goes on.
+    pub fn write_ahead(&mut self, ahead: &Tracks, tracks: &Tracks, span: Range<u64>) -> io::Result<()> {
+        let Range { start: certain, end: until } = span;
         let of_track = |(index, track): (usize, &GapTrack)| -> Vec<_> {
             track.as_slice().iter().map(|gap| (index, gap.start_sample, gap.samples, gap.kind)).collect()
         };
@@ -192,7 +199,7 @@ impl Journal {
             return Ok(());
         }
         self.ahead = !gaps.is_empty();
-        self.line(&Line::Ahead { certain, gaps });
+        self.line(&Line::Ahead { certain, until, gaps });
         self.flush()
     }
 
@@ -257,7 +264,7 @@ mod tests {
         let mut ahead = Tracks::default();
         ahead.legs[0].note(100, 20, SlotState::Lost);
         ahead.legs[1].note(150, 10, SlotState::Lost);
-        journal.write_ahead(&ahead, &certain, 100).unwrap();
+        journal.write_ahead(&ahead, &certain, 100..200).unwrap();
         let notes = read(&part, 200).unwrap();
         assert_eq!(
             notes.tracks.legs[0].as_slice().iter().map(|g| (g.start_sample, g.samples)).collect::<Vec<_>>(),
@@ -267,13 +274,28 @@ mod tests {
 
         // All of it was mended meanwhile.
         journal.write(&certain, 200).unwrap();
-        journal.write_ahead(&Tracks::default(), &certain, 200).unwrap();
+        journal.write_ahead(&Tracks::default(), &certain, 200..300).unwrap();
         let notes = read(&part, 300).unwrap();
         assert_eq!(
             notes.tracks.legs[0].as_slice().iter().map(|g| (g.start_sample, g.samples)).collect::<Vec<_>>(),
             [(80, 20)]
         );
         assert_eq!(notes.tracks.legs[1].as_slice().len(), 0);
+    }
+
+    #[test]
+    fn gaps_ahead_are_forgotten_once_more_than_that_is_written_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join("a.wav.part");
+        let mut journal = Journal::open(&part).unwrap();
+        let mut ahead = Tracks::default();
+        ahead.legs[0].note(120, 30, SlotState::Lost);
+        journal.write_ahead(&ahead, &Tracks::default(), 100..200).unwrap();
+        // That was mended, and silence has begun, which goes on.
+        let mut certain = Tracks::default();
+        certain.legs[1].note(180, 70, SlotState::Silence);
+        journal.write(&certain, 250).unwrap();
+        assert_eq!(read(&part, 250).unwrap().tracks, certain);
     }
 
     #[test]

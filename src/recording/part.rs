@@ -83,6 +83,11 @@ impl PartFile {
         self.frames
     }
 
+    /// Frames written, those ahead included.
+    pub fn end(&self) -> u64 {
+        self.frames + self.ahead
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -117,7 +122,7 @@ impl PartFile {
 
     /// Bring the header up to the frames written, those ahead included, if it is not.
     pub fn write_header(&mut self) -> io::Result<()> {
-        let frames = self.frames + self.ahead;
+        let frames = self.end();
         if self.header_frames != frames {
             let header = header(self.rate_hz, CHANNELS, frames * FRAME_BYTES as u64);
             self.file.write_all_at(&header, 0)?;

@@ -174,8 +174,9 @@ impl OpenRecording {
         let mut ahead = self.mixer.ahead(AHEAD_LAG);
         let until = ahead.due(now, self.clock.sample_at(now));
         let bytes = ahead.emit(until, pauses, buffer) * FRAME_BYTES;
+        let span = self.mixer.frames()..ahead.frames().max(self.part.end());
         if let Some(journal) = &mut self.journal
-            && let Err(error) = journal.write_ahead(ahead.tracks(), self.mixer.tracks(), self.mixer.frames())
+            && let Err(error) = journal.write_ahead(ahead.tracks(), self.mixer.tracks(), span)
         {
             warn_of_journal(&self.call_id, self.part.path(), &error);
             self.journal = None;

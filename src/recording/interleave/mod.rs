@@ -118,9 +118,10 @@ impl Interleaver {
         self.tracks
     }
 
-    /// From now on read to the legs' very heads: nothing more will mend them.
+    /// From now on read to the legs' very heads: nothing more will mend them, and no leg will begin.
     pub fn drop_lag(&mut self) {
         self.lag = 0;
+        self.guard = 0;
     }
 
     /// The call sample up to which frames can be emitted at `now`, whose call sample is `wall`. May be behind
@@ -180,14 +181,10 @@ impl Interleaver {
     }
 
     /// The same recording from here on, read closer to the present: `lag` behind the legs' heads, where late packets may
-    /// still change what it emits. This one is left as it is.
+    /// still change what it emits, and a leg may still begin in it. This one is left as it is.
     pub fn ahead(&self, lag: Duration) -> Self {
-        Self {
-            legs: self.legs.clone(),
-            lag: self.rate.samples_in(lag).min(self.lag),
-            tracks: Tracks::default(),
-            ..*self
-        }
+        let lag = self.rate.samples_in(lag).min(self.lag);
+        Self { legs: self.legs.clone(), lag, guard: lag, tracks: Tracks::default(), ..*self }
     }
 
     /// Slots that rings took from us since the last call.

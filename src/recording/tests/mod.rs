@@ -1,3 +1,4 @@
+mod killed;
 mod repair;
 
 use std::fs;
