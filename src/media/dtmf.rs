@@ -109,6 +109,11 @@ impl TelephoneEvents {
         }
     }
 
+    /// `ssrc` began anew at `timestamp`: of what it sent before, only earlier timestamps can still be told.
+    pub fn begin_anew(&mut self, ssrc: Ssrc, timestamp: RtpTimestamp) {
+        self.ended = self.ended.filter(|&(of, last)| of != ssrc || timestamp.since(last) > 0);
+    }
+
     fn is_over(&self, ssrc: Ssrc, timestamp: RtpTimestamp) -> bool {
         self.ended.is_some_and(|(of, last)| of == ssrc && timestamp.since(last) <= 0)
     }

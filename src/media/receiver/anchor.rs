@@ -135,6 +135,7 @@ impl LegReceiver {
             first_sequence: anchor.first_sequence.0,
         };
         self.jitter.interrupt();
+        self.events_dtmf.begin_anew(ssrc, anchor.first_timestamp);
         if !self.ssrcs.contains(&ssrc.0) {
             self.ssrcs.push(ssrc.0);
         }

@@ -255,3 +255,23 @@ fn a_press_is_told_and_its_packets_are_neither_lost_nor_audio() {
     assert_eq!(leg.states()[140..152], [SlotState::Silence; 12]);
     assert_eq!(leg.receiver.stats().packets_lost, 0);
 }
+
+#[test]
+fn a_press_is_told_though_the_sender_began_anew_with_earlier_timestamps() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    for n in 0..3_u8 {
+        let payload = [7, 0x80, 0, 160];
+        leg.receiver
+            .on_packet(at(400 + 20 * u64::from(n)), &packet(101, 20 + u16::from(n), 3_200, 1, &payload));
+    }
+    for n in 23..60_u64 {
+        leg.send(20 * n, n as u16, (160 * n as u32).wrapping_sub(1_000_000), 1);
+    }
+    assert_eq!(leg.receiver.stats().segments.len(), 2);
+    let payload = [8, 0x80, 0, 160];
+    leg.receiver.on_packet(at(1_200), &packet(101, 60, 9_600_u32.wrapping_sub(1_000_000), 1, &payload));
+    let pressed: Vec<_> =
+        leg.receiver.take_events().filter(|event| matches!(event, LegEvent::Dtmf { .. })).collect();
+    assert_eq!(pressed.len(), 2, "{pressed:?}");
+}
