@@ -203,7 +203,9 @@ impl LegReceiver {
             return;
         }
         let gap = Gap { start, end, kind, missed, announced: false };
-        if let Some(oldest) = self.gaps.watch(gap) {
+        if let Some(oldest) = self.gaps.watch(gap)
+            && !oldest.announced
+        {
             self.announce(oldest);
         }
     }

@@ -275,3 +275,15 @@ fn a_press_is_told_though_the_sender_began_anew_with_earlier_timestamps() {
         leg.receiver.take_events().filter(|event| matches!(event, LegEvent::Dtmf { .. })).collect();
     assert_eq!(pressed.len(), 2, "{pressed:?}");
 }
+
+#[test]
+fn a_gap_is_told_once_however_many_there_are() {
+    let mut leg = Leg::with(|config| config.repair_window = Duration::from_secs(5));
+    leg.stream(0..20);
+    let mut gaps = 0;
+    for n in (20..600).step_by(2) {
+        leg.stream(n..n + 1);
+        gaps += leg.receiver.take_events().filter(|event| matches!(event, LegEvent::Gap { .. })).count();
+    }
+    assert_eq!(gaps, 289 - 1);
+}
