@@ -61,9 +61,14 @@ impl Source {
         self.ssrc
     }
 
+    /// The extension of `number` nearest to the highest.
+    pub fn extend(&self, number: SequenceNumber) -> ExtendedSequence {
+        self.highest.nearest(number)
+    }
+
     /// What `number` is to this source.
     pub fn check(&self, number: SequenceNumber) -> Arrival {
-        let sequence = self.highest.nearest(number);
+        let sequence = self.extend(number);
         let ahead = sequence.since(self.highest);
         if ahead > MAX_DROPOUT || ahead <= -MAX_MISORDER {
             Arrival::Jump { sequence }

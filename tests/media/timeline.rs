@@ -98,20 +98,35 @@ fn another_ssrc_with_other_timestamps_goes_on_without_a_seam() {
 }
 
 #[test]
-fn stragglers_of_the_old_ssrc_find_their_place() {
+fn another_ssrc_whose_timestamps_stood_still_meanwhile_is_placed_by_arrival() {
     let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).freeze(900);
+    (sender.ssrc, sender.sequence) = (0x2222, 40_000);
     sender.talk(3_000);
-    (sender.ssrc, sender.sequence, sender.timestamp) = (0x2222, 40_000, 5);
-    sender.talk(3_000);
-    let mut arrived = Network::perfect().carry(&sender.wire);
-    for datagram in &mut arrived[145..150] {
-        datagram.at += 600 * MS;
+    let reception = perfectly(&sender);
+    assert_eq!(reception.displacements(), [40, 40]);
+    reception.check_displaced_by(40);
+}
+
+#[test]
+fn stragglers_of_the_old_source_find_their_place() {
+    // Another SSRC; the same, begun anew not far below where it was, and anywhere else.
+    for (ssrc, sequence) in [(0x2222, 40_000), (0x1111, 65_000), (0x1111, 40_000)] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000);
+        (sender.ssrc, sender.sequence, sender.timestamp) = (ssrc, sequence, 77_000_005);
+        sender.talk(3_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        for datagram in &mut arrived[145..150] {
+            datagram.at += 600 * MS;
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let reception = receive(sender.codec, arrived, 6_000 * MS);
+        reception.check_displaced_by(40);
+        assert_eq!(reception.stats.packets_lost, 0, "{sequence}");
+        assert_eq!(reception.stats.packets_repaired, 5, "{sequence}");
+        assert_eq!(reception.stats.segments.len(), 2, "{sequence}");
     }
-    arrived.sort_by_key(|datagram| datagram.at);
-    let reception = receive(sender.codec, arrived, 6_000 * MS);
-    reception.check();
-    assert_eq!(reception.stats.packets_lost, 0);
-    assert_eq!(reception.stats.packets_repaired, 5);
 }
 
 #[test]

@@ -9,13 +9,16 @@ use super::super::skew::Skew;
 use super::super::source::{Arrival, Source};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::route::{MAX_LATENESS, Question, nanos};
+use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, Question, nanos};
 use super::{LegReceiver, PREROLL_SLOTS, Previous, Stream};
 
 /// Packets of a source that was replaced are still taken for this long.
 const STRAGGLERS: Duration = Duration::from_secs(2);
 /// A stored anchor is gone on with if it is off by less than this: a day at 50 ppm.
 const MAX_RESUME_DRIFT: Duration = Duration::from_secs(5);
+/// Another source goes on with the timestamps of the one before if they are off by less than this. Its first packets were
+/// held, so that one of them is hardly delayed: what is off by more would be audio in the wrong place from then on.
+const MAX_SEAM: Duration = Duration::from_millis(200);
 /// Sequence numbers left out at a jump of the timestamps: beyond this many, sender and sequence began anew.
 const MAX_MISSED_AT_JUMP: u64 = 100;
 
@@ -36,7 +39,7 @@ impl LegReceiver {
     fn settle_source(&mut self, anchor: &Anchor, ssrc: Ssrc, now: MediaInstant) {
         let resumed = self.active.is_none() && self.resume(ssrc, anchor);
         if !resumed {
-            let timeline = self.timeline_for(anchor);
+            let timeline = self.timeline_for(anchor, MAX_SEAM);
             self.replace_stream(Source::beginning_at(ssrc, anchor.first_sequence), timeline, now);
         }
         self.begin_segment(ssrc, anchor, now, resumed);
@@ -49,10 +52,11 @@ impl LegReceiver {
             Arrival::InOrder { missed, .. } => missed > MAX_MISSED_AT_JUMP,
             _ => false,
         };
-        let timeline = self.timeline_for(anchor);
+        let timeline = self.timeline_for(anchor, MAX_DISAGREEMENT);
         if began_anew {
             self.replace_stream(Source::beginning_at(ssrc, anchor.first_sequence), timeline, now);
         } else if let Some(stream) = &mut self.active {
+            stream.jumped_at = Some(stream.source.extend(anchor.first_sequence));
             let timeline = std::mem::replace(&mut stream.timeline, timeline);
             self.retire_previous();
             self.previous = Some(Previous { source: None, timeline, until: now + STRAGGLERS });
@@ -75,18 +79,20 @@ impl LegReceiver {
         }
         self.skew = Skew::beginning_at(off);
         let source = Source::beginning_at(ssrc, anchor.first_sequence);
-        self.active = Some(Stream { source, timeline });
+        self.active = Some(Stream { source, timeline, jumped_at: None });
         true
     }
 
-    /// The timeline of what was held: the one at hand where its timestamps go on, else one anchored at its arrival.
-    fn timeline_for(&mut self, anchor: &Anchor) -> Timeline {
-        let current = self.active.as_ref().map(|stream| &stream.timeline);
-        let before = self.previous.as_ref().map(|previous| &previous.timeline);
-        let known = [current, before]
-            .into_iter()
-            .flatten()
-            .find(|timeline| self.fits(timeline, timeline.locate(anchor.timestamp).1, anchor.arrival));
+    /// The timeline of what was held: one at hand where its timestamps go on, else one anchored at its arrival. They go on
+    /// with the current one if they are off by less than `tolerance`.
+    fn timeline_for(&mut self, anchor: &Anchor, tolerance: Duration) -> Timeline {
+        let [current, before] = self.timelines();
+        let known =
+            [(current, tolerance), (before, MAX_SEAM)].into_iter().find_map(|(timeline, tolerance)| {
+                let timeline = timeline?;
+                let sample = timeline.locate(anchor.timestamp).1;
+                self.is_near(timeline, sample, anchor.arrival, tolerance).then_some(timeline)
+            });
         if let Some(timeline) = known {
             return timeline.clone();
         }
@@ -109,7 +115,7 @@ impl LegReceiver {
 
     fn replace_stream(&mut self, source: Source, timeline: Timeline, now: MediaInstant) {
         self.retire_previous();
-        if let Some(old) = self.active.replace(Stream { source, timeline }) {
+        if let Some(old) = self.active.replace(Stream { source, timeline, jumped_at: None }) {
             self.previous =
                 Some(Previous { source: Some(old.source), timeline: old.timeline, until: now + STRAGGLERS });
         }
@@ -158,7 +164,7 @@ impl LegReceiver {
     pub(super) fn release(&mut self) {
         let mut hold = std::mem::take(&mut self.hold);
         for held in hold.packets().iter().filter(|held| held.is_media) {
-            self.measure(held.timestamp, held.arrival);
+            self.measure(held.sequence, held.timestamp, held.arrival);
         }
         hold.sort();
         for held in hold.packets() {
@@ -172,8 +178,13 @@ impl LegReceiver {
     }
 
     /// Note the delay of a packet of media, in the order of arrival.
-    pub(super) fn measure(&mut self, timestamp: RtpTimestamp, arrival: MediaInstant) {
-        let Some((extended, sample)) = self.locate(timestamp, arrival) else { return };
+    pub(super) fn measure(
+        &mut self,
+        sequence: SequenceNumber,
+        timestamp: RtpTimestamp,
+        arrival: MediaInstant,
+    ) {
+        let Some((extended, sample)) = self.locate(sequence, timestamp, arrival) else { return };
         let Some(stream) = &self.active else { return };
         let lag = stream.timeline.lag_nanos(sample, arrival, &self.config.clock);
         self.jitter.update(lag, extended);

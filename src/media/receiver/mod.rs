@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use super::clock::CallClock;
 use super::codec::Codec;
-use super::counter::SequenceNumber;
+use super::counter::{ExtendedSequence, SequenceNumber};
 use super::dtmf::{Press, TelephoneEvents};
 use super::gap::{Gaps, Missed};
 use super::hold::Hold;
@@ -165,6 +165,8 @@ enum Kind {
 struct Stream {
     source: Source,
     timeline: Timeline,
+    /// The number at which its timestamps jumped to this timeline, if they did.
+    jumped_at: Option<ExtendedSequence>,
 }
 
 /// What was before the current stream, kept for stragglers.

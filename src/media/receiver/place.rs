@@ -1,6 +1,6 @@
 //! Into the ring: every accepted packet at its place, and a name for what is missing.
 
-use super::super::counter::ExtendedSequence;
+use super::super::counter::{ExtendedSequence, ExtendedTimestamp};
 use super::super::gap::{Gap, Missed};
 use super::super::report::LegEvent;
 use super::super::ring::Placed;
@@ -39,9 +39,10 @@ impl LegReceiver {
         if let Some(missed) = missed {
             self.note_missed(sequence, missed);
         }
+        let located = self.locate(packet.sequence(), packet.timestamp(), arrival);
         let outcome = match kind {
-            Kind::Audio(len) => self.place_audio(packet, len, arrival, missed.is_some()),
-            Kind::ComfortNoise => self.place_noise(packet, arrival, missed.is_some()),
+            Kind::Audio(len) => self.place_audio(packet, len, located, missed.is_some()),
+            Kind::ComfortNoise => self.place_noise(packet, located, missed.is_some()),
             Kind::Event => PacketOutcome::TelephoneEvent,
         };
         if missed.is_none() {
@@ -72,7 +73,10 @@ impl LegReceiver {
         }
         self.tally.received += 1;
         match kind {
-            Kind::Audio(len) => self.place_audio(packet, len, arrival, false),
+            Kind::Audio(len) => {
+                let located = self.locate_straggler(packet.timestamp(), arrival);
+                self.place_audio(packet, len, located, false)
+            }
             Kind::ComfortNoise => PacketOutcome::ComfortNoise,
             Kind::Event => PacketOutcome::TelephoneEvent,
         }
@@ -101,11 +105,10 @@ impl LegReceiver {
         &mut self,
         packet: &RtpPacket<'_>,
         len: usize,
-        arrival: MediaInstant,
+        located: Option<(ExtendedTimestamp, i64)>,
         in_order: bool,
     ) -> PacketOutcome {
-        let (Some((extended, sample)), Some(base)) = (self.locate(packet.timestamp(), arrival), self.base)
-        else {
+        let (Some((extended, sample)), Some(base)) = (located, self.base) else {
             return self.implausible(packet);
         };
         let Ok(at) = u64::try_from(sample - base) else {
@@ -149,11 +152,10 @@ impl LegReceiver {
     fn place_noise(
         &mut self,
         packet: &RtpPacket<'_>,
-        arrival: MediaInstant,
+        located: Option<(ExtendedTimestamp, i64)>,
         in_order: bool,
     ) -> PacketOutcome {
-        let (Some((extended, sample)), Some(base)) = (self.locate(packet.timestamp(), arrival), self.base)
-        else {
+        let (Some((extended, sample)), Some(base)) = (located, self.base) else {
             return self.implausible(packet);
         };
         let (true, Ok(at)) = (in_order, u64::try_from(sample - base)) else {

@@ -64,7 +64,7 @@ impl LegReceiver {
                 if kind != Kind::Event
                     && !matches!(outcome, PacketOutcome::Duplicate | PacketOutcome::Invalid(_))
                 {
-                    self.measure(packet.timestamp(), arrival);
+                    self.measure(packet.sequence(), packet.timestamp(), arrival);
                 }
                 outcome
             }
@@ -84,6 +84,8 @@ impl LegReceiver {
             match stream.source.check(packet.sequence()) {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
+                // The sender began anew not far below where it had been: this is from before.
+                Arrival::InOrder { .. } if self.is_straggler(packet, arrival) => return Route::Straggler,
                 Arrival::InOrder { .. } => return Route::Jump,
                 Arrival::Late { .. } | Arrival::Duplicate if self.may_be_old(packet, kind, arrival) => {
                     return Route::Current;
@@ -97,22 +99,23 @@ impl LegReceiver {
                 _ => {}
             }
         }
+        if self.is_straggler(packet, arrival) { Route::Straggler } else { Route::NewSource }
+    }
+
+    /// Whether `packet` is of the source before the current one.
+    fn is_straggler(&self, packet: &RtpPacket<'_>, arrival: MediaInstant) -> bool {
         let previous = self.previous.as_ref().and_then(|previous| previous.source.as_ref());
-        match previous {
-            Some(source)
-                if source.ssrc() == ssrc
-                    && !matches!(source.check(packet.sequence()), Arrival::Jump { .. })
-                    && self.locate(packet.timestamp(), arrival).is_some() =>
-            {
-                Route::Straggler
-            }
-            _ => Route::NewSource,
-        }
+        previous.is_some_and(|source| {
+            source.ssrc() == packet.ssrc()
+                && !matches!(source.check(packet.sequence()), Arrival::Jump { .. })
+                && self.locate_straggler(packet.timestamp(), arrival).is_some()
+        })
     }
 
     /// Whether a packet with an old sequence number has an old timestamp too. If not, its sender has begun anew.
     fn may_be_old(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
-        let (Some((_, sample)), Some(base)) = (self.locate(packet.timestamp(), arrival), self.base) else {
+        let located = self.locate(packet.sequence(), packet.timestamp(), arrival);
+        let (Some((_, sample)), Some(base)) = (located, self.base) else {
             return kind == Kind::Event;
         };
         let is_old = self.newest_media.is_some_and(|newest| packet.sequence().since(newest) <= 0);
@@ -120,16 +123,48 @@ impl LegReceiver {
         !(is_old && is_new && matches!(kind, Kind::Audio(_)))
     }
 
-    /// Where `timestamp` lies by the current timeline or, failing that, by the one before; `None` if neither makes it a
-    /// packet of about now.
+    /// Where `timestamp` of the current source lies: by the timeline that was in force at `sequence` or, failing that, by
+    /// the other one; `None` if neither makes it a packet of about now.
     pub(super) fn locate(
+        &self,
+        sequence: SequenceNumber,
+        timestamp: RtpTimestamp,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        // After a jump both may do: a few seconds forward make an old packet a late one.
+        let precedes_jump = self.active.as_ref().is_some_and(|stream| {
+            stream.jumped_at.is_some_and(|jumped_at| stream.source.extend(sequence) < jumped_at)
+        });
+        if precedes_jump {
+            return self.locate_straggler(timestamp, arrival);
+        }
+        let [current, before] = self.timelines();
+        self.locate_by([current, before], timestamp, arrival)
+    }
+
+    /// Where `timestamp` lies by the timeline before the current one or, failing that, by the current one.
+    pub(super) fn locate_straggler(
         &self,
         timestamp: RtpTimestamp,
         arrival: MediaInstant,
     ) -> Option<(ExtendedTimestamp, i64)> {
+        let [current, before] = self.timelines();
+        self.locate_by([before, current], timestamp, arrival)
+    }
+
+    /// The current one, and the one before.
+    pub(super) fn timelines(&self) -> [Option<&Timeline>; 2] {
         let current = self.active.as_ref().map(|stream| &stream.timeline);
-        let before = self.previous.as_ref().map(|previous| &previous.timeline);
-        [current, before].into_iter().flatten().find_map(|timeline| {
+        [current, self.previous.as_ref().map(|previous| &previous.timeline)]
+    }
+
+    fn locate_by(
+        &self,
+        timelines: [Option<&Timeline>; 2],
+        timestamp: RtpTimestamp,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        timelines.into_iter().flatten().find_map(|timeline| {
             let located = timeline.locate(timestamp);
             let off = self.disagreement(timeline, located.1, arrival);
             (-nanos(MAX_DISAGREEMENT)..=nanos(MAX_LATENESS)).contains(&off).then_some(located)
@@ -137,11 +172,22 @@ impl LegReceiver {
     }
 
     /// Whether a packet in sequence may have call sample `sample` for its place.
-    pub(super) fn fits(&self, timeline: &Timeline, sample: i64, arrival: MediaInstant) -> bool {
+    fn fits(&self, timeline: &Timeline, sample: i64, arrival: MediaInstant) -> bool {
+        self.is_near(timeline, sample, arrival, MAX_DISAGREEMENT)
+    }
+
+    /// Whether a packet with call sample `sample` for its place came within `tolerance` of that.
+    pub(super) fn is_near(
+        &self,
+        timeline: &Timeline,
+        sample: i64,
+        arrival: MediaInstant,
+        tolerance: Duration,
+    ) -> bool {
         // Later than the repair window would be too late for ever, packet after packet.
-        let latest = MAX_DISAGREEMENT.min(self.config.repair_window);
+        let latest = tolerance.min(self.config.repair_window);
         let off = self.disagreement(timeline, sample, arrival);
-        (-nanos(MAX_DISAGREEMENT)..=nanos(latest)).contains(&off)
+        (-nanos(tolerance)..=nanos(latest)).contains(&off)
     }
 
     /// Nanoseconds by which a packet is later than its place, less what the clocks have drifted apart.

@@ -287,3 +287,18 @@ fn a_gap_is_told_once_however_many_there_are() {
     }
     assert_eq!(gaps, 289 - 1);
 }
+
+#[test]
+fn a_packet_from_before_a_jump_finds_its_place_by_the_timestamps_before() {
+    // By the timestamps from then on it would be so much later than it is.
+    for jump in [12_000_u32, 24_000] {
+        let mut leg = Leg::new();
+        leg.stream(0..49);
+        for n in 50..100 {
+            leg.send(20 * n, n as u16, 160 * n as u32 + jump, 1);
+        }
+        assert_eq!(leg.receiver.stats().segments.len(), 2, "{jump}");
+        assert_eq!(leg.send(2_000, 49, 160 * 49, 1), PacketOutcome::Repaired, "{jump}");
+        assert!(leg.states()[100..].iter().all(|state| state.is_audio()), "{jump} {:?}", leg.states());
+    }
+}
