@@ -16,6 +16,8 @@ use super::{LegReceiver, PREROLL_SLOTS, Previous, Stream};
 const STRAGGLERS: Duration = Duration::from_secs(2);
 /// A stored anchor is gone on with if it is off by less than this: a day at 50 ppm.
 const MAX_RESUME_DRIFT: Duration = Duration::from_secs(5);
+/// Segments, and sources, that are remembered of a leg: a sender that goes mad fills no memory.
+const MOST: usize = 1_000;
 /// Another source goes on with the timestamps of the one before if they are off by less than this. Its first packets were
 /// held, so that one of them is hardly delayed: what is off by more would be audio in the wrong place from then on.
 const MAX_SEAM: Duration = Duration::from_millis(200);
@@ -143,10 +145,10 @@ impl LegReceiver {
         self.jitter.interrupt();
         self.events_dtmf.begin_anew(ssrc, anchor.first_timestamp);
         if !self.ssrcs.contains(&ssrc.0) {
-            self.ssrcs.push(ssrc.0);
+            push_bounded(&mut self.ssrcs, ssrc.0);
         }
         if !resumed {
-            self.segments.push(segment.clone());
+            push_bounded(&mut self.segments, segment.clone());
         }
         if self.base.is_some() {
             self.emit(LegEvent::Resegmented { segment });
@@ -190,6 +192,12 @@ impl LegReceiver {
         self.jitter.update(lag, extended);
         self.skew.update(arrival, lag);
     }
+}
+
+/// The first ones stay, and the newest.
+fn push_bounded<T>(list: &mut Vec<T>, item: T) {
+    list.truncate(MOST - 1);
+    list.push(item);
 }
 
 /// What the packets held say of their segment.
