@@ -51,8 +51,9 @@ fn arrivals_are_the_kernels_and_in_order() {
         assert_eq!(datagram.source, sender.local_addr().unwrap());
         assert!(datagram.arrival >= latest);
         latest = datagram.arrival;
-        let slack = Duration::from_millis(1);
-        assert!(datagram.arrival + slack >= before && datagram.arrival <= after + slack, "{datagram:?}");
+        // A busy kernel delivers a little after `send_to` has returned; the first were sent 80 ms before they are read.
+        let (early, late) = (Duration::from_millis(1), Duration::from_millis(20));
+        assert!(datagram.arrival + early >= before && datagram.arrival <= after + late, "{datagram:?}");
     }
     assert_eq!(batch.receive(receiver.socket.as_fd()).unwrap(), 0);
 }
