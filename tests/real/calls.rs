@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use crate::audio::{apart, follow};
-use crate::support::callers::Call;
+use crate::support::callers::{Call, SipCall};
 use crate::support::lab::{FRAME, Lab, Version};
 use crate::support::server::{Recorded, Sidetone};
 use crate::wire::{Sent, Wire, assert_samples_as_sent, ssrc};
@@ -139,6 +139,25 @@ async fn real_both_legs_lie_on_one_clock() {
     let recorded = server.recorded(&calls[0]);
     let apart = apart(&recorded.legs[0], &recorded.legs[1], &lab.prompt_as_snooped("agent-pass"));
     assert!(apart.abs() <= FRAME as i64, "the echo lies {apart} samples from the voice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_sip_phones_are_recorded_as_they_speak() {
+    let lab = Lab::start(Version::V22);
+    let server = Sidetone::start(&lab).await;
+    let prompt = lab.prompt_samples("agent-pass");
+    let phones = SipCall::to("tap").says(&prompt).callee(&["0.3", "hello-world", "20"]).times(3).place(&lab);
+    phones.ended(Duration::from_secs(60)).await;
+    for call in server.ended_calls(3, Duration::from_secs(30)).await {
+        assert!(call["channel"]["name"].as_str().is_some_and(|name| name.starts_with("PJSIP/")), "{call:#}");
+        let recorded = server.recorded(&call);
+        assert_whole(&call, &recorded);
+        for (leg, prompt) in recorded.legs.iter().zip(["agent-pass", "hello-world"]) {
+            let followed = follow(leg, &lab.prompt_as_snooped(prompt));
+            assert!(followed.found * 100 >= followed.sounding * 90, "{prompt}: {followed:?}");
+        }
+    }
+    lab.assert_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
