@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{sleep, timeout};
 
 use crate::calls::services::Services;
@@ -37,24 +37,28 @@ async fn parts(services: Arc<Services>, readiness: Arc<ReadinessBoard>) {
 }
 
 async fn data_folder(services: Arc<Services>, readiness: Arc<ReadinessBoard>) {
-    let ask = || {
-        let data = services.settings.node.data.clone();
-        spawn_blocking(move || free_mib(&data))
-    };
-    let mut asked = ask();
-    loop {
-        match timeout(DISK_PATIENCE, &mut asked).await {
-            // The same question goes on being waited for: each would hold a thread.
-            Err(_) => readiness.set("disk", Health::Failed, "the disk of node.data does not answer"),
-            Ok(answer) => {
-                let free = answer.unwrap_or_else(|broken| Err(io::Error::other(broken)));
-                let rate = u64::from(services.codec.sample_rate().hz());
-                let hour = services.hub.open_calls().max(1) as u64 * rate * FRAME_BYTES * 3_600;
-                readiness.put("disk", disk(free, services.settings.recording.min_free_mib, hour >> 20));
-                sleep(TICK).await;
-                asked = ask();
+    let (ask, asked) = crossbeam_channel::bounded(1);
+    let (answer, mut answers) = unbounded_channel();
+    let data = services.settings.node.data.clone();
+    // A thread of its own: a question a second would keep alive every thread that the runtime's pool ever had.
+    let looks = move || while asked.recv().is_ok() && answer.send(free_mib(&data)).is_ok() {};
+    if let Err(error) = std::thread::Builder::new().name("data-folder".into()).spawn(looks) {
+        return readiness.put("disk", disk(Err(error), 0, 0));
+    }
+    while ask.send(()).is_ok() {
+        let free = loop {
+            match timeout(DISK_PATIENCE, answers.recv()).await {
+                Ok(Some(free)) => break free,
+                Ok(None) => return,
+                Err(_) => {
+                    readiness.set("disk", Health::Failed, "the disk of node.data does not answer");
+                }
             }
-        }
+        };
+        let rate = u64::from(services.codec.sample_rate().hz());
+        let hour = services.hub.open_calls().max(1) as u64 * rate * FRAME_BYTES * 3_600;
+        readiness.put("disk", disk(free, services.settings.recording.min_free_mib, hour >> 20));
+        sleep(TICK).await;
     }
 }
 
