@@ -74,7 +74,7 @@ impl TelephoneEvents {
             }
             Some(press) if press.ssrc == ssrc && timestamp.since(press.timestamp) < 0 => return,
             Some(press) if press.is_continued_by(ssrc, timestamp, event) => {
-                press.base += u32::from(press.duration);
+                press.base = press.base.saturating_add(u32::from(press.duration));
                 *press = Current { timestamp, duration, heard: arrival, ..*press };
             }
             current => {
@@ -125,7 +125,7 @@ impl Current {
             self.duration = duration;
         } else if self.duration - duration > 0x8000 {
             // Some senders let the field wrap instead of beginning a segment.
-            self.base += 0x1_0000;
+            self.base = self.base.saturating_add(0x1_0000);
             self.duration = duration;
         }
     }
@@ -139,7 +139,7 @@ impl Current {
     fn press(&self) -> Press {
         Press {
             digit: char::from(DIGITS[usize::from(self.event)]),
-            duration_ms: (self.base + u32::from(self.duration)) / TICKS_PER_MS,
+            duration_ms: self.base.saturating_add(u32::from(self.duration)) / TICKS_PER_MS,
         }
     }
 }

@@ -26,12 +26,13 @@ pub(super) struct Held {
 pub(super) struct Hold {
     packets: Vec<Held>,
     bytes: Vec<u8>,
+    copies: u64,
 }
 
 impl Hold {
     /// `Default` makes one without room, a stand-in while the real one is emptied.
     pub fn new() -> Self {
-        Self { packets: Vec::with_capacity(PACKETS), bytes: Vec::with_capacity(BYTES) }
+        Self { packets: Vec::with_capacity(PACKETS), bytes: Vec::with_capacity(BYTES), copies: 0 }
     }
 
     /// Keep `datagram`; `false` if there is no room left.
@@ -50,6 +51,16 @@ impl Hold {
         self.bytes.extend_from_slice(datagram);
         self.packets.push(Held { arrival, sequence, timestamp, is_media, start, len });
         true
+    }
+
+    /// A packet that is kept back came once more.
+    pub fn note_copy(&mut self) {
+        self.copies += 1;
+    }
+
+    /// Copies of the packets kept back.
+    pub fn copies(&self) -> u64 {
+        self.copies
     }
 
     /// The packets, in order of arrival until sorted.

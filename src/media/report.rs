@@ -1,9 +1,11 @@
 //! What the media path knows of a leg when asked: the leg's part of `report.json`.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::quality::{Conditions, Impairment, MosBasis, MosScale, burst_ratio, mos};
 use super::slot::SlotState;
-use super::statistics::listening_mos;
 
 /// Counters and estimates of one leg (DESIGN: `report.json`, `legs[]`), less the gaps, which the recorder collects.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,10 +28,41 @@ pub struct LegStats {
     pub packets_repaired: u64,
     /// Datagrams that were not RTP, of an unknown payload type or of impossible length.
     pub packets_invalid: u64,
-    /// Interarrival jitter (RFC 3550 A.8), milliseconds.
+    /// Of the packets lost, those that were lost beside another one.
+    #[serde(default)]
+    pub packets_lost_in_bursts: u64,
+    /// Runs of one or more packets lost in sequence; `packets_lost` over this is their mean length.
+    #[serde(default)]
+    pub loss_bursts: u64,
+    /// That mean length over the one that losses at random would have (ITU-T G.107, BurstR): 1 at random, more in bursts.
+    /// `None` where nothing was lost.
+    #[serde(default)]
+    pub burst_ratio: Option<f64>,
+    /// Interarrival jitter (RFC 3550 A.8) as of the last packet, milliseconds.
     pub jitter_ms: f64,
-    /// Listening quality estimate (ITU-T G.107, delay impairment 0), 1.0 to 4.5. `None` where nothing came to judge by.
+    /// The largest value that it had after any packet.
+    #[serde(default)]
+    pub max_jitter_ms: f64,
+    /// The mean of its values after each packet.
+    #[serde(default)]
+    pub mean_jitter_ms: f64,
+    /// Longest time between the arrivals of two packets, milliseconds; silence between them does not count.
+    #[serde(default)]
+    pub max_delta_ms: f64,
+    /// The time there and back, milliseconds, as RTCP reports on what we send tell it. `None` where nothing does.
+    #[serde(default)]
+    pub round_trip_ms: Option<f64>,
+    /// Quality estimate by the E-model (ITU-T G.107), 1.0 to 4.5. `None` where nothing came to judge by.
     pub mos: Option<f64>,
+    /// Whether delay is in it.
+    #[serde(default)]
+    pub mos_basis: Option<MosBasis>,
+    /// On which scale it is: those of different ones do not compare.
+    #[serde(default)]
+    pub mos_scale: Option<MosScale>,
+    /// Losses are concealed in what is heard, which counts in `mos`.
+    #[serde(skip)]
+    pub conceals: bool,
     /// Sender's clock against ours, parts per million; positive = the sender is fast. `None` before it can be told.
     pub clock_ppm: Option<f64>,
     /// Stretches with anchors of their own.
@@ -53,18 +86,72 @@ impl LegStats {
             packets_duplicate: before.packets_duplicate + self.packets_duplicate,
             packets_repaired: before.packets_repaired + self.packets_repaired,
             packets_invalid: before.packets_invalid + self.packets_invalid,
+            packets_lost_in_bursts: before.packets_lost_in_bursts + self.packets_lost_in_bursts,
+            loss_bursts: before.loss_bursts + self.loss_bursts,
             jitter_ms: if self.packets_received > 0 { self.jitter_ms } else { before.jitter_ms },
+            max_jitter_ms: before.max_jitter_ms.max(self.max_jitter_ms),
+            mean_jitter_ms: mean([
+                (before.mean_jitter_ms, before.packets_received),
+                (self.mean_jitter_ms, self.packets_received),
+            ]),
+            max_delta_ms: before.max_delta_ms.max(self.max_delta_ms),
+            round_trip_ms: self.round_trip_ms.or(before.round_trip_ms),
             clock_ppm: self.clock_ppm.or(before.clock_ppm),
             ssrcs: joined(&before.ssrcs, self.ssrcs),
             segments: joined(&before.segments, self.segments),
             resumed: true,
-            mos: None,
             codec: self.codec,
+            conceals: self.conceals,
+            ..Self::default()
         };
-        let missed = sum.packets_lost + sum.packets_late.saturating_sub(sum.packets_repaired);
-        sum.mos = quality(missed, sum.packets_expected);
+        sum.judge();
         sum
     }
+
+    /// Fill in `burst_ratio`, `mos` and what it is made of, from the other fields.
+    pub fn judge(&mut self) {
+        let expected = self.packets_expected;
+        // Late packets that mended nothing came too late to be heard.
+        let too_late = self.packets_late.saturating_sub(self.packets_repaired);
+        let missed = (self.packets_lost + too_late).min(expected);
+        self.burst_ratio = burst_ratio(missed, self.loss_bursts, expected);
+        let impairment = Impairment::of(&self.codec, self.conceals);
+        let conditions = Conditions {
+            loss: missed as f64 / expected.max(1) as f64,
+            burst_ratio: self.burst_ratio.unwrap_or(1.0),
+            round_trip: self.round_trip_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1_000.0).ok()),
+        };
+        let basis =
+            if conditions.round_trip.is_some() { MosBasis::Conversational } else { MosBasis::Listening };
+        let judged = expected > 0;
+        self.mos = judged.then(|| mos(impairment, &conditions));
+        self.mos_basis = judged.then_some(basis);
+        self.mos_scale = judged.then_some(impairment.scale);
+    }
+}
+
+/// Counts of a leg that only grow, for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LegCounts {
+    /// As [`LegStats::packets_received`].
+    pub received: u64,
+    /// Packets that had not come when the repair window was over: those of [`LegStats::packets_lost`], one to two repair
+    /// windows later, and those that came later still.
+    pub lost: u64,
+    /// As [`LegStats::packets_late`].
+    pub late: u64,
+    /// As [`LegStats::packets_duplicate`].
+    pub duplicate: u64,
+    /// As [`LegStats::packets_repaired`].
+    pub repaired: u64,
+    /// As [`LegStats::packets_invalid`].
+    pub invalid: u64,
+}
+
+/// The mean of two means, each of so many.
+fn mean(of: [(f64, u64); 2]) -> f64 {
+    let count: u64 = of.iter().map(|(_, count)| count).sum();
+    of.iter().map(|(mean, n)| mean * *n as f64).sum::<f64>() / count.max(1) as f64
 }
 
 /// What `now` has and `before` has not, behind that.
@@ -72,11 +159,6 @@ fn joined<T: Clone + PartialEq>(before: &[T], now: Vec<T>) -> Vec<T> {
     let mut all = before.to_vec();
     all.extend(now.into_iter().filter(|it| !before.contains(it)));
     all
-}
-
-/// Listening quality with `missed` of `expected` packets not heard; `None` where none were expected.
-pub(super) fn quality(missed: u64, expected: u64) -> Option<f64> {
-    (expected > 0).then(|| listening_mos(missed as f64 / expected as f64))
 }
 
 /// A stretch of one leg that has one anchor: within it, a sample's place follows from its RTP timestamp alone.
@@ -161,6 +243,7 @@ mod tests {
             packets_expected: 100,
             packets_received: 99,
             packets_lost: 1,
+            loss_bursts: 1,
             jitter_ms: 3.0,
             clock_ppm: Some(20.0),
             segments: vec![segment(1), segment(2)],
@@ -179,7 +262,9 @@ mod tests {
         assert_eq!(sum.ssrcs, [1, 2, 3]);
         assert_eq!(sum.segments, [segment(1), segment(2), segment(3)]);
         assert_eq!((sum.jitter_ms, sum.clock_ppm, sum.resumed), (1.0, Some(20.0), true));
-        assert!((sum.mos.unwrap() - listening_mos(0.005)).abs() < 1e-9);
+        let conditions = Conditions { loss: 0.005, burst_ratio: 1.0, round_trip: None };
+        assert!((sum.mos.unwrap() - mos(Impairment::of("ulaw", false), &conditions)).abs() < 1e-9);
+        assert_eq!(sum.mos_basis, Some(MosBasis::Listening));
 
         let unknown = now.clone().resumed_after(None);
         assert_eq!(unknown, LegStats { resumed: true, ..now });

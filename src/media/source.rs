@@ -1,6 +1,9 @@
 //! Who may send, and which of its packets are new (RFC 3550, appendix A.1).
 
+use std::time::Duration;
+
 use super::counter::{ExtendedSequence, SequenceNumber, Ssrc};
+use super::time::MediaInstant;
 
 /// Packets in sequence that a new source must show before it replaces a known one (RFC 3550 A.1).
 pub const MIN_SEQUENTIAL: u32 = 2;
@@ -37,14 +40,57 @@ pub enum Arrival {
     },
 }
 
+/// Packets lost, and the runs that they make.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LossRuns {
+    /// Packets lost.
+    pub lost: u64,
+    /// Runs of one or more packets lost in sequence.
+    pub runs: u64,
+    /// Packets lost beside another one: those of runs of two or more.
+    pub in_bursts: u64,
+    /// The run that is not over.
+    run: u64,
+}
+
+impl LossRuns {
+    fn lose(&mut self, packets: u64) {
+        self.lost += packets;
+        self.run += packets;
+    }
+
+    fn end_run(&mut self) {
+        self.runs += u64::from(self.run > 0);
+        if self.run > 1 {
+            self.in_bursts += self.run;
+        }
+        self.run = 0;
+    }
+}
+
+impl std::ops::AddAssign for LossRuns {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.runs += other.runs;
+        self.in_bursts += other.in_bursts;
+    }
+}
+
 /// The sequence numbers of one accepted source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Source {
     ssrc: Ssrc,
     lowest: ExtendedSequence,
     highest: ExtendedSequence,
     /// Distinct numbers that came.
     arrived: u64,
+    /// Packets that came once more.
+    copies: u64,
+    /// Losses among the numbers below this one.
+    settled: ExtendedSequence,
+    losses: LossRuns,
+    /// The highest number as of then: what is missing below it is settled when the time for it is over.
+    mark: Option<(MediaInstant, ExtendedSequence)>,
     /// One bit a number, by its low bits, for the `WINDOW` numbers up to the highest.
     seen: [u64; (WINDOW / 64) as usize],
 }
@@ -53,7 +99,17 @@ impl Source {
     /// A source that is about to send number `first`.
     pub fn beginning_at(ssrc: Ssrc, first: SequenceNumber) -> Self {
         let lowest = ExtendedSequence::first(first);
-        Self { ssrc, lowest, highest: lowest.plus(-1), arrived: 0, seen: [0; _] }
+        Self {
+            ssrc,
+            lowest,
+            highest: lowest.plus(-1),
+            arrived: 0,
+            copies: 0,
+            settled: lowest,
+            losses: LossRuns::default(),
+            mark: None,
+            seen: [0; _],
+        }
     }
 
     /// Its identifier.
@@ -89,6 +145,8 @@ impl Source {
     /// Remember that `sequence` came.
     pub fn record(&mut self, sequence: ExtendedSequence) {
         let ahead = sequence.since(self.highest);
+        // What leaves the window is remembered no longer.
+        self.settle_below(sequence.plus(1 - WINDOW));
         if ahead >= WINDOW {
             self.seen.fill(0);
         } else {
@@ -100,6 +158,60 @@ impl Source {
         self.lowest = self.lowest.min(sequence);
         self.arrived += 1;
         self.set_seen(sequence, true);
+    }
+
+    /// A packet came `copies` times more.
+    pub fn record_copies(&mut self, copies: u64) {
+        self.copies += copies;
+    }
+
+    /// It is `now`, and a packet that is missing for `patience` or longer is lost. Between one and two such times go by
+    /// until it is settled.
+    pub fn settle(&mut self, now: MediaInstant, patience: Duration) {
+        match self.mark {
+            Some((at, highest)) if at + patience <= now => self.settle_below(highest.plus(1)),
+            Some(_) => return,
+            None => {}
+        }
+        self.mark = Some((now, self.highest));
+    }
+
+    fn settle_below(&mut self, end: ExtendedSequence) {
+        while self.settled < end && self.settled <= self.highest {
+            if self.has_seen(self.settled) {
+                self.losses.end_run();
+            } else {
+                self.losses.lose(1);
+            }
+            self.settled = self.settled.plus(1);
+        }
+        if let Ok(passed_over @ 1..) = u64::try_from(end.since(self.settled)) {
+            self.losses.lose(passed_over);
+            self.settled = end;
+        }
+    }
+
+    /// Losses that are settled; their number never falls.
+    pub fn settled_losses(&self) -> LossRuns {
+        self.losses
+    }
+
+    /// Losses, if nothing more came. A packet that came after its loss was settled counts as lost.
+    pub fn losses(&self) -> LossRuns {
+        let mut all = self.clone();
+        all.settle_below(all.highest.plus(1));
+        all.losses.end_run();
+        all.losses
+    }
+
+    /// The highest number.
+    pub fn highest(&self) -> ExtendedSequence {
+        self.highest
+    }
+
+    /// Packets that came, every copy included.
+    pub fn received(&self) -> u64 {
+        self.arrived + self.copies
     }
 
     /// Numbers from the first to the highest (RFC 3550 A.3).
@@ -171,6 +283,64 @@ mod tests {
         assert!(matches!(source.check(SequenceNumber(13_001)), Arrival::Jump { .. }));
         assert!(matches!(source.check(SequenceNumber(9_001)), Arrival::Late { .. }));
         assert!(matches!(source.check(SequenceNumber(9_000)), Arrival::Jump { .. }));
+    }
+
+    /// The runs of numbers that are missing from `came`, which is whole at both ends.
+    fn reference(came: &[bool]) -> LossRuns {
+        let mut runs = LossRuns::default();
+        for run in came.split(|came| *came).map(|run| run.len() as u64).filter(|run| *run > 0) {
+            runs += LossRuns { lost: run, runs: 1, in_bursts: if run > 1 { run } else { 0 }, run: 0 };
+        }
+        runs
+    }
+
+    #[test]
+    fn losses_and_their_runs_are_those_of_the_numbers_missing() {
+        let mut state = 7_u64;
+        for stretch in [1, 3, 40, 700, 2_000] {
+            let mut came = vec![true];
+            while came.len() < 20_000 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                came.extend(std::iter::repeat_n(state >> 60 > 3, 1 + (state >> 33) as usize % stretch));
+            }
+            came.push(true);
+            // A step of more than 3000 is no loss, but another stream.
+            let longest = came.split(|came| *came).map(<[bool]>::len).max().unwrap();
+            let mut source = Source::beginning_at(Ssrc(1), SequenceNumber(60_000));
+            let mut settled = 0;
+            for (n, _) in came.iter().enumerate().filter(|(_, came)| **came) {
+                let sequence = ExtendedSequence::first(SequenceNumber(60_000)).plus(n as i64);
+                source.record(sequence);
+                source.settle(MediaInstant::from_nanos(n as u64 * 20_000_000), Duration::from_secs(2));
+                let now = source.settled_losses();
+                assert!(now.lost >= settled && now.lost <= source.expected() - source.arrived());
+                settled = now.lost;
+            }
+            assert_eq!(source.losses(), reference(&came), "runs of up to {longest}");
+            assert_eq!(source.losses().lost, source.expected() - source.arrived());
+        }
+    }
+
+    #[test]
+    fn loss_that_is_taken_back_in_time_is_never_counted() {
+        let at = |ms: u64| MediaInstant::from_nanos(ms * 1_000_000);
+        let mut source = Source::beginning_at(Ssrc(1), SequenceNumber(0));
+        let patience = Duration::from_secs(2);
+        for n in 0..1_000_u64 {
+            // Every tenth packet is a second late; the very last of them do not come.
+            if n % 10 != 5 {
+                take(&mut source, n as u16);
+            }
+            if n >= 50 && (n - 50) % 10 == 5 {
+                take(&mut source, (n - 50) as u16);
+            }
+            source.settle(at(20 * n), patience);
+            assert_eq!(source.settled_losses(), LossRuns::default());
+        }
+        assert_eq!(source.losses(), LossRuns { lost: 5, runs: 5, in_bursts: 0, run: 0 });
+        source.settle(at(60_000), patience);
+        source.settle(at(70_000), patience);
+        assert_eq!(source.settled_losses().lost, 5);
     }
 
     #[test]

@@ -1,32 +1,65 @@
-//! Estimates of quality: interarrival jitter (RFC 3550 A.8) and the E-model's listening score (ITU-T G.107).
+//! Interarrival jitter (RFC 3550 A.8).
 
 use super::counter::ExtendedTimestamp;
+use super::time::MediaInstant;
 
-/// Larger steps in transit time are a discontinuity, not jitter: 100 000 ticks, as in rtpengine, at 8 kHz.
-const MAX_STEP_NANOS: u64 = 12_500_000_000;
+/// Larger steps in transit time are a discontinuity, not jitter: 100 000 ticks, as in rtpengine. 12.5 s at 8 kHz.
+const MAX_STEP_TICKS: u64 = 100_000;
 
 /// Interarrival jitter (RFC 3550 A.8).
 ///
 /// The RFC's D = (Rj - Ri) - (Sj - Si) is the difference of two packets' lags behind their places on the timeline;
 /// it is kept in nanoseconds here and scales to any clock.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Jitter {
-    previous: Option<(i64, ExtendedTimestamp)>,
+    clock_rate: u64,
+    previous: Option<Previous>,
     nanos: f64,
+    /// Of the estimates after each packet.
+    most_nanos: f64,
+    sum_nanos: f64,
+    count: u64,
+    longest_nanos: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Previous {
+    arrival: MediaInstant,
+    lag_nanos: i64,
+    timestamp: ExtendedTimestamp,
 }
 
 impl Jitter {
-    /// A packet of timestamp `timestamp` came `lag_nanos` after its place.
-    pub fn update(&mut self, lag_nanos: i64, timestamp: ExtendedTimestamp) {
-        if let Some((previous, of)) = self.previous
-            && of != timestamp
+    /// Of a stream whose timestamps count `clock_rate` ticks a second, 1 or more.
+    pub fn new(clock_rate: u32) -> Self {
+        let clock_rate = u64::from(clock_rate.max(1));
+        Self {
+            clock_rate,
+            previous: None,
+            nanos: 0.0,
+            most_nanos: 0.0,
+            sum_nanos: 0.0,
+            count: 0,
+            longest_nanos: 0,
+        }
+    }
+
+    /// A packet of audio of timestamp `timestamp` came at `arrival`, `lag_nanos` after its place.
+    pub fn update(&mut self, arrival: MediaInstant, lag_nanos: i64, timestamp: ExtendedTimestamp) {
+        if let Some(previous) = self.previous
+            && previous.timestamp != timestamp
         {
-            let step = lag_nanos.abs_diff(previous);
-            if step < MAX_STEP_NANOS {
+            let passed = arrival.as_nanos().saturating_sub(previous.arrival.as_nanos());
+            self.longest_nanos = self.longest_nanos.max(passed);
+            let step = lag_nanos.abs_diff(previous.lag_nanos);
+            if u128::from(step) * u128::from(self.clock_rate) < u128::from(MAX_STEP_TICKS) * 1_000_000_000 {
                 self.nanos += (step as f64 - self.nanos) / 16.0;
+                self.most_nanos = self.most_nanos.max(self.nanos);
+                self.sum_nanos += self.nanos;
+                self.count += 1;
             }
         }
-        self.previous = Some((lag_nanos, timestamp));
+        self.previous = Some(Previous { arrival, lag_nanos, timestamp });
     }
 
     /// The next packet has nothing to be compared with: it follows silence, or begins a segment.
@@ -38,20 +71,26 @@ impl Jitter {
     pub fn millis(&self) -> f64 {
         self.nanos / 1e6
     }
-}
 
-/// Listening quality (MOS-LQ, 1.0 to 4.5) of a G.711 or linear stream with the share `loss` (0 to 1) of its packets
-/// missing at random: ITU-T G.107 with delay impairment 0, since nothing tells the round trip. Ie 0 and Bpl 4.3 are
-/// G.113's for G.711 without concealment.
-pub fn listening_mos(loss: f64) -> f64 {
-    const R0: f64 = 93.2;
-    const ROBUSTNESS: f64 = 4.3;
-    let percent = 100.0 * loss.clamp(0.0, 1.0);
-    let r = R0 - 95.0 * percent / (percent + ROBUSTNESS);
-    if r < 0.0 {
-        return 1.0;
+    /// The estimate in ticks, rounded down: what a report block has (RFC 3550 A.8).
+    pub fn ticks(&self) -> u32 {
+        (self.nanos * self.clock_rate as f64 / 1e9) as u32
     }
-    (1.0 + 0.035 * r + 7e-6 * r * (r - 60.0) * (100.0 - r)).clamp(1.0, 4.5)
+
+    /// The longest time between the arrivals of two packets, milliseconds; silence between them does not count.
+    pub fn longest_millis(&self) -> f64 {
+        self.longest_nanos as f64 / 1e6
+    }
+
+    /// The largest that the estimate ever was, milliseconds.
+    pub fn most_millis(&self) -> f64 {
+        self.most_nanos / 1e6
+    }
+
+    /// The mean of the estimates after each packet, milliseconds.
+    pub fn mean_millis(&self) -> f64 {
+        self.sum_nanos / 1e6 / self.count.max(1) as f64
+    }
 }
 
 #[cfg(test)]
@@ -63,38 +102,74 @@ mod tests {
         ExtendedTimestamp::first(RtpTimestamp(n * 160))
     }
 
-    /// RFC 3550 A.8 in its floating-point form, in ticks of 8 kHz.
-    fn reference(lags_ticks: &[i64]) -> f64 {
-        lags_ticks.windows(2).fold(0.0, |j, pair| j + ((pair[1] - pair[0]).abs() as f64 - j) / 16.0)
+    fn came(nanos: u64) -> MediaInstant {
+        MediaInstant::from_nanos(1_000_000_000 + nanos)
+    }
+
+    /// RFC 3550 A.8 in its floating-point form, in ticks of 8 kHz: every estimate.
+    fn reference(lags_ticks: &[i64]) -> Vec<f64> {
+        let mut jitter = 0.0;
+        let steps = lags_ticks.windows(2).map(|pair| (pair[1] - pair[0]).abs() as f64);
+        steps
+            .map(|step| {
+                jitter += (step - jitter) / 16.0;
+                jitter
+            })
+            .collect()
+    }
+
+    /// The RFC's integer form, whose estimate is scaled up by 16.
+    fn integer_reference(lags_ticks: &[i64]) -> u32 {
+        let scaled = lags_ticks.windows(2).fold(0, |j, pair| {
+            let step = (pair[1] - pair[0]).unsigned_abs() as u32;
+            j + step - ((j + 8) >> 4)
+        });
+        scaled >> 4
     }
 
     #[test]
     fn jitter_is_that_of_the_rfc() {
-        let lags: Vec<i64> = (0..500).map(|n: i64| n * 37 % 101).collect();
-        let mut jitter = Jitter::default();
-        for (n, lag) in lags.iter().enumerate() {
-            jitter.update(lag * 125_000, at(n as u32));
+        for clock_rate in [8_000_u32, 16_000, 48_000] {
+            let tick = 1_000_000_000 / i64::from(clock_rate);
+            let lags: Vec<i64> = (0..500).map(|n: i64| n * 37 % 101 * 8).collect();
+            let mut jitter = Jitter::new(clock_rate);
+            for (n, lag) in lags.iter().enumerate() {
+                jitter.update(came(n as u64 * 20_000_000 + (lag * tick) as u64), lag * tick, at(n as u32));
+            }
+            let expected = reference(&lags);
+            let millis = |ticks: f64| ticks * tick as f64 / 1e6;
+            let most = expected.iter().copied().fold(0.0, f64::max);
+            let mean = expected.iter().sum::<f64>() / expected.len() as f64;
+            assert!((jitter.millis() - millis(*expected.last().unwrap())).abs() < 1e-9);
+            assert!((jitter.most_millis() - millis(most)).abs() < 1e-9);
+            assert!((jitter.mean_millis() - millis(mean)).abs() < 1e-9);
+            assert!(jitter.ticks().abs_diff(integer_reference(&lags)) <= 1);
         }
-        assert!((jitter.millis() - reference(&lags) / 8.0).abs() < 1e-9);
     }
 
     #[test]
     fn a_discontinuity_a_repeated_timestamp_and_an_interruption_are_no_jitter() {
-        let mut jitter = Jitter::default();
-        jitter.update(0, at(0));
-        jitter.update(20_000_000_000, at(1));
-        jitter.update(20_000_000_000, at(2));
-        jitter.update(20_005_000_000, at(2));
+        let mut jitter = Jitter::new(8_000);
+        jitter.update(came(0), 0, at(0));
+        jitter.update(came(20_020_000_000), 20_000_000_000, at(1));
+        jitter.update(came(20_040_000_000), 20_000_000_000, at(2));
+        jitter.update(came(20_045_000_000), 20_005_000_000, at(2));
         jitter.interrupt();
-        jitter.update(1_000_000, at(3));
+        jitter.update(came(50_000_000_000), 1_000_000, at(3));
         assert_eq!(jitter.millis(), 0.0);
+        assert_eq!(jitter.longest_millis(), 20_020.0);
+        assert_eq!((jitter.most_millis(), jitter.mean_millis(), jitter.ticks()), (0.0, 0.0, 0));
     }
 
     #[test]
-    fn mos_falls_with_loss_within_its_range() {
-        assert!((listening_mos(0.0) - 4.41).abs() < 0.01);
-        assert!((2.5..4.0).contains(&listening_mos(0.01)));
-        assert!(listening_mos(0.05) > listening_mos(0.10));
-        assert!((1.0..1.2).contains(&listening_mos(1.0)));
+    fn the_limit_of_a_step_is_in_ticks() {
+        for (clock_rate, limit_nanos) in [(8_000, 12_500_000_000), (48_000, 2_083_333_334)] {
+            for (step, counts) in [(limit_nanos, false), (limit_nanos - 1_000, true)] {
+                let mut jitter = Jitter::new(clock_rate);
+                jitter.update(came(0), 0, at(0));
+                jitter.update(came(step as u64), step, at(1));
+                assert_eq!(jitter.millis() > 0.0, counts, "{clock_rate} {step}");
+            }
+        }
     }
 }

@@ -5,7 +5,9 @@
 //!  "sha256":"9f86…","repaired":false,"paused":[{"start_sample":80000,"samples":16000}],
 //!  "legs":[{"name":"caller","codec":"ulaw","ssrcs":[305419896],"packets_expected":3075,"packets_received":3074,
 //!    "packets_lost":1,"packets_late":0,"packets_duplicate":0,"packets_repaired":0,"packets_invalid":0,
-//!    "jitter_ms":0.4,"mos":4.4,"clock_ppm":-11.0,
+//!    "packets_lost_in_bursts":0,"loss_bursts":1,"burst_ratio":1.0,
+//!    "jitter_ms":0.4,"max_jitter_ms":1.9,"mean_jitter_ms":0.5,"max_delta_ms":40.2,"round_trip_ms":null,
+//!    "mos":4.4,"mos_basis":"listening","mos_scale":"narrowband","clock_ppm":-11.0,
 //!    "segments":[{"ssrc":305419896,"first_sample":0,"first_rtp_timestamp":160,"first_sequence":1}],"resumed":false,
 //!    "gaps":[{"start_sample":12000,"samples":160,"kind":"lost"}]}, …]}
 //! ```

@@ -10,7 +10,7 @@ use super::super::source::{Arrival, Source};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
 use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, Question, nanos};
-use super::{LegReceiver, PREROLL_SLOTS, Previous, Stream};
+use super::{Kind, LegReceiver, PREROLL_SLOTS, Previous, Stream};
 
 /// Packets of a source that was replaced are still taken for this long.
 const STRAGGLERS: Duration = Duration::from_secs(2);
@@ -130,6 +130,7 @@ impl LegReceiver {
         if let Some(Previous { source: Some(source), .. }) = self.previous.take() {
             self.tally.expected += source.expected();
             self.tally.arrived += source.arrived();
+            self.tally.losses += source.losses();
         }
     }
 
@@ -165,8 +166,10 @@ impl LegReceiver {
     /// Take what was held as if it came now, in the order in which it was sent.
     pub(super) fn release(&mut self) {
         let mut hold = std::mem::take(&mut self.hold);
-        for held in hold.packets().iter().filter(|held| held.is_media) {
-            self.measure(held.sequence, held.timestamp, held.arrival);
+        for held in hold.packets() {
+            if let Ok((_, Kind::Audio(_))) = self.classify(hold.datagram(held)) {
+                self.measure(held.sequence, held.timestamp, held.arrival);
+            }
         }
         hold.sort();
         for held in hold.packets() {
@@ -175,11 +178,14 @@ impl LegReceiver {
                 self.accept(&packet, kind, held.arrival);
             }
         }
+        if let Some(stream) = &mut self.active {
+            stream.source.record_copies(hold.copies());
+        }
         hold.clear();
         self.hold = hold;
     }
 
-    /// Note the delay of a packet of media, in the order of arrival.
+    /// Note the delay of a packet of audio, in the order of arrival.
     pub(super) fn measure(
         &mut self,
         sequence: SequenceNumber,
@@ -189,7 +195,7 @@ impl LegReceiver {
         let Some((extended, sample)) = self.locate(sequence, timestamp, arrival) else { return };
         let Some(stream) = &self.active else { return };
         let lag = stream.timeline.lag_nanos(sample, arrival, &self.config.clock);
-        self.jitter.update(lag, extended);
+        self.jitter.update(arrival, lag, extended);
         self.skew.update(arrival, lag);
     }
 }

@@ -32,7 +32,7 @@ use super::ring::{Ring, RingWriter, ring};
 use super::rtp::{RtpError, RtpPacket};
 use super::skew::Skew;
 use super::slot::SlotState;
-use super::source::Source;
+use super::source::{LossRuns, Source};
 use super::statistics::Jitter;
 use super::time::MediaInstant;
 use super::timeline::Timeline;
@@ -183,13 +183,13 @@ struct Previous {
 struct Tally {
     received: u64,
     late: u64,
-    too_late: u64,
     duplicate: u64,
     repaired: u64,
     invalid: u64,
     /// Of sources that are gone for good.
     expected: u64,
     arrived: u64,
+    losses: LossRuns,
 }
 
 /// The receiving end of one leg.
@@ -253,7 +253,7 @@ impl LegReceiver {
             begun: None,
             last_arrival: None,
             stalled: false,
-            jitter: Jitter::default(),
+            jitter: Jitter::new(config.codec.rtp_clock_rate()),
             skew: Skew::default(),
             ppm_before: None,
             tally: Tally::default(),
@@ -310,6 +310,7 @@ impl LegReceiver {
         }
         self.advance_head(now);
         self.announce_gaps();
+        self.settle_losses(now);
     }
 
     /// When [`LegReceiver::on_tick`] is due next, if ever.

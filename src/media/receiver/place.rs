@@ -31,6 +31,7 @@ impl LegReceiver {
                 None => return self.implausible(packet),
             },
             Arrival::Duplicate => {
+                stream.source.record_copies(1);
                 self.tally.duplicate += 1;
                 return PacketOutcome::Duplicate;
             }
@@ -141,7 +142,6 @@ impl LegReceiver {
             PacketOutcome::Placed
         } else if placed.too_late > 0 {
             self.tally.late += 1;
-            self.tally.too_late += 1;
             PacketOutcome::TooLate
         } else {
             PacketOutcome::Overlapped

@@ -61,7 +61,7 @@ impl LegReceiver {
                     self.release();
                 }
                 let outcome = self.accept(packet, kind, arrival);
-                if kind != Kind::Event
+                if matches!(kind, Kind::Audio(_))
                     && !matches!(outcome, PacketOutcome::Duplicate | PacketOutcome::Invalid(_))
                 {
                     self.measure(packet.sequence(), packet.timestamp(), arrival);
@@ -271,6 +271,7 @@ impl LegReceiver {
         let held = self.hold.packets();
         if held.iter().any(|held| held.sequence == number && held.timestamp == timestamp) {
             self.tally.duplicate += 1;
+            self.hold.note_copy();
             return PacketOutcome::Duplicate;
         }
         if !self.hold.push(arrival, number, timestamp, kind != Kind::Event, packet.datagram()) {

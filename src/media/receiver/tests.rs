@@ -2,6 +2,8 @@ use super::*;
 use crate::media::ring::SlotRead;
 use crate::media::time::SampleRate;
 
+mod statistics;
+
 struct Leg {
     receiver: LegReceiver,
     ring: Arc<Ring>,
