@@ -26,6 +26,9 @@ async fn packets_are_counted_once_while_a_leg_lasts_and_at_its_end() {
     let seat = plane.seat();
     let (mut sender, mut stranger) = (RtpSender::new(seat.port()), RtpSender::new(seat.port()));
     let leg = seat.attach(sender.address(), receiver().into(), Arc::new(|_| ())).unwrap();
+    sender.send_bytes(&[0x80, 201, 0, 1, 0, 0, 0, 9]);
+    sender.send_bytes(&[0x80, 201, 0, 9]);
+    stranger.send_bytes(&[0x80, 201, 0, 1, 0, 0, 0, 9]);
     for _ in 0..80 {
         sender.send();
         stranger.send();
@@ -40,6 +43,12 @@ async fn packets_are_counted_once_while_a_leg_lasts_and_at_its_end() {
     assert_eq!(value("sidetone_rtp_packets_lost_total"), Some(0.0));
     assert_eq!(value("sidetone_rtp_packets_invalid_total"), Some(1.0));
     assert_eq!(value("sidetone_rtp_packets_unroutable_total"), Some(80.0));
+    assert_eq!(value("sidetone_rtcp_packets_received_total"), Some(3.0));
+    assert_eq!(value("sidetone_rtcp_packets_sent_total"), Some(0.0));
+    for reason in ["invalid", "unroutable"] {
+        let dropped = format!("sidetone_rtcp_packets_dropped_total{{reason=\"{reason}\"}}");
+        assert_eq!(value(&dropped), Some(1.0), "{reason}");
+    }
     assert_eq!(value("sidetone_leg_mos_count"), Some(1.0));
     assert_eq!(value("sidetone_leg_jitter_seconds_count"), Some(1.0));
 }

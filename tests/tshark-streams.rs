@@ -6,12 +6,13 @@
 //! - *Packets*: tshark counts every packet; the report's `packets_received` leaves copies out, which are `packets_duplicate`.
 //! - *Lost*: tshark's is the range of sequence numbers less all packets (RFC 3550 A.3), so that copies make up for losses; the
 //!   report's `packets_lost` is the numbers that never came. tshark's is the report's less its duplicates.
-//! - *Jitter*: both follow RFC 3550 A.8, on arrivals in order the same to the microsecond. tshark compares a packet with the last
-//!   one that was in order by timestamp, copies included, and leaves those out of order out of its mean and maximum; the report,
-//!   like the RFC, compares with the packet that came before, and leaves copies out. tshark divides the sum for the mean by
-//!   all packets but the first.
+//! - *Jitter*: both follow RFC 3550 A.8, and agree to the microsecond where no packet comes twice: tshark takes a copy for a
+//!   packet, the report leaves it out. Newer releases of tshark compare a packet with the last one that was in order by its
+//!   timestamp, and leave those out of order out of mean and maximum; tshark 4.0, the report and the RFC compare with the packet
+//!   that came before. The mean is that of the estimates after each packet but the first.
 //! - *Streams*: tshark has a line for each SSRC, the report one leg: packets and losses add up.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -219,7 +220,7 @@ struct Jitter {
 
 /// RFC 3550 A.8 on the arrivals of one source, copies left out: the report's.
 fn by_the_rfc(arrivals: &[Arrival]) -> Jitter {
-    let mut came = std::collections::HashSet::new();
+    let mut came = HashSet::new();
     let first_copies: Vec<_> = arrivals.iter().filter(|arrival| came.insert(arrival.number)).collect();
     let (mut jitter, mut sum, mut of) = (0.0, 0.0, Jitter::default());
     for pair in first_copies.windows(2) {
@@ -234,8 +235,23 @@ fn by_the_rfc(arrivals: &[Arrival]) -> Jitter {
     of
 }
 
-/// As tshark does: against the last packet that was not older than all before it.
-fn by_tshark(arrivals: &[Arrival]) -> Jitter {
+/// As tshark 4.0 does: the RFC's, and a copy is a packet.
+fn by_tshark_4_0(arrivals: &[Arrival]) -> Jitter {
+    let (mut jitter, mut sum, mut of) = (0.0, 0.0, Jitter::default());
+    for pair in arrivals.windows(2) {
+        let passed = (pair[1].micros - pair[0].micros) as f64 / 1_000.0;
+        let spoken = (pair[1].ticks as f64 - pair[0].ticks as f64) / 8.0;
+        jitter = (15.0 * jitter + (passed - spoken).abs()) / 16.0;
+        sum += jitter;
+        of.max = of.max.max(jitter);
+        of.max_delta = of.max_delta.max(passed);
+    }
+    of.mean = sum / (arrivals.len() - 1) as f64;
+    of
+}
+
+/// As newer releases do: against the last packet that was not older than all before it.
+fn by_newer_tshark(arrivals: &[Arrival]) -> Jitter {
     let (mut jitter, mut of, mut newest) = (0.0, Jitter::default(), arrivals[0]);
     for (so_far, arrival) in arrivals.iter().enumerate().skip(1) {
         let passed = (arrival.micros - newest.micros) as f64 / 1_000.0;
@@ -252,9 +268,12 @@ fn by_tshark(arrivals: &[Arrival]) -> Jitter {
     of
 }
 
-/// tshark prints thousandths.
-fn near(a: f64, b: f64) -> bool {
-    (a - b).abs() <= 0.001_1
+impl Jitter {
+    /// tshark prints thousandths.
+    fn is_near(&self, other: &Self) -> bool {
+        let near = |a: f64, b: f64| (a - b).abs() <= 0.001_1;
+        near(self.max, other.max) && near(self.mean, other.mean) && near(self.max_delta, other.max_delta)
+    }
 }
 
 #[test]
@@ -273,8 +292,9 @@ fn tsharks_streams_and_the_report_agree_on_packets_loss_and_jitter() {
         let count = |field: &str| report[field].as_u64().unwrap_or_else(|| panic!("{field} of {report}"));
         let millis = |field: &str| report[field].as_f64().unwrap_or_else(|| panic!("{field} of {report}"));
 
-        let ssrcs: Vec<_> = report["ssrcs"].as_array().unwrap().iter().filter_map(|s| s.as_u64()).collect();
-        assert_eq!(lines.iter().map(|line| u64::from(line.ssrc)).collect::<Vec<_>>(), ssrcs, "{name}");
+        let ssrcs: HashSet<_> =
+            report["ssrcs"].as_array().unwrap().iter().filter_map(|s| s.as_u64()).collect();
+        assert_eq!(lines.iter().map(|line| u64::from(line.ssrc)).collect::<HashSet<_>>(), ssrcs, "{name}");
         let packets: u64 = lines.iter().map(|line| line.packets).sum();
         assert_eq!(packets, stream.arrivals.len() as u64, "{name}");
         assert_eq!(packets, count("packets_received") + count("packets_duplicate"), "{name}");
@@ -286,17 +306,12 @@ fn tsharks_streams_and_the_report_agree_on_packets_loss_and_jitter() {
         for line in &lines {
             let arrivals: Vec<_> =
                 stream.arrivals.iter().filter(|arrival| arrival.ssrc == line.ssrc).copied().collect();
-            let (theirs, ours) = (by_tshark(&arrivals), by_the_rfc(&arrivals));
+            let ours = by_the_rfc(&arrivals);
             let told = Jitter { max: line.max_jitter, mean: line.mean_jitter, max_delta: line.max_delta };
-            assert!(
-                near(told.max, theirs.max) && near(told.mean, theirs.mean),
-                "{name}: {told:?} {theirs:?}"
-            );
-            assert!(near(told.max_delta, theirs.max_delta), "{name}: {told:?} {theirs:?}");
+            let theirs = [by_tshark_4_0(&arrivals), by_newer_tshark(&arrivals)];
+            assert!(theirs.iter().any(|theirs| theirs.is_near(&told)), "{name}: {told:?} {theirs:?}");
             let in_order = arrivals.windows(2).all(|pair| pair[0].ticks < pair[1].ticks);
-            if in_order {
-                assert!(near(theirs.max, ours.max) && near(theirs.mean, ours.mean), "{name}: one definition");
-            }
+            assert!(!in_order || told.is_near(&ours), "{name}: {told:?} {ours:?}");
             if lines.len() == 1 {
                 assert!((millis("mean_jitter_ms") - ours.mean).abs() < 1e-6, "{name}: {report} {ours:?}");
             }

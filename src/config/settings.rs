@@ -109,7 +109,7 @@ sections! {
     }
     /// Where media comes in.
     Rtp "rtp" {
-        /// Address and first UDP port to receive on; shard n takes port + 2n.
+        /// Address and first UDP port to receive on; shard n takes port + 2n, and the port above it for RTCP.
         bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 14_000);
         /// The address told to Asterisk, where it differs from the one bound (another host, a container, NAT).
         advertise: Option<IpAddr> = None;

@@ -82,5 +82,6 @@ impl Hold {
     pub fn clear(&mut self) {
         self.packets.clear();
         self.bytes.clear();
+        self.copies = 0;
     }
 }

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::rtcp::{LegRtcp, Sockets, Via};
+use super::sys::Datagram;
 use crate::media::receiver::LegReceiver;
-use crate::media::report::{LegEvent, LegStats};
+use crate::media::report::{LegCounts, LegEvent, LegStats};
+use crate::media::rtcp::{Compound, Reception};
 use crate::media::time::MediaInstant;
 use crate::telemetry::metric;
 
@@ -37,13 +40,25 @@ pub(super) struct Leg {
     receiver: Option<LegReceiver>,
     sink: Option<LegSink>,
     pub ending: Option<Ending>,
+    /// Of a sender that speaks it.
+    rtcp: Option<Box<LegRtcp>>,
     /// As of the last report.
     known: LegStats,
+    /// Likewise.
+    counted: LegCounts,
 }
 
 impl Leg {
     pub(super) fn new(key: LegKey, receiver: LegReceiver, sink: LegSink) -> Self {
-        Self { key, receiver: Some(receiver), sink: Some(sink), ending: None, known: LegStats::default() }
+        Self {
+            key,
+            receiver: Some(receiver),
+            sink: Some(sink),
+            ending: None,
+            rtcp: None,
+            known: LegStats::default(),
+            counted: LegCounts::default(),
+        }
     }
 
     pub(super) fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) {
@@ -52,16 +67,42 @@ impl Leg {
         });
     }
 
+    /// RTCP of the leg's sender; `false` if it is not valid.
+    pub(super) fn on_rtcp(&mut self, datagram: &Datagram<'_>, via: Via, sockets: &Arc<Sockets>) -> bool {
+        let &Datagram { source, arrival, payload, .. } = datagram;
+        if self.rtcp.is_none() {
+            self.rtcp = LegRtcp::begun_by(payload, arrival, source, via, sockets);
+        }
+        match &mut self.rtcp {
+            Some(rtcp) => rtcp.on_packet(arrival, payload, source, via),
+            None => Compound::parse(payload).is_ok(),
+        }
+    }
+
     /// All that arrived before `drained` has been handed over.
     pub(super) fn on_tick(&mut self, drained: MediaInstant) {
         self.guarded(|receiver| receiver.on_tick(drained));
         self.forward_events();
+        let due = self.rtcp.as_ref().and_then(|rtcp| rtcp.next_deadline());
+        if due.is_some_and(|due| due <= drained) {
+            let reception = self.reception();
+            if let Some(rtcp) = &mut self.rtcp {
+                rtcp.report(drained, reception.as_ref());
+            }
+        }
+    }
+
+    fn reception(&mut self) -> Option<Reception> {
+        let mut reception = None;
+        self.guarded(|receiver| reception = receiver.reception());
+        reception
     }
 
     /// As of now; after a panic, as of the last report before it.
     pub(super) fn stats(&mut self) -> LegStats {
         let mut stats = None;
         self.guarded(|receiver| stats = Some(receiver.stats()));
+        let stats = stats.map(|stats| self.with_round_trip(stats));
         stats.unwrap_or_else(|| self.known.clone())
     }
 
@@ -69,6 +110,26 @@ impl Leg {
     pub(super) fn report(&mut self) {
         let stats = self.stats();
         self.report_growth(stats);
+        let mut counts = None;
+        self.guarded(|receiver| counts = Some(receiver.counts()));
+        if let Some(counts) = counts {
+            self.report_lost(counts.lost);
+        }
+    }
+
+    /// What is lost for good never comes back.
+    fn report_lost(&mut self, lost: u64) {
+        metric::RTP_LOST.add(lost.saturating_sub(self.counted.lost));
+        self.counted.lost = self.counted.lost.max(lost);
+    }
+
+    /// With what RTCP knows of the path, which the score counts.
+    fn with_round_trip(&self, mut stats: LegStats) -> LegStats {
+        if let Some(millis) = self.rtcp.as_ref().and_then(|rtcp| rtcp.round_trip_ms()) {
+            stats.round_trip_ms = Some(millis);
+            stats.judge();
+        }
+        stats
     }
 
     /// Flush, close the ring, tell the metrics, and answer whoever asked for the end.
@@ -80,13 +141,19 @@ impl Leg {
         // What only comes to light at the end (a key still held, a gap still open) is told as well.
         self.guarded(|receiver| receiver.flush(end));
         self.forward_events();
+        let reception = self.reception();
+        if let Some(rtcp) = &mut self.rtcp {
+            rtcp.goodbye(now, reception.as_ref());
+        }
         let stats = self.receiver.take().and_then(|receiver| {
             catch_unwind(AssertUnwindSafe(|| receiver.finish(end)))
                 .inspect_err(|panic| self.log_panic("finishing", &**panic))
                 .ok()
         });
+        let stats = stats.map(|stats| self.with_round_trip(stats));
         if let Some(stats) = &stats {
-            metric::RTP_LOST.add(stats.packets_lost);
+            // Nothing more will come.
+            self.report_lost(stats.packets_lost);
             if stats.packets_received > 0 {
                 metric::LEG_JITTER.record(stats.jitter_ms / 1_000.0);
             }

@@ -7,6 +7,7 @@ pub mod capture;
 mod hold;
 mod leg;
 pub mod plane;
+mod rtcp;
 mod shard;
 mod socket;
 mod sys;

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 pub use super::leg::LegSink;
 use super::leg::{Leg, LegKey};
+use super::rtcp;
 use super::shard::{Claim, Command, Shard, ShardLink};
 use super::socket::{self, NetError};
 use crate::media::receiver::LegReceiver;
@@ -25,7 +26,7 @@ const MAX_SHARDS: usize = 16;
 /// Settings of the plane: `rtp.bind`, `rtp.shards`, `rtp.receive_buffer`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaneConfig {
-    /// Address and first port; shard n takes port + 2n. Port 0 lets the system choose one for each shard.
+    /// Address and first port; shard n takes port + 2n, and the one above it for RTCP. Port 0 lets the system choose one for each shard.
     pub bind: SocketAddr,
     /// Receive threads, 1 to 16.
     pub shards: usize,
@@ -81,6 +82,12 @@ pub struct PlaneTotals {
     pub oversized: u64,
     /// Datagrams that the kernel dropped for want of buffer.
     pub kernel_drops: u64,
+    /// RTCP datagrams read, from either port; those from an RTP port are among `received` too.
+    pub rtcp_received: u64,
+    /// RTCP datagrams of unknown senders.
+    pub rtcp_unroutable: u64,
+    /// RTCP datagrams of known senders that were not valid.
+    pub rtcp_invalid: u64,
 }
 
 /// All receive shards. Dropping it ends their threads, and finishes the legs that are left.
@@ -102,7 +109,8 @@ impl RtpPlane {
             let bound = socket::bind(address, config.receive_buffer)?;
             let number = plane.shards.len();
             announce(number, &bound, config.receive_buffer);
-            let (shard, link) = Shard::new(number, bound).map_err(failed("open a wake pipe"))?;
+            let above = rtcp::bind_above(bound.address);
+            let (shard, link) = Shard::new(number, bound, above).map_err(failed("open a wake pipe"))?;
             let thread = std::thread::Builder::new()
                 .name(format!("rtp-{number}"))
                 .spawn(move || shard.run())
@@ -146,6 +154,9 @@ impl RtpPlane {
                 unroutable: sum.unroutable + totals.unroutable.load(Ordering::Relaxed),
                 oversized: sum.oversized + totals.oversized.load(Ordering::Relaxed),
                 kernel_drops: sum.kernel_drops + totals.kernel_drops.load(Ordering::Relaxed),
+                rtcp_received: sum.rtcp_received + totals.rtcp_received.load(Ordering::Relaxed),
+                rtcp_unroutable: sum.rtcp_unroutable + totals.rtcp_unroutable.load(Ordering::Relaxed),
+                rtcp_invalid: sum.rtcp_invalid + totals.rtcp_invalid.load(Ordering::Relaxed),
             }
         })
     }

@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::leg::{Leg, LegKey, panic_text};
+use super::rtcp::{Sockets, Via};
 use super::socket::Bound;
 use super::sys::{self, BATCH, Batch};
 use super::table::{Counts, Table};
@@ -31,6 +32,8 @@ const REPORT: Duration = Duration::from_secs(1);
 const PACED_LEGS: usize = 16;
 /// 2000 legs of 50 packets a second bring 200 datagrams in this time, which fit even into a stock receive buffer.
 const PACE: Duration = Duration::from_millis(2);
+/// How often the RTCP socket is read: reports come every few seconds, with the kernel's stamps.
+const RTCP: Duration = Duration::from_millis(100);
 /// Batches taken from the socket before commands and ticks get their turn.
 const BATCHES_A_TURN: usize = 16;
 
@@ -74,6 +77,9 @@ pub(super) struct SharedTotals {
     pub unroutable: AtomicU64,
     pub oversized: AtomicU64,
     pub kernel_drops: AtomicU64,
+    pub rtcp_received: AtomicU64,
+    pub rtcp_unroutable: AtomicU64,
+    pub rtcp_invalid: AtomicU64,
 }
 
 impl ShardLink {
@@ -96,12 +102,15 @@ impl ShardLink {
 /// The thread's side.
 pub(super) struct Shard {
     bound: Bound,
+    /// The port above, if it was free.
+    rtcp: Option<Bound>,
     commands: Receiver<Command>,
     wake: UnixStream,
     link: Arc<ShardLink>,
     table: Table,
     next_tick: MediaInstant,
     next_report: MediaInstant,
+    next_rtcp: MediaInstant,
     /// All that arrived before this has been read.
     drained: MediaInstant,
     /// The kernel's drop count as last seen.
@@ -114,8 +123,12 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// A shard on `bound`, and the link to it.
-    pub(super) fn new(number: usize, bound: Bound) -> std::io::Result<(Self, Arc<ShardLink>)> {
+    /// A shard on `bound`, with RTCP on `rtcp` too, and the link to it.
+    pub(super) fn new(
+        number: usize,
+        bound: Bound,
+        rtcp: Option<Bound>,
+    ) -> std::io::Result<(Self, Arc<ShardLink>)> {
         let (sender, commands) = crossbeam_channel::unbounded();
         let (wake_writer, wake) = UnixStream::pair()?;
         wake_writer.set_nonblocking(true)?;
@@ -132,14 +145,17 @@ impl Shard {
             totals: SharedTotals::default(),
         });
         let now = clock::now();
+        let sockets = Sockets::of(&bound, rtcp.as_ref())?;
         let shard = Self {
             bound,
+            rtcp,
             commands,
             wake,
             link: link.clone(),
-            table: Table::new(),
+            table: Table::new(sockets),
             next_tick: now,
             next_report: now + REPORT,
+            next_rtcp: now,
             drained: now,
             overflow: 0,
             kernel_drops: 0,
@@ -165,6 +181,7 @@ impl Shard {
 
     fn serve(&mut self) {
         let mut batch = Batch::new();
+        let mut reports = self.rtcp.is_some().then(Batch::new);
         loop {
             let more = self.drain(&mut batch);
             self.clear_wake();
@@ -178,6 +195,12 @@ impl Shard {
                 self.table.expire_held(now);
                 self.publish_totals();
                 self.next_tick = now + TICK;
+            }
+            if now >= self.next_rtcp {
+                if let Some(reports) = &mut reports {
+                    self.take_reports(reports);
+                }
+                self.next_rtcp = now + RTCP;
             }
             if now >= self.next_report {
                 self.table.report_legs();
@@ -217,6 +240,28 @@ impl Shard {
             self.drained = self.drained.max(batch.newest());
         }
         true
+    }
+
+    /// Read the RTCP socket, within bounds: nothing waits for what it has.
+    fn take_reports(&mut self, batch: &mut Batch) {
+        let Some(rtcp) = &self.rtcp else { return };
+        for _ in 0..BATCHES_A_TURN {
+            match batch.receive(rtcp.socket.as_fd()) {
+                Ok(count) => {
+                    batch.datagrams().for_each(|datagram| self.table.on_rtcp(&datagram, Via::Rtcp));
+                    if count < BATCH {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.failures += 1;
+                    if self.failures == 1 {
+                        tracing::error!(shard = self.link.number, %error, "receiving RTCP failed");
+                    }
+                    return;
+                }
+            }
+        }
     }
 
     fn clear_wake(&self) {
@@ -266,6 +311,9 @@ impl Shard {
         totals.unroutable.store(counts.unroutable, Ordering::Relaxed);
         totals.oversized.store(counts.oversized, Ordering::Relaxed);
         totals.kernel_drops.store(self.kernel_drops, Ordering::Relaxed);
+        totals.rtcp_received.store(counts.rtcp_received, Ordering::Relaxed);
+        totals.rtcp_unroutable.store(counts.rtcp_unroutable, Ordering::Relaxed);
+        totals.rtcp_invalid.store(counts.rtcp_invalid, Ordering::Relaxed);
     }
 
     fn report(&mut self, now: MediaInstant) {
@@ -275,6 +323,15 @@ impl Shard {
         let (counts, shard) = (self.table.counts, self.link.number);
         metric::RTP_UNROUTABLE.add(counts.unroutable - before.unroutable);
         metric::RTP_INVALID.add(counts.oversized - before.oversized);
+        metric::RTCP_RECEIVED.add(counts.rtcp_received - before.rtcp_received);
+        for (reason, after, before) in [
+            ("invalid", counts.rtcp_invalid, before.rtcp_invalid),
+            ("unroutable", counts.rtcp_unroutable, before.rtcp_unroutable),
+        ] {
+            if after > before {
+                metric::RTCP_DROPPED.add_labelled("reason", reason, after - before);
+            }
+        }
         let dropped = self.kernel_drops - drops_before;
         metric::RTP_KERNEL_DROPS.add(dropped);
         if dropped > 0 {

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::hold::{Hold, PATIENCE};
 use super::leg::{Ending, Leg, LegKey};
+use super::rtcp::{Sockets, Via};
 use super::sys::Datagram;
 use crate::media::report::LegStats;
+use crate::media::rtcp::is_rtcp;
 use crate::media::time::MediaInstant;
 
 /// A leg that ends still hears what arrives for this long: what was on its way when the end was asked for.
@@ -23,18 +26,23 @@ pub(super) struct Counts {
     pub received: u64,
     pub unroutable: u64,
     pub oversized: u64,
+    pub rtcp_received: u64,
+    pub rtcp_unroutable: u64,
+    pub rtcp_invalid: u64,
 }
 
 /// The legs, and the datagrams that wait for theirs.
 pub(super) struct Table {
     legs: HashMap<SocketAddr, Box<Leg>>,
     hold: Hold,
+    /// For what legs send to peers that report to them.
+    sockets: Arc<Sockets>,
     pub counts: Counts,
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
-        Self { legs: HashMap::new(), hold: Hold::new(), counts: Counts::default() }
+    pub(super) fn new(sockets: Arc<Sockets>) -> Self {
+        Self { legs: HashMap::new(), hold: Hold::new(), sockets, counts: Counts::default() }
     }
 
     pub(super) fn legs(&self) -> usize {
@@ -43,11 +51,31 @@ impl Table {
 
     pub(super) fn on_datagram(&mut self, datagram: &Datagram<'_>) {
         self.counts.received += 1;
+        if is_rtcp(datagram.payload) {
+            return self.on_rtcp(datagram, Via::Rtp);
+        }
         match self.legs.get_mut(&datagram.source) {
             Some(_) if datagram.truncated => self.counts.oversized += 1,
             Some(leg) => leg.on_packet(datagram.arrival, datagram.payload),
             None => self.counts.unroutable += self.hold.push(datagram),
         }
+    }
+
+    /// A datagram of RTCP, from the leg's sender or from the port above.
+    pub(super) fn on_rtcp(&mut self, datagram: &Datagram<'_>, via: Via) {
+        self.counts.rtcp_received += 1;
+        let (same, mut below) = (datagram.source, datagram.source);
+        below.set_port(below.port().saturating_sub(1));
+        let likely = if via == Via::Rtp { [same, below] } else { [below, same] };
+        let Some(source) = likely.into_iter().find(|source| self.legs.contains_key(source)) else {
+            self.counts.rtcp_unroutable += 1;
+            return;
+        };
+        let is_valid = self
+            .legs
+            .get_mut(&source)
+            .is_some_and(|leg| !datagram.truncated && leg.on_rtcp(datagram, via, &self.sockets));
+        self.counts.rtcp_invalid += u64::from(!is_valid);
     }
 
     /// From now on `leg` gets what its sender sends, beginning with what came already. Takes the place of a leg of the

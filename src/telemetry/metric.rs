@@ -180,12 +180,16 @@ table! {
         ("outcome", &["completed", "partial", "failed", "rejected", "released"]);
     Histogram CALL_SETUP = "call_setup_seconds", "StasisStart until both directions are wired.", SETUP;
     Counter RTP_RECEIVED = "rtp_packets_received_total", "RTP packets accepted.";
-    Counter RTP_LOST = "rtp_packets_lost_total", "RTP packets that never came.";
+    Counter RTP_LOST = "rtp_packets_lost_total", "RTP packets that had not come by the end of the repair window.";
     Counter RTP_LATE = "rtp_packets_late_total", "RTP packets that came after live readers had passed their place.";
     Counter RTP_DUPLICATE = "rtp_packets_duplicate_total", "RTP packets that came once more.";
     Counter RTP_REPAIRED = "rtp_packets_repaired_total", "Late RTP packets that still mended the recording.";
     Counter RTP_UNROUTABLE = "rtp_packets_unroutable_total", "Datagrams from unknown senders.";
     Counter RTP_INVALID = "rtp_packets_invalid_total", "Datagrams from known senders that were not usable RTP.";
+    Counter RTCP_RECEIVED = "rtcp_packets_received_total", "RTCP datagrams read.";
+    Counter RTCP_SENT = "rtcp_packets_sent_total", "RTCP reports sent to peers that report to us.";
+    Counter RTCP_DROPPED = "rtcp_packets_dropped_total", "RTCP datagrams from unknown senders, and such as were not valid.",
+        ("reason", &["invalid", "unroutable"]);
     Counter RTP_KERNEL_DROPS = "rtp_kernel_drops_total", "Datagrams that the kernel dropped for want of buffer.";
     Counter RTP_RING_OVERRUNS = "rtp_ring_overruns_total", "Slots that a reader missed because the writer lapped it.";
     Histogram LEG_JITTER = "leg_jitter_seconds", "Interarrival jitter of a leg, at its end.", JITTER;

@@ -129,6 +129,31 @@ async fn real_calls_on_asterisk_16_are_exact() {
     lab.assert_clean().await;
 }
 
+/// chan_rtp asks for no RTCP. A channel of chan_pjsip reports every five seconds: this call lasts twelve.
+async fn no_reports_either_way(version: Version) {
+    let lab = Lab::start(version);
+    let server = Sidetone::start(&lab).await;
+    let above = Wire::tap(server.rtp().port() + 1).await;
+    Call::tap().caller(&["agent-pass", "10"]).callee(&CALLEE_SAYS).place(&lab).await;
+    let calls = server.ended_calls(1, Duration::from_secs(60)).await;
+    assert!(calls[0]["duration_s"].as_f64().is_some_and(|seconds| seconds > 10.0), "{:#}", calls[0]);
+    for metric in ["received_total", "sent_total"] {
+        assert_eq!(server.metric(&format!("sidetone_rtcp_packets_{metric}")).await, 0.0, "{metric}");
+    }
+    assert!(above.is_none_or(|wire| wire.sent().is_empty()), "something came to the RTCP port");
+    lab.assert_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_external_media_of_asterisk_22_speaks_no_rtcp_and_is_sent_none() {
+    no_reports_either_way(Version::V22).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_external_media_of_asterisk_16_speaks_no_rtcp_and_is_sent_none() {
+    no_reports_either_way(Version::V16).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn real_both_legs_lie_on_one_clock() {
     let lab = Lab::start(Version::V22);

@@ -34,6 +34,7 @@ impl LegReceiver {
             max_delta_ms: self.jitter.longest_millis(),
             clock_ppm: self.skew.ppm().or(self.ppm_before),
             segments: self.segments.clone(),
+            conceals: self.config.conceal,
             ..LegStats::default()
         };
         stats.judge();

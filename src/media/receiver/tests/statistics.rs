@@ -169,3 +169,21 @@ fn an_interval_without_a_source_has_no_report_block() {
     let reception = leg.receiver.reception().unwrap();
     assert_eq!((reception.highest_sequence, reception.expected, reception.received), (19, 20, 20));
 }
+
+/// Copies of packets that were held count once, whatever is held later.
+#[test]
+fn copies_of_packets_that_were_held_are_received_too() {
+    let mut leg = Leg::new();
+    leg.stream(0..5);
+    leg.stream(3..5);
+    leg.stream(5..20);
+    let received =
+        |leg: &Leg| leg.receiver.reception().map(|reception| (reception.expected, reception.received));
+    assert_eq!(received(&leg), Some((20, 22)));
+    // The timestamps jump by a minute: held again, on the same source.
+    for n in 20..60_u64 {
+        leg.send(20 * n, n as u16, 160 * n as u32 + 480_000, 1);
+    }
+    assert_eq!(leg.receiver.stats().segments.len(), 2);
+    assert_eq!(received(&leg), Some((60, 62)));
+}
