@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use sidetone::clock;
+use sidetone::media::clock::CallClock;
+use sidetone::media::codec::Codec;
+use sidetone::media::receiver::{LegConfig, LegReceiver};
+use sidetone::media::time::SampleRate;
 use sidetone::net::plane::{PlaneConfig, RtpPlane};
 use sidetone::telemetry::metric;
 
 mod net_support;
-use net_support::{RtpSender, receiver};
+use net_support::RtpSender;
 
 #[tokio::test]
 async fn packets_are_counted_once_while_a_leg_lasts_and_at_its_end() {
@@ -25,11 +29,18 @@ async fn packets_are_counted_once_while_a_leg_lasts_and_at_its_end() {
     let plane = RtpPlane::start(PlaneConfig { bind, shards: 1, receive_buffer: 1 << 20 }).unwrap();
     let seat = plane.seat();
     let (mut sender, mut stranger) = (RtpSender::new(seat.port()), RtpSender::new(seat.port()));
-    let leg = seat.attach(sender.address(), receiver().into(), Arc::new(|_| ())).unwrap();
+    let clock = Arc::new(CallClock::new(clock::now(), SampleRate::NARROWBAND, 1));
+    let mut config = LegConfig::new(Codec::Ulaw, clock);
+    config.repair_window = Duration::from_millis(200);
+    let (receiver, _ring) = LegReceiver::new(config);
+    let leg = seat.attach(sender.address(), receiver.into(), Arc::new(|_| ())).unwrap();
     sender.send_bytes(&[0x80, 201, 0, 1, 0, 0, 0, 9]);
     sender.send_bytes(&[0x80, 201, 0, 9]);
     stranger.send_bytes(&[0x80, 201, 0, 1, 0, 0, 0, 9]);
-    for _ in 0..80 {
+    for n in 0..80 {
+        if n == 10 {
+            sender.lose();
+        }
         sender.send();
         stranger.send();
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -37,10 +48,13 @@ async fn packets_are_counted_once_while_a_leg_lasts_and_at_its_end() {
     sender.send_bytes(b"not RTP");
     // Once a second while it lasts: most of it by now.
     assert!(value("sidetone_rtp_packets_received_total").is_some_and(|n| (25.0..80.0).contains(&n)));
+    assert_eq!(value("sidetone_rtp_packets_lost_total"), Some(1.0));
+    sender.lose();
+    sender.send();
     leg.finish(clock::now()).await;
     plane.shutdown();
-    assert_eq!(value("sidetone_rtp_packets_received_total"), Some(80.0));
-    assert_eq!(value("sidetone_rtp_packets_lost_total"), Some(0.0));
+    assert_eq!(value("sidetone_rtp_packets_received_total"), Some(81.0));
+    assert_eq!(value("sidetone_rtp_packets_lost_total"), Some(2.0));
     assert_eq!(value("sidetone_rtp_packets_invalid_total"), Some(1.0));
     assert_eq!(value("sidetone_rtp_packets_unroutable_total"), Some(80.0));
     assert_eq!(value("sidetone_rtcp_packets_received_total"), Some(3.0));

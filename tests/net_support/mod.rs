@@ -1,5 +1,8 @@
 //! What the tests of the RTP plane share.
 
+// Each test crate uses a part of it.
+#![allow(dead_code)]
+
 use std::net::{SocketAddr, UdpSocket};
 
 use std::sync::Arc;
@@ -57,6 +60,12 @@ impl RtpSender {
         self.sequence = self.sequence.wrapping_add(1);
         self.timestamp = self.timestamp.wrapping_add(samples);
         self.send_bytes(&packet);
+    }
+
+    /// The next packet gets lost.
+    pub fn lose(&mut self) {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.timestamp = self.timestamp.wrapping_add(160);
     }
 
     /// Any bytes.
