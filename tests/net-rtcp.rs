@@ -28,7 +28,7 @@ struct Peer {
 
 fn start() -> RtpPlane {
     let bind = "127.0.0.1:0".parse().unwrap();
-    RtpPlane::start(PlaneConfig { bind, shards: 1, receive_buffer: 1 << 20 }).unwrap()
+    RtpPlane::start(PlaneConfig { receive_buffer: 1 << 20, ..PlaneConfig::new(bind, 1) }).unwrap()
 }
 
 /// Two sockets on neighbouring ports.
@@ -260,7 +260,8 @@ async fn without_the_port_above_reports_are_taken_beside_the_media() {
     let (rtp, above) = pair();
     let bind = rtp.local_addr().unwrap();
     drop(rtp);
-    let plane = RtpPlane::start(PlaneConfig { bind, shards: 1, receive_buffer: 1 << 20 }).unwrap();
+    let plane =
+        RtpPlane::start(PlaneConfig { receive_buffer: 1 << 20, ..PlaneConfig::new(bind, 1) }).unwrap();
     let seat = plane.seat();
     let mut peer = Peer::new(seat.port(), true);
     let _leg = attach(seat, peer.address());

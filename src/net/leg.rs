@@ -43,9 +43,9 @@ pub(super) struct Leg {
     /// Of a sender that speaks it.
     rtcp: Option<Box<LegRtcp>>,
     /// As of the last report.
-    known: LegStats,
-    /// Likewise.
-    counted: LegCounts,
+    reported: LegCounts,
+    /// The last there is of a receiver that panicked.
+    last: Option<LegStats>,
 }
 
 impl Leg {
@@ -56,15 +56,27 @@ impl Leg {
             sink: Some(sink),
             ending: None,
             rtcp: None,
-            known: LegStats::default(),
-            counted: LegCounts::default(),
+            reported: LegCounts::default(),
+            last: None,
         }
     }
 
     pub(super) fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) {
+        let mut has_events = false;
         self.guarded(|receiver| {
             receiver.on_packet(arrival, datagram);
+            has_events = receiver.has_events();
         });
+        if has_events {
+            self.forward_events();
+        }
+    }
+
+    /// When [`Leg::on_tick`] is due next, if ever.
+    pub(super) fn next_deadline(&self) -> Option<MediaInstant> {
+        let receiver = self.receiver.as_ref().and_then(LegReceiver::next_deadline);
+        let rtcp = self.rtcp.as_ref().and_then(|rtcp| rtcp.next_deadline());
+        receiver.into_iter().chain(rtcp).min()
     }
 
     /// RTCP of the leg's sender; `false` if it is not valid.
@@ -98,29 +110,21 @@ impl Leg {
         reception
     }
 
-    /// As of now; after a panic, as of the last report before it.
+    /// As of now, or as of a panic.
     pub(super) fn stats(&mut self) -> LegStats {
         let mut stats = None;
         self.guarded(|receiver| stats = Some(receiver.stats()));
         let stats = stats.map(|stats| self.with_round_trip(stats));
-        stats.unwrap_or_else(|| self.known.clone())
+        stats.or_else(|| self.last.clone()).unwrap_or_default()
     }
 
     /// Add to the metrics what came since the last report.
     pub(super) fn report(&mut self) {
-        let stats = self.stats();
-        self.report_growth(stats);
         let mut counts = None;
         self.guarded(|receiver| counts = Some(receiver.counts()));
         if let Some(counts) = counts {
-            self.report_lost(counts.lost);
+            self.report_growth(counts);
         }
-    }
-
-    /// What is lost for good never comes back.
-    fn report_lost(&mut self, lost: u64) {
-        metric::RTP_LOST.add(lost.saturating_sub(self.counted.lost));
-        self.counted.lost = self.counted.lost.max(lost);
     }
 
     /// With what RTCP knows of the path, which the score counts.
@@ -138,8 +142,7 @@ impl Leg {
         let end = ending.as_ref().map_or(now, |ending| ending.end);
         // What flushing brings about is heard of too.
         self.guarded(|receiver| receiver.flush(end));
-        // What only comes to light at the end (a key still held, a gap still open) is told as well.
-        self.guarded(|receiver| receiver.flush(end));
+        self.report();
         self.forward_events();
         let reception = self.reception();
         if let Some(rtcp) = &mut self.rtcp {
@@ -152,31 +155,30 @@ impl Leg {
         });
         let stats = stats.map(|stats| self.with_round_trip(stats));
         if let Some(stats) = &stats {
-            // Nothing more will come.
-            self.report_lost(stats.packets_lost);
+            // Nothing more will come. Of what came too late, some is counted as lost already.
+            metric::RTP_LOST.add(stats.packets_lost.saturating_sub(self.reported.lost));
             if stats.packets_received > 0 {
                 metric::LEG_JITTER.record(stats.jitter_ms / 1_000.0);
             }
             if let Some(mos) = stats.mos {
                 metric::LEG_MOS.record(mos);
             }
-            self.report_growth(stats.clone());
         }
         if let Some(ending) = ending {
             // Nobody may be waiting any more; the ring is closed all the same.
-            let _ = ending.reply.send(stats.unwrap_or(self.known));
+            let _ = ending.reply.send(stats.or(self.last).unwrap_or_default());
         }
     }
 
-    fn report_growth(&mut self, stats: LegStats) {
-        let before = std::mem::replace(&mut self.known, stats);
-        let after = &self.known;
+    fn report_growth(&mut self, after: LegCounts) {
+        let before = std::mem::replace(&mut self.reported, after);
         for (counter, after, before) in [
-            (&metric::RTP_RECEIVED, after.packets_received, before.packets_received),
-            (&metric::RTP_LATE, after.packets_late, before.packets_late),
-            (&metric::RTP_DUPLICATE, after.packets_duplicate, before.packets_duplicate),
-            (&metric::RTP_REPAIRED, after.packets_repaired, before.packets_repaired),
-            (&metric::RTP_INVALID, after.packets_invalid, before.packets_invalid),
+            (&metric::RTP_RECEIVED, after.received, before.received),
+            (&metric::RTP_LOST, after.lost, before.lost),
+            (&metric::RTP_LATE, after.late, before.late),
+            (&metric::RTP_DUPLICATE, after.duplicate, before.duplicate),
+            (&metric::RTP_REPAIRED, after.repaired, before.repaired),
+            (&metric::RTP_INVALID, after.invalid, before.invalid),
         ] {
             if after > before {
                 counter.add(after - before);
@@ -206,6 +208,7 @@ impl Leg {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(receiver))) {
             self.log_panic("receiving; its audio ends here", &*panic);
             let broken = self.receiver.take();
+            self.last = catch_unwind(AssertUnwindSafe(|| Some(broken.as_ref()?.stats()))).ok().flatten();
             if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
                 tracing::error!(source = %self.key.source, "the receiver of a leg panicked again when dropped");
             }
@@ -241,15 +244,17 @@ mod tests {
     fn a_panic_ends_one_leg_and_its_last_counters_stand() {
         let mut leg = leg(Arc::new(|_| ()));
         leg.on_packet(MediaInstant::default(), &[0x80; 172]);
+        leg.on_packet(MediaInstant::default(), b"noise");
         leg.report();
+        let known = leg.stats();
+        assert_eq!(known.packets_invalid, 1);
         leg.guarded(|_| panic!("made for this test"));
         leg.on_packet(MediaInstant::default(), &[0x80; 172]);
         leg.on_tick(MediaInstant::default());
-        assert_eq!(leg.stats(), leg.known);
+        assert_eq!(leg.stats(), known);
         let (reply, mut answer) = oneshot::channel();
         let end = MediaInstant::default();
         leg.ending = Some(Ending { end, reply, drained_to: end });
-        let known = leg.known.clone();
         leg.finish(end);
         assert_eq!(answer.try_recv().unwrap(), known);
     }
