@@ -20,7 +20,7 @@ impl NtpTimestamp {
     /// The wall-clock time `nanos` nanoseconds after 1970; the seconds wrap in 2036, as the field does.
     pub fn from_unix_nanos(nanos: u64) -> Self {
         let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-        Self((seconds.wrapping_add(Self::UNIX_EPOCH) << 32) | (rest << 32) / 1_000_000_000)
+        Self((seconds.wrapping_add(Self::UNIX_EPOCH) << 32) | ((rest << 32) / 1_000_000_000))
     }
 
     /// The middle 32 bits, in 1/65536 s: what reports name a sender report by.
