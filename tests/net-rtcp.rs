@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sidetone::clock;
 use sidetone::media::counter::{RtpTimestamp, Ssrc};
@@ -144,10 +144,10 @@ async fn a_peer_is_answered(muxed: bool) {
     let received = tokio::task::spawn_blocking(move || {
         lossy(&mut peer);
         std::thread::sleep(Duration::from_millis(300));
-        let sent = Instant::now();
+        let sent = clock::now();
         peer.send_rtcp(&peer.sender_report(0x0000_0001_2345_0000));
         let (blocks, leaving, from) = peer.receive();
-        (blocks, leaving, from, sent.elapsed(), peer)
+        (blocks, leaving, from, clock::since(sent), peer)
     });
     let (blocks, leaving, from, elapsed, mut peer) = received.await.unwrap();
     // Half the least interval at first, drawn from 0.5 to 1.5 of it; then a tick or two.
@@ -241,13 +241,13 @@ async fn rtcp_of_strangers_and_what_is_none_are_counted_and_answered_by_nobody()
     peer.send_rtcp(&[0x80, 203, 0, 0]);
     // Reports that ask for nothing: no session begins.
     peer.send_rtcp(&[0x80, 201, 0, 1, 0, 0, 0, 9]);
-    let deadline = Instant::now() + Duration::from_secs(8);
+    let deadline = clock::now() + Duration::from_secs(8);
     loop {
         let totals = plane.totals();
         if (totals.rtcp_received, totals.rtcp_unroutable, totals.rtcp_invalid) == (4, 1, 2) {
             break;
         }
-        assert!(Instant::now() < deadline, "{totals:?}");
+        assert!(clock::now() < deadline, "{totals:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(plane.totals().unroutable, 0);
@@ -310,10 +310,10 @@ async fn ffmpegs_reports_are_answered_with_what_was_lost() {
     let relayed = tokio::task::spawn_blocking(move || {
         let (mut bytes, mut ssrc, mut reports) = ([0; 2_000], None, Vec::new());
         let (mut first, mut highest, mut sent, mut dropped) = (None, 0, 0, 0);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = clock::now() + Duration::from_secs(30);
         // Until the answer after which something was lost, and one more.
         while reports.len() < 2 {
-            assert!(Instant::now() < deadline, "two answers within 30 s: {reports:?}");
+            assert!(clock::now() < deadline, "two answers within 30 s: {reports:?}");
             if let Ok((length, _)) = from_ffmpeg.recv_from(&mut bytes) {
                 let number = u16::from_be_bytes([bytes[2], bytes[3]]);
                 first.get_or_insert(number);
