@@ -12,6 +12,7 @@ mod hold;
 pub mod leg;
 pub mod receiver;
 pub mod report;
+pub mod resample;
 pub mod ring;
 pub mod rtp;
 pub mod skew;
