@@ -299,7 +299,7 @@ fn what_cannot_be_decoded_is_invalid_and_lost() {
     let payloads = payloads(Codec::Gsm, &voice(Codec::Gsm, 100));
     let mut sent = stream(Codec::Gsm, &payloads);
     sent[50].1[12] = 0x10;
-    let heard = receive(Codec::Gsm, true, sent);
+    let heard = receive(Codec::Gsm, false, sent);
     assert!(matches!(heard.outcomes[50], PacketOutcome::Invalid(PacketError::Decode { sequence: 14, .. })));
     assert_eq!(heard.states[100..102], [SlotState::Lost; 2]);
     assert_eq!((heard.stats.packets_invalid, heard.stats.packets_received), (1, 99));

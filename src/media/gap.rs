@@ -39,6 +39,8 @@ pub(super) struct Gap {
     /// The packets that fell into it.
     pub missed: Option<Missed>,
     pub announced: bool,
+    /// Concealment has had its turn.
+    pub concealed: bool,
 }
 
 /// The youngest gaps.
@@ -52,6 +54,11 @@ impl Gaps {
         Self { open: VecDeque::with_capacity(WATCHED) }
     }
 
+    /// Whether none is watched.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
     /// Watch `gap`. Returns the oldest one if it had to make room.
     pub fn watch(&mut self, gap: Gap) -> Option<Gap> {
         let oldest = if self.open.len() == WATCHED { self.open.pop_front() } else { None };
@@ -60,8 +67,8 @@ impl Gaps {
     }
 
     /// The one opened last.
-    pub fn newest(&self) -> Option<&Gap> {
-        self.open.back()
+    pub fn newest_mut(&mut self) -> Option<&mut Gap> {
+        self.open.back_mut()
     }
 
     /// `sequence` came late. Returns the gap it was missing from if that lacks no other packet: whatever of it is
@@ -80,6 +87,13 @@ impl Gaps {
     pub fn next_passed(&mut self, live: u64) -> Option<Gap> {
         let gap = self.open.iter_mut().find(|gap| !gap.announced && gap.end <= live)?;
         gap.announced = true;
+        Some(*gap)
+    }
+
+    /// The next gap that begins before `live`, where live readers are about to pass, and still awaits concealment.
+    pub fn next_to_conceal(&mut self, live: u64) -> Option<Gap> {
+        let gap = self.open.iter_mut().find(|gap| !gap.concealed && gap.start < live)?;
+        gap.concealed = true;
         Some(*gap)
     }
 

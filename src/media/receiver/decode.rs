@@ -1,8 +1,7 @@
 //! Decoding for codecs that have a memory: in the order of sending, and what comes too late for that from a snapshot.
 
-use std::time::Duration;
-
 use super::super::codec::{Codec, DecodeError, Decoder, MAX_STATEFUL_SAMPLES, Snapshot, opus};
+use super::super::conceal;
 use super::super::counter::ExtendedSequence;
 use super::super::gap::Missed;
 use super::super::ring::Placed;
@@ -13,8 +12,6 @@ use super::{LegReceiver, PacketError, PacketOutcome};
 /// Gaps whose late packets can still be decoded as they would have been. More open ones at a time are rare: the oldest
 /// is given up, and its packets are decoded without history.
 const SNAPSHOTS: usize = 4;
-/// The longest loss that is concealed; beyond that concealment invents.
-pub(super) const MAX_CONCEALED_MS: u64 = 60;
 
 /// The state before a gap.
 #[derive(Debug)]
@@ -123,27 +120,29 @@ impl LegReceiver {
         let payload = packet.payload();
         let Some((missing, missed)) = in_order else {
             let pcm = memory.decode_late(stream.source.extend(packet.sequence()), payload)?;
-            return Ok(self.writer.place(at, pcm.len(), |i| pcm[i], self.fill));
+            return Ok(self.writer.put(at, pcm.len(), |i| pcm[i], self.fill));
         };
         if let Some(missed) = missed.filter(|missed| missed.missing > 0) {
             memory.keep(&missed);
         }
-        let gap = self.gaps.newest().filter(|gap| gap.end == at && gap.kind == SlotState::Lost);
+        let gap = self.gaps.newest_mut().filter(|gap| gap.end == at && gap.kind == SlotState::Lost);
         if let (Some(gap), true) = (gap, missing == SlotState::Lost && self.config.conceal) {
-            let most = self.config.clock.rate().samples_in(Duration::from_millis(MAX_CONCEALED_MS));
+            let most = self.config.clock.rate().samples_in(conceal::MAX_GAP);
             let pcm = memory.recover(payload, gap.end - gap.start, most);
-            self.writer.advance(at, SlotState::Lost);
+            self.writer.declare(at, SlotState::Lost);
             self.writer.conceal(at - pcm.len() as u64, pcm.len(), |i| pcm[i]);
+            // What the codec itself knows is better than what can be heard around the gap.
+            gap.concealed |= !pcm.is_empty();
         }
         let pcm = memory.decode(payload)?;
         if self.config.codec == Codec::Opus && opus::is_dtx(payload) {
             // The sender says that nobody speaks. What a decoder makes of that is noise of its own.
-            self.writer.advance(at, missing);
-            self.writer.advance(at + pcm.len() as u64, SlotState::Silence);
+            self.writer.declare(at, missing);
+            self.writer.declare(at + pcm.len() as u64, SlotState::Silence);
             self.writer.told(at + pcm.len() as u64);
             return Ok(Placed { written: pcm.len(), ..Placed::default() });
         }
-        Ok(self.writer.place(at, pcm.len(), |i| pcm[i], missing))
+        Ok(self.writer.put(at, pcm.len(), |i| pcm[i], missing))
     }
 
     /// What would have been in `packet`, at ring sample `at`, is lost.
@@ -160,7 +159,7 @@ impl LegReceiver {
         {
             let sequence = stream.source.extend(packet.sequence());
             self.note_missed(sequence.plus(1), 1);
-            self.writer.advance(at, missing);
+            self.writer.declare(at, missing);
             self.tail = self.tail.max(at);
         }
         let (ssrc, sequence) = (packet.ssrc().0, packet.sequence().0);
