@@ -8,9 +8,11 @@ use sidetone::media::clock::CallClock;
 use sidetone::media::codec::{Codec, Decoder, Encoder, opus};
 use sidetone::media::receiver::{LegConfig, LegReceiver, PREROLL_SLOTS, PacketError, PacketOutcome};
 use sidetone::media::report::LegStats;
+use sidetone::media::resample::Resampler;
 use sidetone::media::ring::{Ring, SlotRead};
 use sidetone::media::slot::SlotState;
-use sidetone::media::time::MediaInstant;
+use sidetone::media::time::{MediaInstant, SampleRate};
+use sidetone::net::capture::Capture;
 
 const STATEFUL: [Codec; 3] = [Codec::G722, Codec::Gsm, Codec::Opus];
 const START: MediaInstant = MediaInstant::from_nanos(5_000_000_000);
@@ -339,4 +341,41 @@ fn packets_of_other_lengths_have_their_own_length() {
     let heard = receive(Codec::Opus, true, sent);
     assert_eq!(heard.pcm.len(), 30 * 320);
     assert!(heard.states.iter().all(|&state| state == SlotState::Received));
+}
+
+/// The best match of `wanted` within the first 300 ms of `got`, at any level: decibels over what differs.
+fn best_snr(wanted: &[f32], got: &[f32]) -> f64 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+    let cosine = |at: usize| {
+        let part = &got[at..at + wanted.len()];
+        dot(part, wanted) / (dot(part, part) * dot(wanted, wanted)).sqrt().max(1e-9)
+    };
+    let best = (0..2_400).map(cosine).fold(0.0, f64::max);
+    10.0 * (best * best / (1.0 - best * best)).log10()
+}
+
+#[test]
+fn packets_of_asterisk_22_decode_to_the_prompt_that_it_played() {
+    // `asterisk -rx 'channel originate UnicastRTP/127.0.0.1:PORT/c(FORMAT) application Playback vm-intro'`, one second of it.
+    let captures: [(Codec, &[u8], f64); 3] = [
+        (Codec::G722, include_bytes!("captures/asterisk-22-g722.pcap"), 20.0),
+        (Codec::Gsm, include_bytes!("captures/asterisk-22-gsm.pcap"), 6.0),
+        (Codec::Opus, include_bytes!("captures/asterisk-22-opus.pcap"), 6.0),
+    ];
+    let prompt = include_bytes!("../src/media/codec/testdata/signal-8k.raw").as_chunks::<2>().0;
+    let prompt: Vec<_> = prompt[..4_000].iter().map(|bytes| f32::from(i16::from_le_bytes(*bytes))).collect();
+    for (codec, capture, least) in captures {
+        let datagrams = Capture::new(capture).unwrap().flatten();
+        let sent = datagrams.enumerate().map(|(n, datagram)| (n as u64 * 20, datagram.payload.to_vec()));
+        let heard = receive(codec, true, sent.collect());
+        assert_eq!((heard.stats.packets_received, heard.stats.packets_lost), (50, 0), "{codec:?}");
+        assert_eq!(heard.pcm.len(), 50 * frame(codec));
+        let pcm: Vec<_> = heard.pcm.iter().map(|&sample| f32::from(sample)).collect();
+        let mut narrow = Vec::new();
+        let mut resampler = Resampler::between(codec.sample_rate().hz(), SampleRate::NARROWBAND).unwrap();
+        resampler.push(&pcm, &mut narrow);
+        resampler.finish(&mut narrow);
+        let snr = best_snr(&prompt, &narrow);
+        assert!(snr > least, "{codec:?}: {snr} dB");
+    }
 }
