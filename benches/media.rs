@@ -28,7 +28,7 @@ fn payload(codec: Codec) -> Vec<u8> {
     let samples = codec.sample_rate().hz() / 50;
     let pcm: Vec<_> = (0..samples).map(|i| (8_000.0 * (f64::from(i) * 0.3).sin()) as i16).collect();
     let mut payload = Vec::new();
-    Encoder::new(codec).and_then(|mut encoder| Ok(encoder.encode(&pcm, &mut payload))).unwrap().unwrap();
+    Encoder::new(codec).unwrap().encode(&pcm, &mut payload).unwrap();
     payload
 }
 

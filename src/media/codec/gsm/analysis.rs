@@ -81,14 +81,14 @@ fn reflections(correlation: &[i32; 9]) -> [i16; 8] {
     let shift = norm(correlation[0]);
     let scaled = correlation.map(|sum| (sum << shift >> 16) as i16);
     let (mut p, mut k) = (scaled, scaled);
-    for n in 0..8 {
+    for (n, place) in reflections.iter_mut().enumerate() {
         let size = abs(p[1]);
         if p[0] < size {
             break;
         }
         let quotient = div(size, p[0]);
         let reflection = if p[1] > 0 { -quotient } else { quotient };
-        reflections[n] = reflection;
+        *place = reflection;
         p[0] = add(p[0], mult_r(p[1], reflection));
         for m in 1..8 - n {
             let next = p[m + 1];
@@ -104,7 +104,7 @@ fn log_area_ratio(reflection: i16) -> i16 {
     let size = abs(reflection);
     let ratio = match size {
         ..22_118 => size >> 1,
-        ..31_130 => size - 11_059,
+        22_118..31_130 => size - 11_059,
         _ => (size - 26_112) << 2,
     };
     if reflection < 0 { -ratio } else { ratio }

@@ -88,7 +88,7 @@ fn reflection(ratio: i16) -> i16 {
     let size = ratio.saturating_abs();
     let reflection = match size {
         ..11_059 => size << 1,
-        ..20_070 => size + 11_059,
+        11_059..20_070 => size + 11_059,
         _ => add(size >> 2, 26_112),
     };
     if ratio < 0 { -reflection } else { reflection }
