@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sidetone::media::clock::CallClock;
-use sidetone::media::codec::Codec;
+use sidetone::media::codec::{Codec, Decoder, Encoder};
 use sidetone::media::receiver::{LegConfig, LegReceiver};
 use sidetone::media::ring::{SlotRead, ring};
 use sidetone::media::rtp::RtpPacket;
@@ -20,20 +20,28 @@ const PTIME: Duration = Duration::from_millis(20);
 struct Stream {
     datagram: Vec<u8>,
     n: u32,
-    samples: u32,
+    ticks: u32,
+}
+
+/// 20 ms of a tone as `codec` has it.
+fn payload(codec: Codec) -> Vec<u8> {
+    let samples = codec.sample_rate().hz() / 50;
+    let pcm: Vec<_> = (0..samples).map(|i| (8_000.0 * (f64::from(i) * 0.3).sin()) as i16).collect();
+    let mut payload = Vec::new();
+    Encoder::new(codec).unwrap().encode(&pcm, &mut payload).unwrap();
+    payload
 }
 
 impl Stream {
     fn new(codec: Codec) -> Self {
-        let samples = codec.sample_rate().hz() / 50;
         let mut datagram = vec![0x80, codec.payload_type(), 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
-        codec.encode(&vec![1_234; samples as usize], &mut datagram);
-        Self { datagram, n: 0, samples }
+        datagram.extend(payload(codec));
+        Self { datagram, n: 0, ticks: codec.rtp_clock_rate() / 50 }
     }
 
     fn next(&mut self) -> (MediaInstant, &[u8]) {
         self.datagram[2..4].copy_from_slice(&(self.n as u16).to_be_bytes());
-        self.datagram[4..8].copy_from_slice(&(self.n.wrapping_mul(self.samples)).to_be_bytes());
+        self.datagram[4..8].copy_from_slice(&(self.n.wrapping_mul(self.ticks)).to_be_bytes());
         self.n += 1;
         (MediaInstant::from_nanos(1_000_000_000) + PTIME * self.n, &self.datagram)
     }
@@ -60,6 +68,21 @@ fn packets(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// 20 ms of each codec, without the way to it.
+fn decoders(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("decode");
+    group.throughput(Throughput::Elements(1));
+    for codec in Codec::ALL {
+        let payload = payload(codec);
+        let mut decoder = Decoder::new(codec).unwrap();
+        let mut pcm = vec![0; codec.sample_rate().hz() as usize / 50];
+        group.bench_function(codec.name(), |bencher| {
+            bencher.iter(|| black_box(decoder.decode(black_box(&payload), &mut pcm)));
+        });
+    }
+    group.finish();
+}
+
 fn slots(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("slot");
     group.throughput(Throughput::Elements(1));
@@ -81,5 +104,5 @@ fn slots(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, packets, slots);
+criterion_group!(benches, packets, decoders, slots);
 criterion_main!(benches);

@@ -472,7 +472,7 @@ fn replay_refuses_what_is_no_capture_or_has_no_rtp() {
     refused("gone", &["cannot open the capture gone", "No such file"]);
     let dns = (0..20).map(|i| (EPOCH_US + i, 5_353, b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07example".to_vec()));
     pcap_of(&folder.path().join("dns.pcap"), dns);
-    refused("dns.pcap", &["dns.pcap", "no RTP stream", "G.711"]);
+    refused("dns.pcap", &["dns.pcap", "no RTP stream", "g722"]);
 }
 
 #[test]

@@ -230,7 +230,7 @@ mod tests {
         let legs = |text: &str, format| AsteriskVersion::parse(text).capabilities().legs_in(format);
         assert!(legs("16.28.0", "slin").is_err());
         assert!(legs("22.10.1", "slin").is_ok());
-        for format in ["ulaw", "alaw", "slin16"] {
+        for format in ["ulaw", "alaw", "gsm", "g722", "slin12", "slin16", "slin24", "slin48"] {
             assert!(legs("16.28.0", format).is_ok());
             assert!(legs("16.5.1", format).unwrap_err().to_string().contains("ExternalMedia"));
         }

@@ -37,7 +37,7 @@ pub struct CallConfig {
     pub node: NodeName,
     /// Answer or tap.
     pub mode: Mode,
-    /// Asterisk's name of the media format: `ulaw`, `alaw`, `slin`, `slin16`.
+    /// Asterisk's name of the media format: `ulaw`, say.
     pub format: String,
     /// Where Asterisk is to send each leg's RTP, caller first: advertised address and the port of the leg's seat.
     pub external_host: [SocketAddr; 2],

@@ -3,7 +3,8 @@
 use super::settings::Settings;
 
 /// Formats in which Asterisk can be asked to send, by Asterisk's names.
-const FORMATS: [&str; 4] = ["ulaw", "alaw", "slin", "slin16"];
+const FORMATS: [&str; 10] =
+    ["ulaw", "alaw", "g722", "gsm", "opus", "slin", "slin12", "slin16", "slin24", "slin48"];
 
 /// Check every value.
 ///

@@ -66,6 +66,11 @@ impl Gaps {
         oldest
     }
 
+    /// The one opened last.
+    pub fn newest_mut(&mut self) -> Option<&mut Gap> {
+        self.open.back_mut()
+    }
+
     /// `sequence` came late. Returns the gap it was missing from if that lacks no other packet: whatever of it is
     /// still without audio never had any.
     pub fn arrived(&mut self, sequence: ExtendedSequence) -> Option<Gap> {

@@ -14,6 +14,7 @@ pub mod leg;
 pub mod quality;
 pub mod receiver;
 pub mod report;
+pub mod resample;
 pub mod ring;
 pub mod rtcp;
 pub mod rtp;

@@ -10,7 +10,7 @@ use super::slot::SlotState;
 /// Counters and estimates of one leg (DESIGN: `report.json`, `legs[]`), less the gaps, which the recorder collects.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LegStats {
-    /// Codec name as Asterisk spells formats: `ulaw`, `alaw`, `slin`, `slin16`.
+    /// Codec name as Asterisk spells formats: [`super::codec::Codec::name`].
     pub codec: String,
     /// Synchronisation sources in order of appearance.
     pub ssrcs: Vec<u32>,

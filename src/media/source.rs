@@ -117,6 +117,11 @@ impl Source {
         self.ssrc
     }
 
+    /// The highest number so far.
+    pub fn highest(&self) -> SequenceNumber {
+        self.highest.on_wire()
+    }
+
     /// The extension of `number` nearest to the highest.
     pub fn extend(&self, number: SequenceNumber) -> ExtendedSequence {
         self.highest.nearest(number)

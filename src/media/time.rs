@@ -53,8 +53,14 @@ pub struct SampleRate(u32);
 impl SampleRate {
     /// Telephone band: 8000 samples a second.
     pub const NARROWBAND: Self = Self(8_000);
+    /// 12 000 samples a second: Opus' medium band.
+    pub const TWELVE: Self = Self(12_000);
     /// Wideband: 16 000 samples a second.
     pub const WIDEBAND: Self = Self(16_000);
+    /// 24 000 samples a second: super-wideband.
+    pub const TWENTY_FOUR: Self = Self(24_000);
+    /// Full band: 48 000 samples a second.
+    pub const FULLBAND: Self = Self(48_000);
 
     /// `None` unless `hz` is a positive multiple of 100 of at most 192 000.
     pub const fn new(hz: u32) -> Option<Self> {

@@ -16,7 +16,6 @@ pub mod event;
 pub mod ggml;
 pub mod model;
 pub mod recogniser;
-pub mod resample;
 pub mod scheduler;
 pub mod scripted;
 pub mod segment;
@@ -26,6 +25,7 @@ pub mod vad;
 #[cfg(feature = "whisper")]
 mod whisper;
 
+pub use crate::media::resample;
 pub use engine::{FinishReport, LegAudio, LegListener, SpeechConfig, SpeechEngine, SpeechError};
 pub use event::{TranscriptEvent, TranscriptKind, Word};
 pub use model::{ModelChoice, ModelError, ModelFile, english_only};

@@ -19,7 +19,7 @@ fn presses(reception: &Reception) -> Vec<(char, u32)> {
 
 #[test]
 fn every_codec_is_decoded_to_the_sample() {
-    for codec in Codec::ALL {
+    for codec in Codec::STATELESS {
         let mut sender = Sender::new(codec);
         sender.talk(2_000);
         let reception = perfectly(&sender);

@@ -47,7 +47,7 @@ fn encoded(codec: Codec, spoken: i64) -> Vec<u8> {
         // No code that decodes to 0: silence must be tellable from audio.
         Codec::Ulaw => vec![(hash as u8 & 0x7f).min(0x7e)],
         Codec::Alaw => vec![hash as u8],
-        Codec::Slin | Codec::Slin16 => (hash as i16 | 1).to_be_bytes().to_vec(),
+        _ => (hash as i16 | 1).to_be_bytes().to_vec(),
     }
 }
 

@@ -64,7 +64,7 @@ proptest! {
 
     #[test]
     fn the_recording_agrees_with_the_array(
-        codec in prop::sample::select(Codec::ALL.to_vec()),
+        codec in prop::sample::select(Codec::STATELESS.to_vec()),
         acts in prop::collection::vec(act(), 1..12),
         loss in loss(),
         jitter in 0..150_u64,

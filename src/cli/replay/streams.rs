@@ -54,7 +54,8 @@ pub(super) fn choose(path: &Path, wanted: &[u32]) -> anyhow::Result<Vec<Chosen>>
     let flows = finder.flows();
     let legs = if wanted.is_empty() { first_two(path, &flows) } else { by_ssrc(path, &flows, wanted)? };
     let Some(first) = legs.first() else {
-        bail!("{}: no RTP stream in it (G.711, slin or slin16)", path.display());
+        let names = Codec::ALL.map(Codec::name);
+        bail!("{}: no RTP stream in it of a codec that is understood ({})", path.display(), names.join(", "));
     };
     if let Some(other) = legs.iter().find(|leg| leg.codec.sample_rate() != first.codec.sample_rate()) {
         bail!(

@@ -1,32 +1,80 @@
-//! The codecs that cost nothing: 16-bit linear and both laws of G.711.
+//! Codecs: what Asterisk can send and play, decoded and encoded here.
+//!
+//! G.711 and linear PCM have no memory: any sample can be decoded by itself ([`Codec::decode`]), straight from the packet
+//! into the ring. G.722, GSM and Opus go through a [`Decoder`], in the order in which the packets were sent.
 
+mod decoder;
+mod encoder;
 pub mod g711;
+pub mod g722;
+pub mod gsm;
+pub mod linear;
+pub mod opus;
+
+pub use decoder::{DecodeError, Decoder, Snapshot};
+pub use encoder::{EncodeError, Encoder};
+use linear::ByteOrder;
 
 use super::time::SampleRate;
+
+/// Longest packet of a codec that has a memory: RFC 3551, 4.2, asks a receiver for 200 ms.
+pub const MAX_STATEFUL_SAMPLES: usize = SampleRate::WIDEBAND.hz() as usize / 5;
 
 /// A format that Asterisk can send to an ExternalMedia channel and that is decoded here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Codec {
     /// G.711 A-law, 8 kHz.
     Alaw,
+    /// G.722 at 64 kbit/s: 16 kHz of audio, on an RTP clock of 8 kHz.
+    G722,
+    /// GSM 06.10 full rate, 8 kHz.
+    Gsm,
+    /// Opus, decoded to 16 kHz mono; its RTP clock is 48 kHz.
+    Opus,
     /// 16-bit linear, 8 kHz, big-endian on RTP.
     Slin,
-    /// 16-bit linear, 16 kHz, big-endian on RTP. Receive only: Asterisk drops it when sent to it over RTP.
+    /// 16-bit linear, 12 kHz. Receive only over RTP, like all that follow: Asterisk drops them when sent to it.
+    Slin12,
+    /// 16-bit linear, 16 kHz, big-endian on RTP.
     Slin16,
+    /// 16-bit linear, 24 kHz.
+    Slin24,
+    /// 16-bit linear, 48 kHz.
+    Slin48,
     /// G.711 µ-law, 8 kHz.
     Ulaw,
 }
 
 impl Codec {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Alaw, Self::Slin, Self::Slin16, Self::Ulaw];
+    pub const ALL: [Self; 10] = [
+        Self::Alaw,
+        Self::G722,
+        Self::Gsm,
+        Self::Opus,
+        Self::Slin,
+        Self::Slin12,
+        Self::Slin16,
+        Self::Slin24,
+        Self::Slin48,
+        Self::Ulaw,
+    ];
+    /// Those without memory.
+    pub const STATELESS: [Self; 7] =
+        [Self::Alaw, Self::Slin, Self::Slin12, Self::Slin16, Self::Slin24, Self::Slin48, Self::Ulaw];
 
     /// Asterisk's name of the format.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Alaw => "alaw",
+            Self::G722 => "g722",
+            Self::Gsm => "gsm",
+            Self::Opus => "opus",
             Self::Slin => "slin",
+            Self::Slin12 => "slin12",
             Self::Slin16 => "slin16",
+            Self::Slin24 => "slin24",
+            Self::Slin48 => "slin48",
             Self::Ulaw => "ulaw",
         }
     }
@@ -41,8 +89,14 @@ impl Codec {
     pub const fn payload_type(self) -> u8 {
         match self {
             Self::Alaw => 8,
+            Self::G722 => 9,
+            Self::Gsm => 3,
+            Self::Opus => 107,
             Self::Slin => 10,
+            Self::Slin12 => 122,
             Self::Slin16 => 118,
+            Self::Slin24 => 123,
+            Self::Slin48 => 126,
             Self::Ulaw => 0,
         }
     }
@@ -55,82 +109,74 @@ impl Codec {
     /// Rate of the decoded PCM.
     pub const fn sample_rate(self) -> SampleRate {
         match self {
-            Self::Slin16 => SampleRate::WIDEBAND,
-            _ => SampleRate::NARROWBAND,
+            Self::Alaw | Self::Gsm | Self::Slin | Self::Ulaw => SampleRate::NARROWBAND,
+            Self::Slin12 => SampleRate::TWELVE,
+            Self::G722 | Self::Slin16 => SampleRate::WIDEBAND,
+            Self::Opus => opus::RATE,
+            Self::Slin24 => SampleRate::TWENTY_FOUR,
+            Self::Slin48 => SampleRate::FULLBAND,
         }
     }
 
-    /// Ticks a second of the RTP timestamps.
+    /// Ticks a second of the RTP timestamps: the rate of the PCM, but for G.722 (RFC 3551, 4.5.2) and Opus (RFC 7587, 4.1).
     pub const fn rtp_clock_rate(self) -> u32 {
-        self.sample_rate().hz()
-    }
-
-    /// Bytes of a sample.
-    pub const fn bytes_per_sample(self) -> usize {
         match self {
-            Self::Alaw | Self::Ulaw => 1,
-            Self::Slin | Self::Slin16 => 2,
+            Self::G722 => 8_000,
+            Self::Opus => opus::RTP_CLOCK,
+            _ => self.sample_rate().hz(),
         }
     }
 
-    /// Samples in a payload of `bytes` bytes; `None` if it is empty, holds half a sample, or more than a second.
-    pub fn samples_in(self, bytes: usize) -> Option<usize> {
-        let size = self.bytes_per_sample();
-        let samples = bytes / size;
-        (bytes.is_multiple_of(size) && samples > 0 && samples <= self.sample_rate().hz() as usize)
-            .then_some(samples)
+    /// Whether a sample depends on those before it: such a codec needs a [`Decoder`], which takes packets in order.
+    pub const fn is_stateful(self) -> bool {
+        matches!(self, Self::G722 | Self::Gsm | Self::Opus)
     }
 
-    /// Sample `index` of `payload`. Panics if the payload holds fewer.
+    /// Samples in `payload`; `None` if it is empty, holds no whole number of samples or frames, or more than a second
+    /// (200 ms for a codec with memory).
+    pub fn samples_in(self, payload: &[u8]) -> Option<usize> {
+        let bytes = payload.len();
+        let (samples, whole, most) = match self {
+            Self::Alaw | Self::Ulaw => (bytes, true, self.sample_rate().hz() as usize),
+            Self::G722 => (2 * bytes, true, MAX_STATEFUL_SAMPLES),
+            Self::Gsm => {
+                let whole = bytes.is_multiple_of(gsm::RTP_BYTES);
+                (bytes / gsm::RTP_BYTES * gsm::FRAME_SAMPLES, whole, MAX_STATEFUL_SAMPLES)
+            }
+            Self::Opus => (opus::samples_in(payload)?, true, MAX_STATEFUL_SAMPLES),
+            Self::Slin | Self::Slin12 | Self::Slin16 | Self::Slin24 | Self::Slin48 => {
+                (bytes / 2, bytes.is_multiple_of(2), self.sample_rate().hz() as usize)
+            }
+        };
+        (whole && samples > 0 && samples <= most).then_some(samples)
+    }
+
+    /// Sample `index` of `payload`, as on RTP, of a codec without memory. Panics if the payload holds fewer, or
+    /// if the codec [`Codec::is_stateful`].
     #[inline]
     pub fn decode(self, payload: &[u8], index: usize) -> i16 {
         match self {
             Self::Alaw => g711::ALAW[usize::from(payload[index])],
             Self::Ulaw => g711::ULAW[usize::from(payload[index])],
-            Self::Slin | Self::Slin16 => i16::from_be_bytes([payload[2 * index], payload[2 * index + 1]]),
+            Self::Slin | Self::Slin12 | Self::Slin16 | Self::Slin24 | Self::Slin48 => {
+                linear::sample(ByteOrder::Big, payload, index)
+            }
+            Self::G722 | Self::Gsm | Self::Opus => panic!("{} needs a Decoder", self.name()),
         }
     }
 
-    /// Append `pcm` to `payload` as this codec puts it on RTP.
+    /// Append `pcm` to `payload` as a codec without memory puts it on RTP. Panics if the codec [`Codec::is_stateful`].
     pub fn encode(self, pcm: &[i16], payload: &mut Vec<u8>) {
         match self {
             Self::Alaw => payload.extend(pcm.iter().map(|&sample| g711::to_alaw(sample))),
             Self::Ulaw => payload.extend(pcm.iter().map(|&sample| g711::to_ulaw(sample))),
-            Self::Slin | Self::Slin16 => payload.extend(pcm.iter().flat_map(|sample| sample.to_be_bytes())),
+            Self::Slin | Self::Slin12 | Self::Slin16 | Self::Slin24 | Self::Slin48 => {
+                linear::encode(ByteOrder::Big, pcm, payload);
+            }
+            Self::G722 | Self::Gsm | Self::Opus => panic!("{} needs an Encoder", self.name()),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_payload_types_are_asterisks() {
-        for (name, payload_type, rate) in
-            [("ulaw", 0, 8_000), ("alaw", 8, 8_000), ("slin", 10, 8_000), ("slin16", 118, 16_000)]
-        {
-            let codec = Codec::from_name(name).unwrap();
-            assert_eq!(codec.payload_type(), payload_type);
-            assert_eq!(Codec::from_payload_type(payload_type), Some(codec));
-            assert_eq!(codec.sample_rate().hz(), rate);
-        }
-        assert_eq!(Codec::from_name("opus"), None);
-    }
-
-    #[test]
-    fn linear_is_big_endian_on_rtp() {
-        let mut payload = Vec::new();
-        Codec::Slin.encode(&[0x1234, -2], &mut payload);
-        assert_eq!(payload, [0x12, 0x34, 0xff, 0xfe]);
-        assert_eq!(Codec::Slin16.decode(&payload, 1), -2);
-    }
-
-    #[test]
-    fn impossible_lengths_are_refused() {
-        assert_eq!(Codec::Slin.samples_in(321), None);
-        assert_eq!(Codec::Ulaw.samples_in(0), None);
-        assert_eq!(Codec::Ulaw.samples_in(8_001), None);
-        assert_eq!(Codec::Slin16.samples_in(640), Some(320));
-    }
-}
+mod tests;

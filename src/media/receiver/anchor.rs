@@ -28,6 +28,7 @@ impl LegReceiver {
     /// Answer the pending question with what is held, and let it go.
     pub(super) fn settle(&mut self, now: MediaInstant) {
         let Some(pending) = self.pending.take() else { return };
+        self.release_waiting();
         let anchor = Anchor::of(&self.hold, self.config.codec.rtp_clock_rate());
         match (pending.question, anchor) {
             (Question::NewSource { ssrc, .. }, Some(anchor)) => self.settle_source(&anchor, ssrc, now),
@@ -120,6 +121,9 @@ impl LegReceiver {
         if let Some(old) = self.active.replace(Stream { source, timeline, jumped_at: None }) {
             self.previous =
                 Some(Previous { source: Some(old.source), timeline: old.timeline, until: now + STRAGGLERS });
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.reset();
         }
         self.missed = None;
         self.newest_media = None;

@@ -13,7 +13,9 @@
 //! audio into the ring and names what is missing.
 
 mod anchor;
+mod decode;
 mod place;
+mod reorder;
 mod report;
 mod route;
 
@@ -22,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::CallClock;
-use super::codec::Codec;
+use super::codec::{Codec, DecodeError};
 use super::conceal;
 use super::counter::{ExtendedSequence, SequenceNumber};
 use super::dtmf::{Press, TelephoneEvents};
@@ -127,6 +129,16 @@ pub enum PacketOutcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PacketError {
+    /// Its decoder refuses it.
+    #[error("ssrc {ssrc:08x} seq {sequence}: {source}")]
+    Decode {
+        /// Synchronisation source.
+        ssrc: u32,
+        /// Sequence number.
+        sequence: u16,
+        /// Why.
+        source: DecodeError,
+    },
     /// Its length is not that of a whole number of samples, or of an event.
     #[error("payload of {actual} bytes is impossible for payload type {payload_type}")]
     PayloadLength {
@@ -204,6 +216,9 @@ struct Tally {
 pub struct LegReceiver {
     config: LegConfig,
     writer: RingWriter,
+    /// What a codec that has a memory needs, and only such a one.
+    memory: Option<Box<decode::Memory>>,
+    reorder: Option<Box<reorder::Reorder>>,
     /// Call sample of ring sample 0, once there is an anchor.
     base: Option<i64>,
     active: Option<Stream>,
@@ -247,6 +262,8 @@ impl LegReceiver {
         writer.set_lags(rate.samples_in(config.live_lag), rate.samples_in(config.repair_window));
         let receiver = Self {
             writer,
+            memory: decode::Memory::of(config.codec),
+            reorder: config.codec.is_stateful().then(reorder::Reorder::new),
             base: None,
             active: None,
             active_heard: None,
@@ -306,6 +323,7 @@ impl LegReceiver {
     /// It is `now`, and every datagram that came before has been handed in.
     pub fn on_tick(&mut self, now: MediaInstant) {
         self.begun.get_or_insert(now);
+        self.release_overdue(now);
         self.settle_if_due(now);
         let events = &mut self.events;
         self.events_dtmf.on_deadline(now, |press| push(events, dtmf(press)));
@@ -328,6 +346,7 @@ impl LegReceiver {
     pub fn next_deadline(&self) -> Option<MediaInstant> {
         let deadlines = [
             self.settle_deadline(),
+            self.reorder_deadline(),
             self.events_dtmf.deadline(),
             self.previous.as_ref().map(|previous| previous.until),
             self.stall_deadline(),
@@ -349,6 +368,7 @@ impl LegReceiver {
     /// Bring everything to its end as of `end`: packets kept back are placed, a press is ended, and a leg without packets
     /// for the last 500 ms or more is padded up to `end`; any other ends with its last packet. The ring stays open; events can still be taken.
     pub fn flush(&mut self, end: MediaInstant) {
+        self.release_waiting();
         self.settle_at_end(end);
         let events = &mut self.events;
         self.events_dtmf.end(|press| push(events, dtmf(press)));
@@ -376,7 +396,7 @@ impl LegReceiver {
         let payload_type = packet.payload_type();
         let actual = packet.payload().len();
         let kind = if payload_type == self.config.payload_type {
-            self.config.codec.samples_in(actual).map(Kind::Audio)
+            self.config.codec.samples_in(packet.payload()).map(Kind::Audio)
         } else if COMFORT_NOISE.contains(&payload_type) {
             Some(Kind::ComfortNoise)
         } else if Some(payload_type) == self.config.telephone_event {

@@ -86,10 +86,12 @@ impl LegReceiver {
 
     /// A datagram that is of no use may still account for a sequence number of the current source.
     pub(super) fn note_invalid(&mut self, datagram: &[u8]) {
-        let (Ok(packet), Some(stream)) = (RtpPacket::parse(datagram), &mut self.active) else { return };
-        if packet.ssrc() != stream.source.ssrc() {
+        let Ok(packet) = RtpPacket::parse(datagram) else { return };
+        if self.active.as_ref().is_none_or(|stream| stream.source.ssrc() != packet.ssrc()) {
             return;
         }
+        self.release_waiting();
+        let Some(stream) = &mut self.active else { return };
         match stream.source.check(packet.sequence()) {
             Arrival::InOrder { sequence, missed } => {
                 stream.source.record(sequence);
@@ -116,6 +118,7 @@ impl LegReceiver {
         let Ok(at) = u64::try_from(sample - base) else {
             return self.count(Placed { too_late: len, ..Placed::default() });
         };
+        let missed = self.missed;
         let missing = if in_order {
             if let Some(stream) = &mut self.active {
                 stream.timeline.advance(extended);
@@ -125,7 +128,13 @@ impl LegReceiver {
             self.fill
         };
         let (codec, payload) = (self.config.codec, packet.payload());
-        let placed = self.writer.put(at, len, |i| codec.decode(payload, i), missing);
+        let placed = match self.memory.is_some() {
+            true => match self.place_decoded(packet, at, in_order.then_some((missing, missed))) {
+                Ok(placed) => placed,
+                Err(source) => return self.undecodable(packet, at, missing, source),
+            },
+            false => self.writer.put(at, len, |i| codec.decode(payload, i), missing),
+        };
         self.conceal_passed();
         self.writer.publish();
         if in_order {
@@ -259,7 +268,7 @@ impl LegReceiver {
         }
     }
 
-    fn note_missed(&mut self, sequence: ExtendedSequence, missed: u64) {
+    pub(super) fn note_missed(&mut self, sequence: ExtendedSequence, missed: u64) {
         let first = sequence.plus(-(missed as i64));
         let missed = match self.missed {
             Some(before) => Missed { after: sequence, missing: before.missing + missed, ..before },

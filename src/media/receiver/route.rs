@@ -58,9 +58,10 @@ impl LegReceiver {
                 self.active_heard = self.active_heard.max(Some(arrival));
                 if self.is_answered_by(packet, kind) {
                     self.pending = None;
+                    self.release_waiting();
                     self.release();
                 }
-                let outcome = self.accept(packet, kind, arrival);
+                let outcome = self.accept_in_order(packet, kind, arrival);
                 if matches!(kind, Kind::Audio(_))
                     && !matches!(outcome, PacketOutcome::Duplicate | PacketOutcome::Invalid(_))
                 {

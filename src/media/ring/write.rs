@@ -204,6 +204,11 @@ impl RingWriter {
         self.head = to;
     }
 
+    /// The sender has said what is up to `to`, though it sent no samples: [`RingWriter::cut`] keeps it.
+    pub fn told(&mut self, to: u64) {
+        self.received = self.received.max(to.min(self.head));
+    }
+
     /// Give the slots in `from..to` that are declared missing the kind `state` instead. Slots that are whole, or no
     /// longer held, stay as they are.
     pub fn relabel(&mut self, from: u64, to: u64, state: SlotState) {
