@@ -28,6 +28,7 @@ class Peer:
 
     def finish(self):
         self.facts |= self.child.end(120)
+        self.facts["notes"] = {"loop behind, ms:": self.facts["loop_behind_ms"]}
         streams = range(2 * self.calls)
         # Each file begins with its own first packet: nothing says how the two of a call belong together.
         calls = [([(stream, self.work / f"{stream}.wav", 0)], False) for stream in streams]

@@ -133,12 +133,15 @@ class OnAsterisk:
 
     def _all_written(self):
         """Whether Asterisk has no recording open any more."""
-        opened = [os.readlink(f"/proc/{self.env['LAB_PID']}/fd/{fd}") for fd in self._descriptors()]
-        return not any(path.startswith(str(self.lab / "heard")) for path in opened)
-
-    def _descriptors(self):
         folder = f"/proc/{self.env['LAB_PID']}/fd"
-        return [fd for fd in os.listdir(folder) if os.path.lexists(f"{folder}/{fd}")]
+        for descriptor in os.listdir(folder):
+            try:
+                opened = os.readlink(f"{folder}/{descriptor}")
+            except FileNotFoundError:  # Closed meanwhile.
+                continue
+            if opened.startswith(str(self.lab / "heard")):
+                return False
+        return True
 
     def _sidetone_calls(self):
         recordings = {}

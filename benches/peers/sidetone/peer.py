@@ -29,6 +29,13 @@ class Peer:
     def finish(self):
         # Sealing reads every file again, for its SHA-256.
         self.facts |= self.child.end(600)
+        notes = {"writer behind, ms:": self.facts["write_lag_ms"], "on disk after, ms:": self.facts["durable_lag_ms"]}
+        for fact in ("kernel_drops", "packets_too_late", "unroutable"):
+            if self.facts[fact]:
+                notes[fact.replace("_", " ")] = self.facts[fact]
+        if failed := self.facts["recordings_failed"]:
+            notes[f"{len(failed)} recordings failed, one with:"] = failed[0]
+        self.facts["notes"] = notes
         return {self.name: self.work / "manifest"}
 
     def stop(self):
