@@ -1,8 +1,9 @@
 //! The judge: of the audio that was delivered, how much is in the recordings, and where.
 //!
 //! The manifest has one line a call: `{"legs": [{"stream": 0, "path": "0.wav", "channel": 0}, …], "together": true}`.
-//! `together` says that the recorder gives the legs one time: then they are measured against one beginning, else each
-//! against its own. A path that ends in `.pcap` holds packets and no audio: only what is missing from it is counted.
+//! Each leg's packets are measured against the first of them that is there. `together` says that the recorder gives the legs
+//! one time: then it is also measured how far apart the legs are that were sent at once. A path that ends in `.pcap` holds
+//! packets and no audio: only what is missing from it is counted.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -47,6 +48,8 @@ struct Verdict {
     lost: u64,
     /// How many packets are how many samples from where they belong.
     errors: BTreeMap<u64, u64>,
+    /// Calls by how many samples their legs are apart.
+    apart: BTreeMap<u64, u64>,
 }
 
 pub fn run(manifest: &Path, run: &Run, verbose: bool) -> anyhow::Result<()> {
@@ -70,6 +73,8 @@ pub fn run(manifest: &Path, run: &Run, verbose: bool) -> anyhow::Result<()> {
             "error_ms_max": errors.keys().next_back().map(|&most| ms(most)),
             "error_ms_median": quantile(errors, 0.5).map(ms),
             "error_ms_p99": quantile(errors, 0.99).map(ms),
+            "apart_ms_median": quantile(&verdict.apart, 0.5).map(ms),
+            "apart_ms_max": verdict.apart.keys().next_back().map(|&most| ms(most)),
         })
     );
     Ok(())
@@ -85,7 +90,7 @@ fn quantile(errors: &BTreeMap<u64, u64>, share: f64) -> Option<u64> {
 }
 
 fn judge(call: &Call, run: &Run, verbose: bool, verdict: &mut Verdict) {
-    let mut begin = None;
+    let mut begins = Vec::new();
     for leg in &call.legs {
         let delivered: Vec<u32> = (0..run.seconds * PACKETS_A_SECOND)
             .filter(|&packet| {
@@ -114,13 +119,16 @@ fn judge(call: &Call, run: &Run, verbose: bool, verdict: &mut Verdict) {
         if leg.is_capture() {
             continue;
         }
-        if !call.together {
-            begin = None;
-        }
+        let Some(begin) = found.iter().flatten().map(|found| found.offset).next() else { continue };
+        begins.push(begin);
         for found in found.iter().flatten() {
-            let error = (found.offset - *begin.get_or_insert(found.offset)).unsigned_abs();
-            *verdict.errors.entry(error).or_default() += 1;
+            *verdict.errors.entry((found.offset - begin).unsigned_abs()).or_default() += 1;
         }
+    }
+    if let [left, right] = begins[..]
+        && call.together
+    {
+        *verdict.apart.entry((left - right).unsigned_abs()).or_default() += 1;
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{source, spent};
 /// `rtp.receive_buffer` and `rtp.ring_seconds` as a user has them who sets nothing.
 const RECEIVE_BUFFER: usize = 8 << 20;
 const RING_SLOTS: usize = 1_000;
+const FRAME_BYTES: u64 = 4;
 const LOOK: Duration = Duration::from_millis(50);
 
 pub struct Options {
@@ -50,7 +51,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         RtpPlane::start(PlaneConfig { bind, shards: options.shards, receive_buffer: RECEIVE_BUFFER })?;
     let config = RecorderConfig { writers: options.writers, ..RecorderConfig::default() };
     let recorder = Arc::new(Recorder::start(config)?);
-    let before = spent::resident();
+    let (before, disk_before) = (spent::resident(), spent::written());
     let (mut calls, mut targets, mut manifest) = (Vec::new(), String::new(), String::new());
     for number in 0..options.calls {
         let path = options.out.join(format!("{number}.wav"));
@@ -73,10 +74,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let watch = tokio::spawn(watch(recorder.clone(), worst.clone()));
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     let (threads, resident, totals) = (spent::by_thread(), spent::resident(), plane.totals());
+    let disk = spent::written();
     watch.abort();
 
     let sealing = clock::now();
-    let (mut lost, mut late, mut failed) = (0, 0, Vec::new());
+    let (mut lost, mut late, mut frames, mut failed) = (0, 0, 0, Vec::new());
     let endings: Vec<_> = calls
         .into_iter()
         .map(|Call { legs, recording }| async {
@@ -88,7 +90,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     for (stats, finished) in futures_util::future::join_all(endings).await {
         lost += stats.iter().map(|leg| leg.packets_lost).sum::<u64>();
         late += stats.iter().map(|leg| leg.packets_late - leg.packets_repaired).sum::<u64>();
-        failed.extend(finished.err().map(|error| error.to_string()));
+        match finished {
+            Ok(finished) => frames += finished.frames,
+            Err(error) => failed.push(error.to_string()),
+        }
     }
     std::fs::write(options.out.join("manifest"), manifest).context("cannot write the manifest")?;
     println!(
@@ -100,6 +105,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             "packets_lost": lost,
             "packets_too_late": late,
             "recordings_failed": failed,
+            "audio_mib": frames * FRAME_BYTES >> 20,
+            "disk_write_mib": disk.saturating_sub(disk_before) >> 20,
             "resident_a_call": resident.saturating_sub(before) / options.calls.max(1) as u64,
             "write_lag_ms": worst.write.load(Ordering::Relaxed),
             "durable_lag_ms": worst.durable.load(Ordering::Relaxed),

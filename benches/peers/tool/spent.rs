@@ -1,4 +1,4 @@
-//! Processor time and memory of this process.
+//! Processor time, memory and disk writes of this process.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,4 +21,11 @@ pub fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|kib| kib.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+/// Bytes that this process has made the system write to disks, pages written again counted again (proc(5), `write_bytes`).
+pub fn written() -> u64 {
+    let io = fs::read_to_string("/proc/self/io").unwrap_or_default();
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    line.and_then(|bytes| bytes.trim().parse().ok()).unwrap_or(0)
 }
