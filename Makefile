@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test bench bench-calls deny clean
+.PHONY: help setup demo test bench bench-calls bench-peers deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -24,6 +24,11 @@ bench: ## criterion benches and the speech bench
 bench-calls: ## real calls, measured: errors, latency, loss, CPU (ARGS='--calls 20 --at-once 4')
 	@scripts/setup
 	cargo bench --bench calls -- $(ARGS)
+
+bench-peers: ## the same calls to Sidetone and to other recorders (ARGS='--calls 100 --seconds 20'); see benches/peers/README.md
+	@scripts/setup
+	cargo build --release
+	benches/peers/compare $(ARGS)
 
 deny: ## licences, bans and sources of all dependencies (cargo-deny, built once)
 	@scripts/setup --build-only

@@ -33,6 +33,16 @@ impl GapTrack {
         }
     }
 
+    /// Forget what lies before `start`.
+    pub fn forget_before(&mut self, start: u64) {
+        self.gaps.retain_mut(|gap| {
+            let end = gap.start_sample + gap.samples;
+            gap.start_sample = gap.start_sample.max(start);
+            gap.samples = end.saturating_sub(gap.start_sample);
+            gap.samples > 0
+        });
+    }
+
     /// The gaps so far; the last one may still grow.
     pub fn as_slice(&self) -> &[Gap] {
         &self.gaps
@@ -74,6 +84,13 @@ impl Tracks {
             track.truncate(end);
         }
     }
+
+    /// Forget what lies before frame `start`.
+    pub fn forget_before(&mut self, start: u64) {
+        for track in self.all_mut() {
+            track.forget_before(start);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -82,6 +99,20 @@ mod tests {
 
     fn gap(start_sample: u64, samples: u64, kind: SlotState) -> Gap {
         Gap { start_sample, samples, kind }
+    }
+
+    #[test]
+    fn what_lies_before_is_forgotten_and_a_gap_across_is_cut() {
+        let mut track = GapTrack::default();
+        for start in [0, 200, 400] {
+            track.note(start, 100, SlotState::Lost);
+        }
+        track.forget_before(100);
+        assert_eq!(track.as_slice(), [gap(200, 100, SlotState::Lost), gap(400, 100, SlotState::Lost)]);
+        track.forget_before(250);
+        assert_eq!(track.as_slice(), [gap(250, 50, SlotState::Lost), gap(400, 100, SlotState::Lost)]);
+        track.forget_before(900);
+        assert_eq!(track.as_slice(), []);
     }
 
     #[test]

@@ -107,10 +107,12 @@ impl PartFile {
         Ok(())
     }
 
-    /// Write whole frames behind those appended, for the case of a crash: what is appended next takes their place.
-    pub fn write_ahead(&mut self, frames: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(frames, offset_of(self.frames))?;
-        self.ahead = self.ahead.max((frames.len() / FRAME_BYTES) as u64);
+    /// Write whole frames from frame `first` on, behind those appended, for the case of a crash: what is appended next takes
+    /// their place. `first` is not behind [`PartFile::end`].
+    pub fn write_ahead(&mut self, first: u64, frames: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(frames, offset_of(first))?;
+        let end = first + (frames.len() / FRAME_BYTES) as u64;
+        self.ahead = self.ahead.max(end.saturating_sub(self.frames));
         Ok(())
     }
 

@@ -21,6 +21,10 @@ use crate::telemetry::metric;
 const LEAST_WRITE: Duration = Duration::from_millis(200);
 /// What is written ahead stays this far behind the legs' heads, so that packets which merely changed places are in it.
 const AHEAD_LAG: Duration = Duration::from_millis(60);
+/// The end of what was written ahead is written again the next time: a leg that begins is placed up to 200 ms into the past
+/// (its anchor window), and most packets that are late at all are so by less than this. All of the repair window again
+/// would be four times the work of the recording itself.
+const AHEAD_AGAIN: Duration = Duration::from_millis(300);
 
 /// A recording that is being written.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub struct OpenRecording {
     part: PartFile,
     journal: Option<Journal>,
     mixer: Interleaver,
+    /// Stands where the next writing ahead begins.
+    ahead: Option<Interleaver>,
     origin: Option<i64>,
     started_at: Option<jiff::Timestamp>,
     least: i64,
@@ -45,6 +51,8 @@ pub struct OpenRecording {
 pub struct Turn {
     /// Bytes of audio written.
     pub bytes: usize,
+    /// Bytes of audio written ahead, which are written again.
+    pub ahead: usize,
     /// Audio that was due when it began.
     pub backlog: Duration,
     /// There is more to write at once.
@@ -103,6 +111,7 @@ impl OpenRecording {
             part,
             journal,
             mixer,
+            ahead: None,
             origin: None,
             started_at: notes.and_then(|notes| notes.started_at),
             least: rate.samples_in(LEAST_WRITE) as i64,
@@ -162,29 +171,40 @@ impl OpenRecording {
                 return Err(Fault::Vanished);
             }
             if self.finish.is_none() && self.origin.is_some() {
-                self.write_ahead(now, pauses, buffer);
+                turn.ahead = self.write_ahead(now, pauses, buffer);
             }
             self.part.write_header()?;
         }
         Ok(turn)
     }
 
-    /// Late packets may still mend the last stretch, but a crash would take it: it is written for now.
-    fn write_ahead(&mut self, now: MediaInstant, pauses: &[Pause], buffer: &mut [u8]) {
-        let mut ahead = self.mixer.ahead(AHEAD_LAG);
+    /// Late packets may still mend the last stretch, but a crash would take it: what is new of it is written for now. Returns
+    /// the bytes written.
+    fn write_ahead(&mut self, now: MediaInstant, pauses: &[Pause], buffer: &mut [u8]) -> usize {
+        let before = self.ahead.take().filter(|ahead| ahead.next() >= self.mixer.next());
+        let mut ahead = before.unwrap_or_else(|| self.mixer.ahead(AHEAD_LAG));
+        ahead.forget_before(self.mixer.frames());
+        let first = ahead.frames();
         let until = ahead.due(now, self.clock.sample_at(now));
-        let bytes = ahead.emit(until, pauses, buffer) * FRAME_BYTES;
-        let span = self.mixer.frames()..ahead.frames().max(self.part.end());
+        let again = ahead.rate().samples_in(AHEAD_AGAIN) as i64;
+        let mut bytes = ahead.emit(until - again, pauses, buffer) * FRAME_BYTES;
+        let mut tip = ahead.clone();
+        bytes += tip.emit(until, pauses, &mut buffer[bytes..]) * FRAME_BYTES;
+        let span = self.mixer.frames()..tip.frames().max(self.part.end());
         if let Some(journal) = &mut self.journal
-            && let Err(error) = journal.write_ahead(ahead.tracks(), self.mixer.tracks(), span)
+            && let Err(error) = journal.write_ahead(tip.tracks(), self.mixer.tracks(), span)
         {
             warn_of_journal(&self.call_id, self.part.path(), &error);
             self.journal = None;
         }
         // What a full disk does not take now fails for good, and with its reason, when it is appended.
-        if let Err(error) = self.part.write_ahead(&buffer[..bytes]) {
-            tracing::debug!(call_id = self.call_id, %error, "the last stretch is not written ahead");
+        match self.part.write_ahead(first, &buffer[..bytes]) {
+            Ok(()) => self.ahead = Some(ahead),
+            Err(error) => {
+                tracing::debug!(call_id = self.call_id, %error, "the last stretch is not written ahead")
+            }
         }
+        bytes
     }
 
     /// The process stops and the call goes on: write all there is, durably, and leave the part file to be resumed.

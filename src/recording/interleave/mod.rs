@@ -34,7 +34,7 @@ pub struct Pause {
 }
 
 /// Mixes two legs into frames.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Interleaver {
     rate: SampleRate,
     legs: [Option<Track>; 2],
@@ -111,6 +111,11 @@ impl Interleaver {
     /// The gaps so far.
     pub fn tracks(&self) -> &Tracks {
         &self.tracks
+    }
+
+    /// Forget gaps before frame `frame`.
+    pub fn forget_before(&mut self, frame: u64) {
+        self.tracks.forget_before(frame);
     }
 
     /// The gaps.
