@@ -1,11 +1,12 @@
 //! Sockets: where media comes in. The only `unsafe` of the house.
 //!
 //! [`plane`] is what the rest of the house uses: receive threads ("shards") with one UDP socket each, to which legs are
-//! attached by the address their sender has. [`capture`] reads the same datagrams from a pcap or pcapng file.
+//! attached by the address their sender has. [`capture`] reads the same datagrams from a pcap or pcapng file. [`load`] sends them, for measurements.
 
 pub mod capture;
 mod hold;
 mod leg;
+pub mod load;
 pub mod plane;
 mod shard;
 mod socket;
