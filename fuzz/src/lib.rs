@@ -10,6 +10,7 @@ use sidetone::asterisk::ari::AriEvent;
 use sidetone::calls::ids::ObjectId;
 use sidetone::calls::mode::CallOptions;
 use sidetone::config::{Settings, Sources};
+use sidetone::emulator::{Bytes, Choice, Datagram, MS, Reception, Scenario};
 use sidetone::media::clock::CallClock;
 use sidetone::media::codec::Codec;
 use sidetone::media::receiver::{LegConfig, LegReceiver};
@@ -24,9 +25,10 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("ari_event", ari_event),
     ("capture", capture),
+    ("path", path),
     ("rtp", rtp),
     ("settings", settings),
     ("stasis", stasis),
@@ -46,6 +48,48 @@ pub fn capture(bytes: &[u8]) {
     let mut finder = StreamFinder::new();
     capture.flatten().for_each(|datagram| finder.add(&datagram));
     finder.flows();
+}
+
+/// The whole path: bytes decide what a sender does, what the network makes of it, and which datagrams are altered on top, and
+/// how. Nothing received is ever altered in the ring, every datagram is accounted for, memory is bounded by the call's length;
+/// and where nothing was altered on top, ring and live stream agree with the reference.
+pub fn path(bytes: &[u8]) {
+    let mut choice = Bytes(bytes);
+    let scenario = Scenario { begins_ms: 0, ..Scenario::draw(&mut choice) };
+    let (mut arrived, end) = scenario.arrivals();
+    let mut is_altered = false;
+    while !choice.0.is_empty() && !arrived.is_empty() {
+        let at = choice.below(arrived.len() as u64) as usize;
+        alter(&mut arrived, at, &mut choice);
+        is_altered = true;
+    }
+    arrived.retain(|datagram| datagram.at < end);
+    arrived.sort_by_key(|datagram| datagram.at);
+    let repair = Duration::from_millis(scenario.repair_ms);
+    let reception = Reception::with(scenario.codec, arrived, end, |config| config.repair_window = repair);
+    let outcome = if is_altered { reception.hold_invariants() } else { reception.compare() };
+    if let Err(disagreement) = outcome {
+        panic!("{disagreement}\n{scenario:#?}\n{:?}", reception.stats);
+    }
+}
+
+/// Alter datagram `at`: one of its bytes, its length, its time, or a copy of it that is altered later.
+fn alter(arrived: &mut Vec<Datagram>, at: usize, choice: &mut Bytes<'_>) {
+    let datagram = &mut arrived[at];
+    match choice.below(6) {
+        0 | 1 if !datagram.bytes.is_empty() => {
+            // The header's fields are where decisions are made.
+            let length = datagram.bytes.len().min(16) as u64;
+            datagram.bytes[choice.below(length) as usize] = choice.below(256) as u8;
+        }
+        2 => datagram.bytes.truncate(choice.below(180) as usize),
+        3 => datagram.bytes.resize(choice.below(2_048) as usize, 0x55),
+        4 => datagram.at += choice.below(5_000) * MS,
+        _ => {
+            let copy = datagram.clone();
+            arrived.push(copy);
+        }
+    }
 }
 
 /// Any datagrams at any times as those of a leg. The first byte chooses the codec; then each datagram has a byte for the
