@@ -65,8 +65,10 @@ pub fn path(bytes: &[u8]) {
     }
     arrived.retain(|datagram| datagram.at < end);
     arrived.sort_by_key(|datagram| datagram.at);
-    let repair = Duration::from_millis(scenario.repair_ms);
-    let reception = Reception::with(scenario.codec, arrived, end, |config| config.repair_window = repair);
+    let reception = Reception::with(scenario.codec, arrived, end, |config| {
+        config.repair_window = Duration::from_millis(scenario.repair_ms);
+        config.conceal = scenario.conceal;
+    });
     let outcome = if is_altered { reception.hold_invariants() } else { reception.compare() };
     if let Err(disagreement) = outcome {
         panic!("{disagreement}\n{scenario:#?}\n{:?}", reception.stats);

@@ -119,6 +119,8 @@ impl CallMedia {
             let mut config = LegConfig::new(codec, clock.clone());
             config.ring_slots = services.ring_slots();
             config.repair_window = Duration::from_millis(services.settings.rtp.repair_ms);
+            config.live_lag = Duration::from_millis(services.settings.rtp.live_lag_ms);
+            config.conceal = services.settings.rtp.conceal;
             config.stall_after = Duration::from_millis(services.settings.rtp.stall_ms);
             config.resume = resume.segment.clone();
             let (receiver, ring) = LegReceiver::new(config);

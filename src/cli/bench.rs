@@ -174,7 +174,8 @@ impl Outcome {
                 step.streams, step.lost, step.sent, step.kernel_drops, step.sender_behind_ms
             );
         }
-        text += &format!("  machine        {} processors, {} receive threads\n", self.processors, self.shards);
+        text +=
+            &format!("  machine        {} processors, {} receive threads\n", self.processors, self.shards);
         text
     }
 }

@@ -147,6 +147,8 @@ impl Replay {
             let held = Duration::from_secs(settings.rtp.ring_seconds.into()).max(repair + RING_MARGIN);
             config.ring_slots = held.as_millis() as usize / SLOT_MS as usize;
             config.repair_window = repair;
+            config.live_lag = Duration::from_millis(settings.rtp.live_lag_ms);
+            config.conceal = settings.rtp.conceal;
             config.stall_after = Duration::from_millis(settings.rtp.stall_ms);
             let (receiver, shared) = LegReceiver::new(config);
             *ring = Some(shared);

@@ -128,6 +128,9 @@ sections! {
         repair_ms: u64 = 2_000;
         /// Live readers (speech, subscribers) stay this far behind the head, milliseconds, so that reordering is over.
         live_lag_ms: u64 = 60;
+        /// Fill losses of up to 60 ms with what was probably said. `false` leaves silence there, for recordings that are to
+        /// be evidence. Either way the report lists them, and no received sample is altered.
+        conceal: bool = true;
         /// A leg without packets for this long is stalled, milliseconds.
         stall_ms: u64 = 2_000;
     }

@@ -188,7 +188,8 @@ pub struct Reception {
 }
 
 impl Reception {
-    /// Receive `arrived` with the defaults; the call ends at `end`, nanoseconds.
+    /// Receive `arrived` with the defaults, but for concealment, which is off: what is lost is zeros. The call ends at `end`,
+    /// nanoseconds.
     pub fn of(codec: Codec, arrived: Vec<Datagram>, end: u64) -> Self {
         Self::with(codec, arrived, end, |_| {})
     }
@@ -196,7 +197,7 @@ impl Reception {
     /// The same, with other settings.
     pub fn with(codec: Codec, arrived: Vec<Datagram>, end: u64, adjust: impl FnOnce(&mut LegConfig)) -> Self {
         let clock = Arc::new(CallClock::new(instant(0), codec.sample_rate(), 1));
-        let mut config = LegConfig::new(codec, clock);
+        let mut config = LegConfig { conceal: false, ..LegConfig::new(codec, clock) };
         adjust(&mut config);
         Line::new(config, arrived).finish(end)
     }

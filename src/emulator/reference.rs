@@ -6,8 +6,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
-use super::{Datagram, Reception, Sent, voice};
+use super::{Datagram, MS, Reception, Sent, voice};
 use crate::media::receiver::END_MARGIN;
 use crate::media::report::Segment;
 use crate::media::slot::SlotState;
@@ -256,20 +257,25 @@ impl Timelines {
             );
         }
         let timelines = Self { displacements };
-        timelines.check_first(reception, per_ms)?;
+        timelines.check_first(reception)?;
         timelines.check_others(reception, per_ms)?;
         Ok(timelines)
     }
 
     /// The first timeline begins at the least delay of the first 200 ms.
-    fn check_first(&self, reception: &Reception, per_ms: i64) -> Result<(), Disagreement> {
-        let media = media(reception);
-        let Some(&(begun, first)) = media.first() else { return Ok(()) };
+    fn check_first(&self, reception: &Reception) -> Result<(), Disagreement> {
+        let sent = || reception.arrived.iter().filter_map(|datagram| Some((datagram.at, datagram.sent?)));
+        let Some((begun, first)) = sent().next() else { return Ok(()) };
         let Some(&found) = self.displacements.get(&first.timeline) else { return Ok(()) };
-        let window = media.iter().filter(|&&(at, _)| at <= begun + ANCHOR_WINDOW_MS * per_ms - per_ms);
-        let delays = window.clone().map(|&(at, sent)| at - sent.position);
-        let alone = window.clone().all(|&(_, sent)| sent.timeline == first.timeline);
-        let Some(least) = delays.min().filter(|_| alone) else { return Ok(()) };
+        let rate = reception.codec.sample_rate();
+        let window: Vec<_> = sent()
+            .filter(|&(at, sent)| sent.is_media() && at < begun + ANCHOR_WINDOW_MS as u64 * MS)
+            .map(|(at, sent)| (rate.samples_in_nanos(at as i64) - sent.position, sent.timeline))
+            .collect();
+        let alone = window.iter().all(|&(_, timeline)| timeline == first.timeline);
+        let Some(least) = window.iter().map(|&(delay, _)| delay).min().filter(|_| alone) else {
+            return Ok(());
+        };
         ensure!((found - least).abs() <= 1, "the leg is anchored at {found}; the least delay is {least}");
         Ok(())
     }
@@ -295,6 +301,27 @@ impl Timelines {
         Ok(())
     }
 
+    /// When each packet of media is let go, in samples. One that is later than its place by more than a second (or the repair
+    /// window) may mean that timestamps jumped: it is held until one comes that is not, or for a second.
+    fn releases(&self, reception: &Reception) -> Vec<i64> {
+        let rate = reception.codec.sample_rate();
+        let limit = rate.samples_in(reception.repair.min(Duration::from_secs(1))) as i64;
+        let hold = (HOLD_MS + SLACK_MS) * i64::from(rate.hz()) / 1_000;
+        let mut releases = Vec::new();
+        let mut answer = i64::MAX;
+        for (at, sent) in media(reception).into_iter().rev() {
+            let place =
+                self.displacements.get(&sent.timeline).map(|displacement| sent.position + displacement);
+            let is_late = place.is_some_and(|place| at - place > limit - SLACK_MS * limit / 1_000);
+            if !is_late {
+                answer = at;
+            }
+            releases.push(if is_late { answer.min(at + hold) } else { at });
+        }
+        releases.reverse();
+        releases
+    }
+
     /// Each packet of audio that came, once, at its place; and which readers must have it.
     fn place(&self, reception: &Reception) -> Vec<Placed> {
         let rate = reception.codec.sample_rate();
@@ -307,7 +334,7 @@ impl Timelines {
         // Where the audio that came ends.
         let mut highest = i64::MIN / 2;
         let mut drift = Drift::default();
-        for (at, sent) in media(reception) {
+        for ((at, sent), released) in media(reception).into_iter().zip(self.releases(reception)) {
             if seen.insert(sent.id, ()).is_some() {
                 continue;
             }
@@ -320,7 +347,8 @@ impl Timelines {
             // Of the very first source nothing passes while it is held.
             let is_first = epoch == first && at < begun + ANCHOR_WINDOW_MS * per_ms - 1;
             let is_settled = epoch == first || at > begun + HOLD_MS * per_ms;
-            let latest = if is_settled { at } else { begun + HOLD_MS * per_ms + SLACK_MS * per_ms };
+            let settled = if is_settled { at } else { begun + HOLD_MS * per_ms + SLACK_MS * per_ms };
+            let latest = settled.max(released);
             let by_time = |at: i64| at - HEAD_MARGIN_MS * per_ms;
             let surely = by_time(latest).max(highest);
             let due = |lag: i64| {

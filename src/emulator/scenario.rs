@@ -69,6 +69,8 @@ pub struct Scenario {
     pub stops: Vec<Stop>,
     /// How far behind the head the recorder stays, milliseconds.
     pub repair_ms: u64,
+    /// Whether short losses are concealed.
+    pub conceal: bool,
 }
 
 impl Scenario {
@@ -100,6 +102,7 @@ impl Scenario {
             garbage: choice.one_of(&[0.0, 0.0, 0.0, 0.1]),
             stops,
             repair_ms: choice.one_of(&[2_000, 2_000, 500, 1_000]),
+            conceal: choice.one_in(2),
         }
     }
 
@@ -143,8 +146,11 @@ impl Scenario {
 
     /// The leg on its way, on the call's `clock`, and when it ends.
     pub fn line(&self, clock: &Arc<CallClock>) -> (Line, u64) {
-        let mut config = LegConfig::new(self.codec, clock.clone());
-        config.repair_window = Duration::from_millis(self.repair_ms);
+        let config = LegConfig {
+            repair_window: Duration::from_millis(self.repair_ms),
+            conceal: self.conceal,
+            ..LegConfig::new(self.codec, clock.clone())
+        };
         let (arrived, end) = self.arrivals();
         (Line::new(config, arrived), end)
     }
@@ -181,6 +187,7 @@ impl Scenario {
             Self { sequence: 1_000, ..self.clone() },
             Self { timestamp: 160_000, ..self.clone() },
             Self { repair_ms: 2_000, ..self.clone() },
+            Self { conceal: false, ..self.clone() },
         ]);
         for (at, act) in self.acts.iter().enumerate() {
             if let Some(shorter) = shortened(*act) {

@@ -39,6 +39,8 @@ pub(super) struct Gap {
     /// The packets that fell into it.
     pub missed: Option<Missed>,
     pub announced: bool,
+    /// Concealment has had its turn.
+    pub concealed: bool,
 }
 
 /// The youngest gaps.
@@ -50,6 +52,11 @@ pub(super) struct Gaps {
 impl Gaps {
     pub fn new() -> Self {
         Self { open: VecDeque::with_capacity(WATCHED) }
+    }
+
+    /// Whether none is watched.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// Watch `gap`. Returns the oldest one if it had to make room.
@@ -75,6 +82,13 @@ impl Gaps {
     pub fn next_passed(&mut self, live: u64) -> Option<Gap> {
         let gap = self.open.iter_mut().find(|gap| !gap.announced && gap.end <= live)?;
         gap.announced = true;
+        Some(*gap)
+    }
+
+    /// The next gap that begins before `live`, where live readers are about to pass, and still awaits concealment.
+    pub fn next_to_conceal(&mut self, live: u64) -> Option<Gap> {
+        let gap = self.open.iter_mut().find(|gap| !gap.concealed && gap.start < live)?;
+        gap.concealed = true;
         Some(*gap)
     }
 

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod codec;
+pub mod conceal;
 pub mod counter;
 pub mod dtmf;
 mod gap;

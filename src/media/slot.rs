@@ -19,7 +19,7 @@ pub enum SlotState {
     Silence = 2,
     /// The sender asked for comfort noise (RFC 3389) here; zeros are written.
     ComfortNoise = 3,
-    /// Lost, and filled in by concealment.
+    /// Lost, and what is missing filled in with made-up audio ([`super::conceal`]).
     Concealed = 4,
     /// Was missing when the live readers came by; a late packet has filled it since.
     Repaired = 5,

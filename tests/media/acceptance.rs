@@ -30,6 +30,11 @@ fn holds(reception: &Reception, call_ms: u64) {
     assert!(off <= rate.slot_samples(), "{} samples for {call_ms} ms", reception.length());
 }
 
+/// A leg with concealment off: zeros where nothing came.
+fn exact(clock: &Arc<CallClock>) -> LegConfig {
+    LegConfig { conceal: false, ..LegConfig::new(Codec::Ulaw, clock.clone()) }
+}
+
 fn perfect(sender: &Sender, call_ms: u64) -> Reception {
     let reception = Reception::of_perfect(sender);
     holds(&reception, call_ms);
@@ -80,7 +85,7 @@ fn leg_b_joins_40_s_later() {
     senders[1].rest(40_000).talk(2_000);
     let mut lines = senders.map(|sender| {
         let arrived = Network::perfect().carry(&sender.wire);
-        Line::new(LegConfig::new(Codec::Ulaw, clock.clone()), arrived)
+        Line::new(exact(&clock), arrived)
     });
     let folder = folder();
     let path = folder.path().join("call.wav");
@@ -380,7 +385,7 @@ fn minute_of(loss: Loss, seed: u64) {
     let expected_jitter = rfc_jitter(&arrived);
 
     let clock = Arc::new(CallClock::new(instant(0), SampleRate::NARROWBAND, 1));
-    let mut line = Line::new(LegConfig::new(Codec::Ulaw, clock.clone()), arrived);
+    let mut line = Line::new(exact(&clock), arrived);
     let folder = folder();
     let path = folder.path().join("call.wav");
     let mut tape = Tape::begin(&path, &clock, [Some(line.ring().clone()), None], Duration::from_secs(2));
@@ -432,6 +437,39 @@ fn random_loss_of_1_5_and_10_percent() {
 fn bursty_loss_of_1_5_and_10_percent() {
     for (seed, share) in [0.01, 0.05, 0.10].into_iter().enumerate() {
         minute_of(Loss::Bursty { share, burst: 4.0 }, 30 + seed as u64);
+    }
+}
+
+#[test]
+fn only_lost_slots_are_concealed() {
+    for (seed, loss) in [Loss::Random(0.05), Loss::Bursty { share: 0.10, burst: 2.0 }].into_iter().enumerate()
+    {
+        // Silence of two kinds between, to be left alone.
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(8_000).rest(40).packet(true).talk(8_000).comfort_noise().rest(300).talk(8_000);
+        let mut network = Network { loss, rng: Rng(70 + seed as u64), ..Network::perfect() };
+        let arrived = network.carry(&sender.wire);
+        let of = |conceal| {
+            Reception::with(Codec::Ulaw, arrived.clone(), 24_400 * MS, |config| config.conceal = conceal)
+        };
+        let (off, on) = (of(false), of(true));
+        off.check();
+        on.check();
+        assert!(!off.recorder.states.contains(&SlotState::Concealed));
+        let (mut concealed, mut left) = (0, 0);
+        for (slot, (&before, &after)) in off.recorder.states.iter().zip(&on.recorder.states).enumerate() {
+            let samples = slot * 80..(slot * 80 + 80).min(on.recorder.pcm.len());
+            let (zeros, filled) = (&off.recorder.pcm[samples.clone()], &on.recorder.pcm[samples]);
+            if after == SlotState::Concealed {
+                assert_eq!(before, SlotState::Lost, "slot {slot}");
+                assert!(zeros.iter().zip(filled).all(|(&came, &is)| came == 0 || came == is), "slot {slot}");
+                concealed += 1;
+            } else {
+                assert_eq!((before, zeros), (after, filled), "slot {slot}");
+                left += usize::from(after == SlotState::Lost);
+            }
+        }
+        assert!(concealed > 50, "{loss:?}: {concealed} concealed, {left} too long for that");
     }
 }
 
@@ -517,7 +555,7 @@ fn crash_then_readable_wav() {
     let mut arrived = Network::perfect().carry(&sender.wire);
     arrived.drain(100..110);
     let clock = Arc::new(CallClock::new(instant(0), SampleRate::NARROWBAND, 1));
-    let mut line = Line::new(LegConfig::new(Codec::Ulaw, clock.clone()), arrived);
+    let mut line = Line::new(exact(&clock), arrived);
     let folder = folder();
     let path = folder.path().join("call.wav");
     let mut tape = Tape::begin(&path, &clock, [Some(line.ring().clone()), None], Duration::from_secs(2));

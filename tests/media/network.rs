@@ -1,6 +1,6 @@
 //! What networks do, beyond the acceptance list.
 
-use sidetone::emulator::{MS, Network, Reception, Sender};
+use sidetone::emulator::{MS, Network, Reception, Sender, Stop};
 use sidetone::media::codec::Codec;
 use sidetone::media::slot::SlotState;
 
@@ -32,6 +32,32 @@ fn a_queue_that_drains_slowly_is_no_jump_either() {
     assert_eq!(reception.stats.segments.len(), 1);
     reception.check();
     assert_eq!(reception.length(), 80_000);
+}
+
+#[test]
+fn a_queue_that_still_drains_when_the_call_ends_is_no_jump() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(1_640);
+    let stop = Stop { from: 431 * MS, length: 1_549 * MS, spacing: 5 * MS };
+    let mut network = Network { stops: vec![stop], ..Network::perfect() };
+    let mut arrived = network.carry(&sender.wire);
+    arrived.retain(|datagram| datagram.at < 2_040 * MS);
+    let reception = Reception::of(sender.codec, arrived, 2_040 * MS);
+    reception.check();
+    assert_eq!(reception.stats.segments.len(), 1);
+}
+
+#[test]
+fn a_queue_that_takes_seconds_to_drain_moves_nothing() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(20_000);
+    // Nothing for 1.6 s, then packets every 15 ms until they are in time again, 6.4 s later.
+    let stop = Stop { from: 4_000 * MS, length: 1_600 * MS, spacing: 15 * MS };
+    let mut network = Network { stops: vec![stop], ..Network::perfect() };
+    let reception = Reception::of(sender.codec, network.carry(&sender.wire), 20_000 * MS);
+    reception.check();
+    assert_eq!(reception.stats.segments.len(), 1);
+    assert_eq!((reception.stats.packets_lost, reception.length()), (0, 160_000));
 }
 
 #[test]

@@ -57,9 +57,15 @@ impl Limit {
     pub const fn in_words(self) -> &'static str {
         match self {
             Self::Asked => "none met: --max or --streams asks for more",
-            Self::Receiver => "receiving: packets were lost though they were sent in time (more rtp.shards, a larger rtp.receive_buffer)",
-            Self::Sender => "the load generator, which did not keep to its timetable: the machine may carry more",
-            Self::Recorder => "recording: files lack audio that was received (a faster disk, more recording.writers)",
+            Self::Receiver => {
+                "receiving: packets were lost though they were sent in time (more rtp.shards, a larger rtp.receive_buffer)"
+            }
+            Self::Sender => {
+                "the load generator, which did not keep to its timetable: the machine may carry more"
+            }
+            Self::Recorder => {
+                "recording: files lack audio that was received (a faster disk, more recording.writers)"
+            }
             Self::Descriptors => "open files: raise `ulimit -n`",
             Self::Memory => "memory (a shorter rtp.ring_seconds needs less)",
         }
@@ -111,13 +117,19 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new(settings: &Settings, shards: usize, length: Duration, record: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn new(
+        settings: &Settings,
+        shards: usize,
+        length: Duration,
+        record: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let folder = record.map(|folder| {
             if !folder.is_dir() {
                 bail!("--record: {} is no folder: make it first, or name another", folder.display());
             }
             let own = folder.join(format!("sidetone-bench-{}", std::process::id()));
-            std::fs::create_dir(&own).with_context(|| format!("--record: cannot write to {}", folder.display()))?;
+            std::fs::create_dir(&own)
+                .with_context(|| format!("--record: cannot write to {}", folder.display()))?;
             Ok(own)
         });
         Ok(Self {
@@ -165,7 +177,9 @@ impl Bench {
             ports.push(SocketAddrV4::new(Ipv4Addr::LOCALHOST, seat.port()));
             let attached = seat.attach(load.source(n), leg.into(), Arc::new(|_| ()));
             legs.push(attached.map_err(|refused| refused.error)?);
-            calls.add(ring, n + 1 == streams, |clock, rings, n| self.begin(recorder.as_ref(), clock, rings, n))?;
+            calls.add(ring, n + 1 == streams, |clock, rings, n| {
+                self.begin(recorder.as_ref(), clock, rings, n)
+            })?;
         }
         let mut payload = Vec::new();
         (0..160).for_each(|spoken| voice::encode(CODEC, 0, spoken, &mut payload));
@@ -179,7 +193,8 @@ impl Bench {
         let spent = threads.map(machine::time_of_threads);
         let seconds = clock::since(begun).as_secs_f64();
         let grown = machine::resident_kib().saturating_sub(memory);
-        let sent = tokio::task::spawn_blocking(|| running.stop()).await?.context("the load cannot be sent")?;
+        let sent =
+            tokio::task::spawn_blocking(|| running.stop()).await?.context("the load cannot be sent")?;
         tokio::time::sleep(ARRIVAL).await;
         let received = finish(legs).await;
         let totals = plane.totals();
@@ -187,7 +202,8 @@ impl Bench {
         let recordings = handles.len();
         let frames_lost = self.check(handles, sent.rounds).await?;
 
-        let spent: Vec<f64> = spent.iter().zip(before).map(|(&after, before)| (after - before).as_secs_f64()).collect();
+        let spent: Vec<f64> =
+            spent.iter().zip(before).map(|(&after, before)| (after - before).as_secs_f64()).collect();
         let percent = |spent: f64| 100.0 * spent / seconds;
         let packets = streams as u64 * sent.rounds;
         let mut step = Step {
@@ -211,11 +227,8 @@ impl Bench {
     }
 
     fn recorder(&self) -> anyhow::Result<Option<Recorder>> {
-        let config = RecorderConfig {
-            writers: self.writers,
-            repair_window: self.repair,
-            ..RecorderConfig::default()
-        };
+        let config =
+            RecorderConfig { writers: self.writers, repair_window: self.repair, ..RecorderConfig::default() };
         Ok(self.folder.is_some().then(|| Recorder::start(config)).transpose()?)
     }
 
@@ -269,7 +282,8 @@ impl Drop for Bench {
 impl Step {
     fn limit_met(&self, rounds: u64, length: Duration) -> Option<Limit> {
         let due = length.as_millis() as u64 / PACKET_TIME.as_millis() as u64;
-        let too_slow = Duration::from_secs_f64(self.sender_behind_ms / 1_000.0) > MAX_BEHIND || rounds + 5 < due;
+        let too_slow =
+            Duration::from_secs_f64(self.sender_behind_ms / 1_000.0) > MAX_BEHIND || rounds + 5 < due;
         if too_slow {
             Some(Limit::Sender)
         } else if self.lost > 0 {
@@ -305,7 +319,11 @@ impl Calls {
         &mut self,
         ring: Arc<Ring>,
         is_last: bool,
-        begin: impl FnOnce(Arc<CallClock>, [Option<Arc<Ring>>; 2], usize) -> anyhow::Result<Option<RecordingHandle>>,
+        begin: impl FnOnce(
+            Arc<CallClock>,
+            [Option<Arc<Ring>>; 2],
+            usize,
+        ) -> anyhow::Result<Option<RecordingHandle>>,
     ) -> anyhow::Result<()> {
         self.rings.push(ring);
         if self.rings.len() < 2 && !is_last {

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use super::clock::CallClock;
 use super::codec::Codec;
+use super::conceal;
 use super::counter::{ExtendedSequence, SequenceNumber};
 use super::dtmf::{Press, TelephoneEvents};
 use super::gap::{Gaps, Missed};
@@ -66,6 +67,8 @@ pub struct LegConfig {
     pub live_lag: Duration,
     /// How far behind the head late packets still mend the audio: where the recorder reads.
     pub repair_window: Duration,
+    /// Fill losses of up to 60 ms with what was probably said ([`super::conceal`]); `false` leaves zeros there.
+    pub conceal: bool,
     /// Time without packets of use after which the leg is stalled, also at its beginning.
     pub stall_after: Duration,
     /// The first packets of a source are kept back this long to find the least delayed one, which sets the anchor.
@@ -85,6 +88,7 @@ impl LegConfig {
             ring_slots: 1_000,
             live_lag: Duration::from_millis(60),
             repair_window: Duration::from_secs(2),
+            conceal: true,
             stall_after: Duration::from_secs(2),
             anchor_window: Duration::from_millis(200),
             resume: None,
@@ -214,6 +218,8 @@ pub struct LegReceiver {
     /// Packets missing since the newest one of media: they fell into what precedes the next.
     missed: Option<Missed>,
     gaps: Gaps,
+    /// For concealment: what was heard before a gap, after it, and what fills it.
+    scratch: Box<[i16]>,
     events_dtmf: TelephoneEvents,
     /// The first instant told of: the leg is received from here on.
     begun: Option<MediaInstant>,
@@ -249,6 +255,8 @@ impl LegReceiver {
             fill: SlotState::Silence,
             missed: None,
             gaps: Gaps::new(),
+            scratch: vec![0; rate.samples_in(2 * conceal::CONTEXT + conceal::MAX_GAP) as usize]
+                .into_boxed_slice(),
             events_dtmf: TelephoneEvents::default(),
             begun: None,
             last_arrival: None,
@@ -335,6 +343,7 @@ impl LegReceiver {
         self.settle_at_end(end);
         let events = &mut self.events;
         self.events_dtmf.end(|press| push(events, dtmf(press)));
+        self.conceal_before(u64::MAX);
         if let (Some(base), Some(last)) = (self.base, self.last_arrival) {
             let stalled = end.saturating_since(last) > END_MARGIN;
             let to = u64::try_from(self.config.clock.sample_at(end) - base).unwrap_or(0);

@@ -1,5 +1,6 @@
 //! Into the ring: every accepted packet at its place, and a name for what is missing.
 
+use super::super::conceal::{self, conceal};
 use super::super::counter::{ExtendedSequence, ExtendedTimestamp};
 use super::super::gap::{Gap, Missed};
 use super::super::report::LegEvent;
@@ -7,7 +8,7 @@ use super::super::ring::Placed;
 use super::super::rtp::RtpPacket;
 use super::super::slot::SlotState;
 use super::super::source::Arrival;
-use super::super::time::MediaInstant;
+use super::super::time::{MediaInstant, SampleRate};
 use super::{Kind, LegReceiver, PacketOutcome, STALL_MARGIN};
 
 /// A hole of up to this many times the lost packets' length is all theirs: packets may have grown (20 ms to 80 ms). A longer
@@ -123,7 +124,9 @@ impl LegReceiver {
             self.fill
         };
         let (codec, payload) = (self.config.codec, packet.payload());
-        let placed = self.writer.place(at, len, |i| codec.decode(payload, i), missing);
+        let placed = self.writer.put(at, len, |i| codec.decode(payload, i), missing);
+        self.conceal_passed();
+        self.writer.publish();
         if in_order {
             self.fill = SlotState::Silence;
             self.newest_media = Some(packet.sequence());
@@ -165,7 +168,9 @@ impl LegReceiver {
             stream.timeline.advance(extended);
         }
         let missing = self.close_gap(at, self.config.clock.rate().slot_samples() as u64 * 2);
-        self.writer.advance(at, missing);
+        self.writer.declare(at, missing);
+        self.conceal_passed();
+        self.writer.publish();
         self.writer.relabel(at, self.writer.head(), SlotState::ComfortNoise);
         self.fill = SlotState::ComfortNoise;
         self.newest_media = Some(packet.sequence());
@@ -192,7 +197,7 @@ impl LegReceiver {
         if start > self.tail {
             self.jitter.interrupt();
             self.open_gap(self.tail, start, self.fill, None);
-            self.writer.advance(start, self.fill);
+            self.writer.declare(start, self.fill);
         }
         self.writer.relabel(start, at.min(self.writer.head()), SlotState::Lost);
         self.open_gap(start, at, SlotState::Lost, Some(missed));
@@ -204,11 +209,53 @@ impl LegReceiver {
         if kind == SlotState::ComfortNoise {
             return;
         }
-        let gap = Gap { start, end, kind, missed, announced: false };
+        let gap = Gap { start, end, kind, missed, announced: false, concealed: false };
         if let Some(oldest) = self.gaps.watch(gap)
             && !oldest.announced
         {
             self.announce(oldest);
+        }
+    }
+
+    /// Conceal the short losses that live readers will have passed once the head is published.
+    fn conceal_passed(&mut self) {
+        self.conceal_before(self.writer.live_passed());
+    }
+
+    /// Conceal the short losses that begin before ring sample `live`.
+    pub(super) fn conceal_before(&mut self, live: u64) {
+        if !self.config.conceal || self.gaps.is_empty() {
+            return;
+        }
+        while let Some(gap) = self.gaps.next_to_conceal(live) {
+            if gap.kind == SlotState::Lost {
+                self.conceal_gap(gap);
+            }
+        }
+    }
+
+    /// Packets of the gap may have come since: what is still missing may be several stretches.
+    fn conceal_gap(&mut self, gap: Gap) {
+        let rate = self.config.clock.rate();
+        let longest = rate.samples_in(conceal::MAX_GAP);
+        let mut from = gap.start;
+        while let Some((start, end)) = self.writer.missing_run(from, gap.end) {
+            if end - start <= longest {
+                self.conceal_run(rate, start, (end - start) as usize);
+            }
+            from = end;
+        }
+    }
+
+    fn conceal_run(&mut self, rate: SampleRate, start: u64, len: usize) {
+        let context = rate.samples_in(conceal::CONTEXT) as usize;
+        let (before, rest) = self.scratch.split_at_mut(context);
+        let (after, rest) = rest.split_at_mut(context);
+        let gap = &mut rest[..len];
+        let heard_before = self.writer.received_before(start, before);
+        let heard_after = self.writer.received_from(start + len as u64, after);
+        if conceal(rate, &before[context - heard_before..], &after[..heard_after], gap) {
+            self.writer.conceal(start, len, |i| gap[i]);
         }
     }
 
@@ -241,8 +288,12 @@ impl LegReceiver {
     }
 
     pub(super) fn advance_head(&mut self, now: MediaInstant) {
-        if let Some(head) = self.head_by_time(now) {
-            self.writer.advance(head, self.fill);
+        if let Some(head) = self.head_by_time(now)
+            && head > self.writer.head()
+        {
+            self.writer.declare(head, self.fill);
+            self.conceal_passed();
+            self.writer.publish();
         }
     }
 

@@ -315,3 +315,116 @@ fn a_flood_of_sources_takes_bounded_memory() {
     assert!(stats.segments.len() <= 1_000, "{}", stats.segments.len());
     assert!(stats.ssrcs.len() <= 1_000, "{}", stats.ssrcs.len());
 }
+
+impl Leg {
+    /// The samples from `slot` on, and their states.
+    fn read(&self, slot: u64, slots: usize, lag: u64) -> (Vec<i16>, Vec<SlotState>) {
+        let mut reader = self.ring.reader();
+        let (mut samples, mut states) = (Vec::new(), Vec::new());
+        let mut pcm = [0; 80];
+        while states.len() < slots {
+            let position = reader.position();
+            let SlotRead::Ready { state, .. } = reader.read_slot(lag, &mut pcm) else { break };
+            if position >= slot * 80 {
+                samples.extend(pcm);
+                states.push(state);
+            }
+        }
+        (samples, states)
+    }
+
+    /// A tone of 100 Hz, packet by packet.
+    fn hum(&mut self, packets: impl IntoIterator<Item = u64>) {
+        for n in packets {
+            self.send_hum(20 * n, n);
+        }
+    }
+
+    fn send_hum(&mut self, ms: u64, n: u64) -> PacketOutcome {
+        let payload: Vec<u8> = (0..160).flat_map(|i| hum(160 * n + i).to_be_bytes()).collect();
+        self.receiver.on_packet(at(ms), &packet(10, n as u16, 160 * n as u32, 1, &payload))
+    }
+}
+
+fn hum(sample: u64) -> i16 {
+    (10_000.0 * (std::f64::consts::TAU * sample as f64 / 80.0).sin()) as i16
+}
+
+fn hummed(from: u64, samples: u64) -> Vec<i16> {
+    (from..from + samples).map(hum).collect()
+}
+
+#[test]
+fn a_short_loss_is_concealed_before_live_readers_come_by_and_nothing_received_is_altered() {
+    let mut leg = Leg::new();
+    leg.hum((0..50).chain(52..60));
+    let live = leg.read(100, usize::MAX, 480);
+    let (pcm, states) = leg.read(100, usize::MAX, 0);
+    assert_eq!(live.0, pcm[..live.0.len()]);
+    assert_eq!(states[100..104], [SlotState::Concealed; 4]);
+    assert!(states[..100].iter().chain(&states[104..]).all(|&state| state == SlotState::Received));
+    let (gap, after) = pcm[8_000..].split_at(320);
+    assert_eq!(pcm[..8_000], hummed(0, 8_000));
+    assert_eq!(after, hummed(8_320, 8 * 160));
+    let error = gap.iter().zip(hummed(8_000, 320)).map(|(a, b)| a.abs_diff(b)).max().unwrap();
+    // 20 ms away from either side its continuation has faded to 60 %.
+    assert!(error < 4_200, "{error}");
+    assert_eq!(leg.receiver.stats().packets_lost, 2);
+}
+
+#[test]
+fn a_late_packet_takes_the_place_of_what_was_made_up_for_it() {
+    let mut leg = Leg::new();
+    leg.hum((0..50).chain(52..80));
+    assert_eq!(leg.send_hum(1_610, 51), PacketOutcome::Repaired);
+    let (pcm, states) = leg.read(200, 4, 0);
+    use SlotState::{Concealed, Repaired};
+    assert_eq!(states, [Concealed, Concealed, Repaired, Repaired]);
+    assert_eq!(pcm[160..], hummed(8_160, 160));
+}
+
+#[test]
+fn what_a_packet_of_half_the_length_leaves_of_its_gap_is_silence_and_not_made_up() {
+    let mut leg = Leg::new();
+    leg.hum((0..50).chain(51..80));
+    let payload: Vec<u8> = (0..80).flat_map(|i| hum(8_000 + i).to_be_bytes()).collect();
+    leg.receiver.on_packet(at(1_610), &packet(10, 50, 8_000, 1, &payload));
+    let (pcm, states) = leg.read(200, 2, 0);
+    assert_eq!(states, [SlotState::Repaired, SlotState::Silence]);
+    assert_eq!(pcm, [hummed(8_000, 80), vec![0; 80]].concat());
+}
+
+#[test]
+fn a_long_loss_a_pause_and_any_loss_with_the_switch_off_stay_zeros() {
+    let lost = |leg: &mut Leg, missing: u64| {
+        leg.hum((0..50).chain(50 + missing..70));
+        leg.read(200, 2 * missing as usize, 0)
+    };
+    let (pcm, states) = lost(&mut Leg::new(), 4);
+    assert_eq!((pcm, states), (vec![0; 640], vec![SlotState::Lost; 8]));
+    let (pcm, states) = lost(&mut Leg::with(|config| config.conceal = false), 1);
+    assert_eq!((pcm, states), (vec![0; 160], vec![SlotState::Lost; 2]));
+
+    let mut pausing = Leg::new();
+    pausing.hum(0..50);
+    for n in 50..60_u64 {
+        let payload: Vec<u8> = (0..160).flat_map(|i| hum(160 * n + 320 + i).to_be_bytes()).collect();
+        pausing.receiver.on_packet(at(20 * n + 40), &packet(10, n as u16, 160 * n as u32 + 320, 1, &payload));
+    }
+    let (pcm, states) = pausing.read(200, 4, 0);
+    assert_eq!((pcm, states), (vec![0; 320], vec![SlotState::Silence; 4]));
+}
+
+#[test]
+fn a_loss_at_the_very_end_of_a_call_is_concealed_too() {
+    let mut leg = Leg::new();
+    leg.hum((0..50).chain([51]));
+    leg.receiver.finish(at(1_041));
+    let mut reader = leg.ring.reader();
+    let mut pcm = [0; 80];
+    let mut states = Vec::new();
+    while let SlotRead::Ready { state, .. } = reader.read_slot(0, &mut pcm) {
+        states.push(state);
+    }
+    assert_eq!(states[200..], [[SlotState::Concealed; 2], [SlotState::Received; 2]].concat());
+}

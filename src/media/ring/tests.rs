@@ -1,4 +1,5 @@
 use super::*;
+use crate::media::slot::SlotState;
 
 /// Ten samples a slot.
 fn small(slots: usize) -> (RingWriter, Arc<Ring>) {
@@ -95,6 +96,7 @@ fn nothing_changes_behind_the_repair_lag() {
     let placed = put(&mut writer, 50, 20);
     assert_eq!(placed, Placed { written: 10, too_late: 10, repaired: 10, ..Placed::default() });
     writer.relabel(0, 100, SlotState::Silence);
+    writer.relabel(60, 100, SlotState::Lost);
     writer.conceal(0, 100, |_| 5);
     use SlotState::{Concealed, Lost, Received, Repaired};
     let expected = [Lost, Lost, Lost, Lost, Lost, Lost, Repaired, Concealed, Concealed, Received];

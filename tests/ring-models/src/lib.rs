@@ -8,7 +8,7 @@
 
 #[path = "."]
 pub mod media {
-    #[path = "../../../src/media/ring.rs"]
+    #[path = "../../../src/media/ring/mod.rs"]
     pub mod ring;
     #[path = "../../../src/media/slot.rs"]
     pub mod slot;

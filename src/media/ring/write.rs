@@ -1,132 +1,12 @@
-//! The ring of one leg: one writer, any number of readers, no lock, no allocation after creation.
-//!
-//! *Ring samples* count from 0 in 10 ms slots; [`Ring::base`] maps them to the call's clock. Samples are 16-bit PCM packed
-//! four to a 64-bit word, so that every access is an atomic one and the type needs no `unsafe`. Each slot is guarded by a
-//! stamp (a sequence lock: H.-J. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012),
-//! because the writer goes back into slots that readers may be reading: late packets mend them.
-//!
-//! The writer never waits. A reader owns a cursor; one that falls behind by more than the ring learns exactly how many
-//! slots it missed.
+//! The writing end of a ring.
 
 use std::sync::Arc;
 
-use super::slot::SlotState;
-use super::sync::{AtomicBool, AtomicI64, AtomicU64, Ordering, fence};
-use super::time::SampleRate;
+use super::super::slot::SlotState;
+use super::super::sync::{Ordering, fence};
+use super::{Ring, SAMPLES_PER_WORD, STAMP_BUSY, STAMP_SLOT_SHIFT, STAMP_STATE_SHIFT, STAMP_VERSION_MASK};
 
-const SAMPLES_PER_WORD: usize = 4;
-/// Stamp layout: slot number in the upper 40 bits (348 years), then 8 bits of state, 15 bits of version, 1 bit "being
-/// written". A reader would have to sleep through 32 768 changes of one slot to take the last for the first.
-const STAMP_SLOT_SHIFT: u32 = 24;
-const STAMP_STATE_SHIFT: u32 = 16;
-const STAMP_VERSION_MASK: u64 = 0x7fff;
-const STAMP_BUSY: u64 = 1;
-const STAMP_NEVER: u64 = u64::MAX;
 const NO_GAP: u8 = u8::MAX;
-
-/// The shared part of a leg's ring. Made by [`ring`]; read through [`RingReader`].
-#[derive(Debug)]
-pub struct Ring {
-    rate: SampleRate,
-    slot_samples: usize,
-    words_per_slot: usize,
-    slots: u64,
-    words: Box<[AtomicU64]>,
-    stamps: Box<[AtomicU64]>,
-    /// Ring samples published: every sample below is placed, or accounted for as missing.
-    head: AtomicU64,
-    /// Ring samples up to the end of the last one received.
-    heard: AtomicU64,
-    base: AtomicI64,
-    closed: AtomicBool,
-}
-
-/// A ring of at least `slots` slots of 10 ms at `rate`, rounded up to a power of two: its writer, and the part to
-/// make readers from.
-pub fn ring(rate: SampleRate, slots: usize) -> (RingWriter, Arc<Ring>) {
-    let slots = slots.max(2).next_power_of_two();
-    let slot_samples = rate.slot_samples();
-    let words_per_slot = slot_samples.div_ceil(SAMPLES_PER_WORD);
-    let shared = Arc::new(Ring {
-        rate,
-        slot_samples,
-        words_per_slot,
-        slots: slots as u64,
-        words: (0..slots * words_per_slot).map(|_| AtomicU64::new(0)).collect(),
-        stamps: (0..slots).map(|_| AtomicU64::new(STAMP_NEVER)).collect(),
-        head: AtomicU64::new(0),
-        heard: AtomicU64::new(0),
-        base: AtomicI64::new(0),
-        closed: AtomicBool::new(false),
-    });
-    let mask_words = slot_samples.div_ceil(64);
-    let writer = RingWriter {
-        ring: shared.clone(),
-        head: 0,
-        received: 0,
-        opened: 0,
-        live_lag: 0,
-        repair_lag: u64::MAX,
-        mask_words,
-        covered: vec![0; slots * mask_words].into_boxed_slice(),
-        covered_count: vec![0; slots].into_boxed_slice(),
-        gap: vec![NO_GAP; slots].into_boxed_slice(),
-    };
-    (writer, shared)
-}
-
-impl Ring {
-    /// The rate of the PCM.
-    pub fn rate(&self) -> SampleRate {
-        self.rate
-    }
-
-    /// Samples in a slot.
-    pub fn slot_samples(&self) -> usize {
-        self.slot_samples
-    }
-
-    /// Slots that the ring keeps.
-    pub fn capacity_slots(&self) -> u64 {
-        self.slots
-    }
-
-    /// The call sample of ring sample 0. Meaningful once [`Ring::head`] is above 0.
-    pub fn base(&self) -> i64 {
-        self.base.load(Ordering::Acquire)
-    }
-
-    /// Ring samples published so far.
-    pub fn head(&self) -> u64 {
-        self.head.load(Ordering::Acquire)
-    }
-
-    /// The ring sample behind the last one received: between here and [`Ring::head`] there is nothing but what the passing
-    /// of time declared missing, and late packets may still fill it.
-    pub fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Acquire)
-    }
-
-    /// Whether the writer is done; what is published stays readable.
-    pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
-    }
-
-    /// A reader that begins with the oldest slot still held.
-    pub fn reader(self: &Arc<Self>) -> RingReader {
-        let end = self.head().div_ceil(self.slot_samples as u64);
-        RingReader { next: end.saturating_sub(self.slots - 1), ring: self.clone() }
-    }
-
-    /// A reader that begins at the head: it hears what comes from now on.
-    pub fn reader_at_head(self: &Arc<Self>) -> RingReader {
-        RingReader { next: self.head() / self.slot_samples as u64, ring: self.clone() }
-    }
-
-    fn index(&self, slot: u64) -> usize {
-        (slot & (self.slots - 1)) as usize
-    }
-}
 
 /// What became of samples handed to [`RingWriter::place`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -161,6 +41,23 @@ pub struct RingWriter {
 }
 
 impl RingWriter {
+    pub(super) fn new(ring: Arc<Ring>) -> Self {
+        let slots = ring.slots as usize;
+        let mask_words = ring.slot_samples.div_ceil(64);
+        Self {
+            ring,
+            head: 0,
+            received: 0,
+            opened: 0,
+            live_lag: 0,
+            repair_lag: u64::MAX,
+            mask_words,
+            covered: vec![0; slots * mask_words].into_boxed_slice(),
+            covered_count: vec![0; slots].into_boxed_slice(),
+            gap: vec![NO_GAP; slots].into_boxed_slice(),
+        }
+    }
+
     /// Say where ring sample 0 lies on the call's clock. To be called before anything is placed.
     pub fn set_base(&mut self, base: i64) {
         self.ring.base.store(base, Ordering::Release);
@@ -173,7 +70,7 @@ impl RingWriter {
         self.repair_lag = repair.max(live);
     }
 
-    /// The ring sample behind the last one published.
+    /// The ring sample behind the last one accounted for.
     pub fn head(&self) -> u64 {
         self.head
     }
@@ -198,20 +95,62 @@ impl RingWriter {
     /// How many samples of `from..to` hold no received audio. What is no longer held counts as missing.
     pub fn missing_in(&self, from: u64, to: u64) -> u64 {
         let held = from.max(self.oldest()).min(to)..to.min(self.opened * self.ring.slot_samples as u64);
-        let covered = held.filter(|&at| {
-            let slot_samples = self.ring.slot_samples as u64;
-            self.is_covered(self.ring.index(at / slot_samples), (at % slot_samples) as usize)
-        });
+        let covered = held.filter(|&at| self.has_received(at));
         to - from - covered.count() as u64
     }
 
-    /// Put `len` samples at ring sample `at`, sample `i` being `pcm(i)`. What lies between the head and `at` becomes a
-    /// gap of kind `missing`. Never overwrites received audio, and changes nothing behind the repair lag.
+    /// [`RingWriter::put`], and [`RingWriter::publish`].
     pub fn place(&mut self, at: u64, len: usize, pcm: impl Fn(usize) -> i16, missing: SlotState) -> Placed {
-        let mut placed = Placed::default();
-        if at > self.head {
-            self.advance(at, missing);
+        let placed = self.put(at, len, pcm, missing);
+        self.publish();
+        placed
+    }
+
+    /// The ring samples that live readers have passed, or will have once all is published.
+    pub fn live_passed(&self) -> u64 {
+        self.passed_by(self.live_lag)
+    }
+
+    /// The first stretch in `from..to` without received audio; `None` if there is none.
+    pub fn missing_run(&self, from: u64, to: u64) -> Option<(u64, u64)> {
+        let from = from.max(self.oldest_open());
+        let to = to.min(self.head);
+        let start = (from..to).find(|&at| !self.has_received(at))?;
+        let end = (start..to).find(|&at| self.has_received(at)).unwrap_or(to);
+        Some((start, end))
+    }
+
+    /// Copy the received samples right before ring sample `at`, as many as there are without a break, into the end of `pcm`.
+    /// Returns how many.
+    pub fn received_before(&self, at: u64, pcm: &mut [i16]) -> usize {
+        let oldest = self.oldest();
+        let run = (oldest..at).rev().take(pcm.len()).take_while(|&at| self.has_received(at));
+        let mut count = 0;
+        for (place, at) in pcm.iter_mut().rev().zip(run) {
+            *place = self.sample(at);
+            count += 1;
         }
+        count
+    }
+
+    /// Copy the received samples from ring sample `at` on, as many as there are without a break, into the start of `pcm`.
+    /// Returns how many.
+    pub fn received_from(&self, at: u64, pcm: &mut [i16]) -> usize {
+        let run = (at..self.head).take_while(|&at| self.has_received(at));
+        let mut count = 0;
+        for (place, at) in pcm.iter_mut().zip(run) {
+            *place = self.sample(at);
+            count += 1;
+        }
+        count
+    }
+
+    /// Put `len` samples at ring sample `at`, sample `i` being `pcm(i)`. What lies between the head and `at` becomes a
+    /// gap of kind `missing`. Never overwrites received audio, and changes nothing behind the repair lag. Readers come no
+    /// nearer for it until [`RingWriter::publish`].
+    pub fn put(&mut self, at: u64, len: usize, pcm: impl Fn(usize) -> i16, missing: SlotState) -> Placed {
+        let mut placed = Placed::default();
+        self.declare(at, missing);
         let end = at + len as u64;
         self.received = self.received.max(end);
         self.open_until(end);
@@ -236,20 +175,33 @@ impl RingWriter {
             }
             pos += count as u64;
         }
-        self.publish(end);
-        self.ring.heard.store(self.received, Ordering::Release);
+        self.head = self.head.max(end);
         placed
+    }
+
+    /// Let readers come up to the head.
+    pub fn publish(&mut self) {
+        self.ring.head.store(self.head, Ordering::Release);
+        self.ring.heard.store(self.received, Ordering::Release);
     }
 
     /// Move the head to `to`: what is missing before it is a gap of kind `state`.
     pub fn advance(&mut self, to: u64, state: SlotState) {
+        if to > self.head {
+            self.declare(to, state);
+            self.publish();
+        }
+    }
+
+    /// [`RingWriter::advance`], unseen by readers until [`RingWriter::publish`].
+    pub fn declare(&mut self, to: u64, state: SlotState) {
         if to <= self.head {
             return;
         }
         let from = self.head;
         self.open_until(to);
         self.label(from, to, state, true);
-        self.publish(to);
+        self.head = to;
     }
 
     /// Give the slots in `from..to` that are declared missing the kind `state` instead. Slots that are whole, or no
@@ -258,8 +210,8 @@ impl RingWriter {
         self.label(from, to.min(self.head), state, false);
     }
 
-    /// Fill the missing samples of `at..at+len` with made-up audio and mark their slots [`SlotState::Concealed`]. A packet
-    /// that comes later still takes its place.
+    /// Fill the missing samples of `at..at+len` with made-up audio and mark their slots [`SlotState::Concealed`], if they
+    /// were declared [`SlotState::Lost`]. A packet that comes later still takes its place.
     pub fn conceal(&mut self, at: u64, len: usize, pcm: impl Fn(usize) -> i16) {
         let slot_samples = self.ring.slot_samples as u64;
         let end = (at + len as u64).min(self.head);
@@ -269,7 +221,9 @@ impl RingWriter {
             let first = (pos % slot_samples) as usize;
             let count = ((end - pos) as usize).min(self.ring.slot_samples - first);
             let index = self.ring.index(slot);
-            if usize::from(self.covered_count[index]) < self.ring.slot_samples {
+            let is_missing = usize::from(self.covered_count[index]) < self.ring.slot_samples;
+            let lost = [SlotState::Lost as u8, SlotState::Concealed as u8];
+            if is_missing && lost.contains(&self.gap[index]) {
                 self.begin(slot);
                 for i in 0..count {
                     if !self.is_covered(index, first + i) {
@@ -305,13 +259,6 @@ impl RingWriter {
 
     /// No more will come. What is published stays readable.
     pub fn close(self) {}
-
-    fn publish(&mut self, head: u64) {
-        if head > self.head {
-            self.head = head;
-            self.ring.head.store(head, Ordering::Release);
-        }
-    }
 
     /// Make every slot up to the one that holds sample `end - 1` present and empty.
     fn open_until(&mut self, end: u64) {
@@ -351,8 +298,20 @@ impl RingWriter {
                 continue;
             }
             self.begin(slot);
+            if gap == SlotState::Concealed as u8 {
+                self.silence_missing(index);
+            }
             self.gap[index] = state as u8;
             self.finish(slot);
+        }
+    }
+
+    /// What was made up turns out never to have been sent.
+    fn silence_missing(&self, index: usize) {
+        for sample in 0..self.ring.slot_samples {
+            if !self.is_covered(index, sample) {
+                self.store_sample(index, sample, 0);
+            }
         }
     }
 
@@ -407,6 +366,19 @@ impl RingWriter {
         word.store(rest | u64::from(sample as u16) << shift, Ordering::Relaxed);
     }
 
+    fn sample(&self, at: u64) -> i16 {
+        let slot_samples = self.ring.slot_samples as u64;
+        let (index, sample) = (self.ring.index(at / slot_samples), (at % slot_samples) as usize);
+        let word = &self.ring.words[index * self.ring.words_per_slot + sample / SAMPLES_PER_WORD];
+        (word.load(Ordering::Relaxed) >> (16 * (sample % SAMPLES_PER_WORD))) as u16 as i16
+    }
+
+    /// Whether received audio stands at ring sample `at`, which must be held.
+    fn has_received(&self, at: u64) -> bool {
+        let slot_samples = self.ring.slot_samples as u64;
+        self.is_covered(self.ring.index(at / slot_samples), (at % slot_samples) as usize)
+    }
+
     fn is_covered(&self, index: usize, sample: usize) -> bool {
         self.covered[index * self.mask_words + sample / 64] >> (sample % 64) & 1 == 1
     }
@@ -453,114 +425,3 @@ impl Drop for RingWriter {
         self.ring.closed.store(true, Ordering::Release);
     }
 }
-
-/// What [`RingReader::read_slot`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SlotRead {
-    /// The next slot: its state, and how many samples of it exist (all but at the very end of a closed ring).
-    Ready {
-        /// What the slot holds.
-        state: SlotState,
-        /// Samples written to the caller's buffer.
-        len: usize,
-    },
-    /// Nothing to read yet at this lag.
-    Pending,
-    /// The writer lapped this reader: this many slots are gone, and the cursor stands behind them.
-    Missed {
-        /// Slots lost to this reader.
-        slots: u64,
-    },
-    /// The writer is done and everything has been read.
-    End,
-}
-
-/// A reading end with a cursor of its own.
-#[derive(Clone, Debug)]
-pub struct RingReader {
-    ring: Arc<Ring>,
-    next: u64,
-}
-
-impl RingReader {
-    /// The ring being read.
-    pub fn ring(&self) -> &Arc<Ring> {
-        &self.ring
-    }
-
-    /// Ring sample at which the next slot starts.
-    pub fn position(&self) -> u64 {
-        self.next * self.ring.slot_samples as u64
-    }
-
-    /// Read the next slot into `out` (at least a slot long), staying `lag` samples behind the head while the ring is
-    /// open. The cursor moves on with `Ready` and `Missed`.
-    pub fn read_slot(&mut self, lag: u64, out: &mut [i16]) -> SlotRead {
-        let ring = &*self.ring;
-        let slot_samples = ring.slot_samples as u64;
-        // Closed first: a head read after it is the last one.
-        let closed = ring.closed.load(Ordering::Acquire);
-        let head = ring.head.load(Ordering::Acquire);
-        let start = self.next * slot_samples;
-        let end = start + slot_samples;
-        let len = if end + if closed { 0 } else { lag } <= head {
-            slot_samples
-        } else if closed && start < head {
-            head - start
-        } else if closed {
-            return SlotRead::End;
-        } else {
-            return SlotRead::Pending;
-        } as usize;
-
-        let index = ring.index(self.next);
-        loop {
-            let before = ring.stamps[index].load(Ordering::Acquire);
-            if before & STAMP_BUSY == 0 {
-                if before >> STAMP_SLOT_SHIFT != self.next {
-                    return self.skip_lost(head);
-                }
-                load_samples(&ring.words[index * ring.words_per_slot..], &mut out[..len]);
-                fence(Ordering::Acquire);
-                if ring.stamps[index].load(Ordering::Relaxed) == before {
-                    self.next += 1;
-                    return SlotRead::Ready {
-                        state: SlotState::from_raw((before >> STAMP_STATE_SHIFT) as u8),
-                        len,
-                    };
-                }
-            }
-            spin();
-        }
-    }
-
-    fn skip_lost(&mut self, head: u64) -> SlotRead {
-        // One slot more than the capacity allows for: the writer may be opening the next one meanwhile.
-        let end = head.div_ceil(self.ring.slot_samples as u64);
-        let oldest = end.saturating_sub(self.ring.slots - 1).max(self.next + 1);
-        let slots = oldest - self.next;
-        self.next = oldest;
-        SlotRead::Missed { slots }
-    }
-}
-
-fn load_samples(words: &[AtomicU64], out: &mut [i16]) {
-    for (chunk, word) in out.chunks_mut(SAMPLES_PER_WORD).zip(words) {
-        let word = word.load(Ordering::Relaxed);
-        for (k, sample) in chunk.iter_mut().enumerate() {
-            *sample = (word >> (16 * k)) as u16 as i16;
-        }
-    }
-}
-
-#[cfg(not(loom))]
-fn spin() {
-    std::hint::spin_loop();
-}
-#[cfg(loom)]
-fn spin() {
-    loom::thread::yield_now();
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests;
