@@ -27,6 +27,9 @@ pub struct Listener {
     pub states: Vec<SlotState>,
     /// Slots that it missed.
     pub overrun: u64,
+    /// Samples that it had read when the ring's end was found to lie before them: silence that only the passing of time had
+    /// put there. Like the recording's writer, it has taken them back.
+    pub taken_back: usize,
     /// The ring is closed, and all of it has been read.
     pub ended: bool,
 }
@@ -35,7 +38,7 @@ impl Listener {
     /// A reader of `ring` from its beginning on, `lag` samples behind the head.
     pub fn new(ring: &Arc<Ring>, lag: u64) -> Self {
         let (pcm, states) = (Vec::new(), Vec::new());
-        Self { reader: ring.reader(), lag, pcm, states, overrun: 0, ended: false }
+        Self { reader: ring.reader(), lag, pcm, states, overrun: 0, taken_back: 0, ended: false }
     }
 
     /// Read what there is.
@@ -57,7 +60,10 @@ impl Listener {
                 SlotRead::Pending => return self.pcm.truncate(end),
                 SlotRead::End => {
                     self.ended = true;
-                    return self.pcm.truncate(end);
+                    let kept = end.min(self.reader.ring().head() as usize);
+                    self.taken_back += end - kept;
+                    self.states.truncate(kept.div_ceil(slot));
+                    return self.pcm.truncate(kept);
                 }
             }
         }

@@ -102,9 +102,9 @@ fn send_all(socket: &UdpSocket, to: &[SocketAddrV4], payload: &[u8], stop: &Atom
             let now = clock::now();
             sent.behind = sent.behind.max(now.saturating_since(due));
             std::thread::sleep(due.saturating_since(now));
-            for n in to.len() * step / STEPS..to.len() * (step + 1) / STEPS {
-                batch
-                    .push(address_of(n), to[n], |bytes| packet(bytes, n as u32, sent.rounds as u32, payload));
+            let turn = to.len() * step / STEPS..to.len() * (step + 1) / STEPS;
+            for (n, &to) in turn.clone().zip(&to[turn]) {
+                batch.push(address_of(n), to, |bytes| packet(bytes, n as u32, sent.rounds as u32, payload));
                 if batch.is_full() {
                     batch.send(socket.as_fd())?;
                 }

@@ -1,5 +1,7 @@
 //! What networks do, beyond the acceptance list.
 
+use std::time::Duration;
+
 use sidetone::emulator::{MS, Network, Reception, Sender, Stop};
 use sidetone::media::codec::Codec;
 use sidetone::media::slot::SlotState;
@@ -58,6 +60,20 @@ fn a_queue_that_takes_seconds_to_drain_moves_nothing() {
     reception.check();
     assert_eq!(reception.stats.segments.len(), 1);
     assert_eq!((reception.stats.packets_lost, reception.length()), (0, 160_000));
+}
+
+#[test]
+fn a_queue_beyond_the_repair_window_is_counted_and_moves_nothing() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(400).rest(2_370).packet(true).talk(400);
+    let stop = Stop { from: 196 * MS, length: 1_313 * MS, spacing: 5 * MS };
+    let mut network = Network { stops: vec![stop], ..Network::perfect() };
+    let reception = Reception::with(sender.codec, network.carry(&sender.wire), 3_400 * MS, |config| {
+        config.repair_window = Duration::from_millis(500);
+    });
+    reception.check();
+    assert_eq!(reception.stats.segments.len(), 1);
+    assert_eq!((reception.stats.packets_lost, reception.stats.packets_late), (0, 10));
 }
 
 #[test]

@@ -127,7 +127,9 @@ fn compare_file(
         if pcm != value {
             return disagree(format!("sample {n} is {pcm}; the ring has {value} ({state:?})"));
         }
-        if kind != Some(state).filter(|state| !state.is_audio()) {
+        // What is left of a slot that was cut off after it had been read may be whole.
+        let is_cut = ring.taken_back > 0 && at >= 0 && at as usize / slot + 1 == ring.states.len();
+        if !is_cut && kind != Some(state).filter(|state| !state.is_audio()) {
             return disagree(format!("sample {n} is listed as {kind:?}; the ring has {state:?}"));
         }
     }

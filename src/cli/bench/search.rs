@@ -83,6 +83,6 @@ mod tests {
         assert_eq!(found(Search::new(250, 600), 1_000), (600, vec![250, 500, 600]));
         assert_eq!(found(Search::of_one(40), 1_000), (40, vec![40]));
         assert_eq!(found(Search::of_one(40), 39), (0, vec![40]));
-        assert_eq!(found(Search::new(40, 40), 39).0, 39);
+        assert_eq!(found(Search::new(40, 40), 39).0, 38, "a twentieth of 40 is 2");
     }
 }

@@ -28,7 +28,7 @@ const ARRIVAL: Duration = Duration::from_millis(100);
 /// A sender further behind its timetable than this sends bursts that no phone does.
 const MAX_BEHIND: Duration = Duration::from_millis(100);
 /// Memory that a leg takes at most beside its ring: packets held back, and what the plane keeps.
-const LEG_KIB: u64 = 150;
+const LEG_KIB: u64 = 250;
 /// Of a recording: its part file and its journal.
 const FILES_PER_CALL: u64 = 2;
 /// Files that everything else needs.
@@ -147,7 +147,7 @@ impl Bench {
     pub fn ring_kib(&self) -> u64 {
         let slots = self.ring_slots.next_power_of_two() as u64;
         let slot = SampleRate::NARROWBAND.slot_samples() as u64;
-        slots * slot * size_of::<i16>() as u64 >> 10
+        slots * slot * size_of::<i16>() as u64 / 1_024
     }
 
     /// Why so many are not even tried.

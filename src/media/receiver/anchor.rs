@@ -41,12 +41,12 @@ impl LegReceiver {
         self.release();
     }
 
-    /// Whether what was held still finds a place by the current timeline.
+    /// Whether what was held has its place in the past of the current timeline, be it too late for it.
     fn is_merely_late(&self, anchor: &Anchor) -> bool {
         let Some(Stream { timeline, .. }) = &self.active else { return false };
         let (_, sample) = timeline.locate(anchor.timestamp);
         let late = self.disagreement(timeline, sample, anchor.arrival);
-        (0..=nanos(self.config.repair_window)).contains(&late)
+        (0..=nanos(MAX_LATENESS)).contains(&late)
     }
 
     fn settle_source(&mut self, anchor: &Anchor, ssrc: Ssrc, now: MediaInstant) {
