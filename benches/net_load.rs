@@ -15,7 +15,7 @@ const LEGS: usize = 1_000;
 
 fn start() -> (RtpPlane, Vec<RtpSender>, Vec<LegHandle>) {
     let bind = "127.0.0.1:0".parse().unwrap();
-    let plane = RtpPlane::start(PlaneConfig { bind, shards: 1, receive_buffer: 8 << 20 }).unwrap();
+    let plane = RtpPlane::start(PlaneConfig::new(bind, 1)).unwrap();
     let (senders, legs) = (0..LEGS)
         .map(|_| {
             let seat = plane.seat();

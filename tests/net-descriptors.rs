@@ -28,7 +28,8 @@ fn expect_threads(count: usize) {
 
 #[test]
 fn nothing_is_left_open_or_running() {
-    let config = PlaneConfig { bind: "127.0.0.1:0".parse().unwrap(), shards: 4, receive_buffer: 1 << 16 };
+    let config =
+        PlaneConfig { receive_buffer: 1 << 16, ..PlaneConfig::new("127.0.0.1:0".parse().unwrap(), 4) };
     let before = descriptors();
     for _ in 0..20 {
         let plane = RtpPlane::start(config.clone()).unwrap();

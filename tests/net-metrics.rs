@@ -22,7 +22,8 @@ async fn packets_are_counted_once_while_a_leg_lasts_and_at_its_end() {
     };
 
     let bind = "127.0.0.1:0".parse().unwrap();
-    let plane = RtpPlane::start(PlaneConfig { bind, shards: 1, receive_buffer: 1 << 20 }).unwrap();
+    let plane =
+        RtpPlane::start(PlaneConfig { receive_buffer: 1 << 20, ..PlaneConfig::new(bind, 1) }).unwrap();
     let seat = plane.seat();
     let (mut sender, mut stranger) = (RtpSender::new(seat.port()), RtpSender::new(seat.port()));
     let leg = seat.attach(sender.address(), receiver().into(), Arc::new(|_| ())).unwrap();

@@ -16,7 +16,7 @@ use net_support::{RtpSender, receiver, receiver_and_ring};
 
 fn start(shards: usize) -> RtpPlane {
     let bind = "127.0.0.1:0".parse().unwrap();
-    RtpPlane::start(PlaneConfig { bind, shards, receive_buffer: 8 << 20 }).unwrap()
+    RtpPlane::start(PlaneConfig::new(bind, shards)).unwrap()
 }
 
 fn deaf() -> LegSink {
@@ -66,7 +66,7 @@ async fn packets_that_come_before_their_leg_is_attached_are_not_lost() {
 
 #[tokio::test]
 async fn ipv4_senders_are_known_on_an_ipv6_socket() {
-    let config = PlaneConfig { bind: "[::]:0".parse().unwrap(), shards: 1, receive_buffer: 1 << 20 };
+    let config = PlaneConfig { receive_buffer: 1 << 20, ..PlaneConfig::new("[::]:0".parse().unwrap(), 1) };
     let Ok(plane) = RtpPlane::start(config) else {
         eprintln!("no IPv6 here: nothing to test");
         return;
@@ -316,7 +316,7 @@ fn a_port_in_use_is_explained_and_nothing_is_left_running() {
         let Some(port) = bind.port().checked_add(2) else { continue };
         let Ok(taken) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
         drop(first);
-        break (RtpPlane::start(PlaneConfig { bind, shards: 2, receive_buffer: 4096 }), taken);
+        break (RtpPlane::start(PlaneConfig { receive_buffer: 4096, ..PlaneConfig::new(bind, 2) }), taken);
     };
     let address = taken.local_addr().unwrap();
     let error = plane.err().unwrap();
@@ -329,7 +329,9 @@ fn a_port_in_use_is_explained_and_nothing_is_left_running() {
 fn impossible_shard_counts_are_refused() {
     for (port, shards) in [(14_000, 0), (14_000, 17), (65_530, 4)] {
         let bind = SocketAddr::from(([127, 0, 0, 1], port));
-        let error = RtpPlane::start(PlaneConfig { bind, shards, receive_buffer: 4096 }).err().unwrap();
+        let error = RtpPlane::start(PlaneConfig { receive_buffer: 4096, ..PlaneConfig::new(bind, shards) })
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("rtp.shards"), "{error}");
     }
 }

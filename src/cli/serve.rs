@@ -147,7 +147,8 @@ fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result
     let plane = RtpPlane::start(PlaneConfig {
         bind: settings.rtp.bind,
         shards: settings.rtp.shards,
-        receive_buffer: settings.rtp.receive_buffer,
+        receive_buffer: settings.receive_buffer(),
+        cpus: settings.rtp.cpus.parse()?,
     })?;
     let recorder = Recorder::start(RecorderConfig {
         writers: settings.recording.writers,

@@ -1,6 +1,8 @@
 //! Settings: one file, the environment and flags, typed and validated before anything binds.
 
 mod changes;
+mod cpus;
+mod derived;
 mod example;
 mod language;
 mod load;
@@ -8,6 +10,7 @@ pub mod settings;
 mod validate;
 
 pub use changes::changed;
+pub use cpus::{Cpus, CpusError};
 pub use example::example;
 pub use language::{LANGUAGES, language};
 pub use load::{ConfigError, DEFAULT_FILES, ENV_OURS, ENV_PREFIX, Sources};

@@ -120,8 +120,12 @@ sections! {
         shards: usize = 1;
         /// Format in which Asterisk sends us the media: `ulaw`, `alaw`, `slin` (8 kHz, 16 bit), `slin16` (wideband).
         format: String = "ulaw".into();
-        /// Socket receive buffer asked of the kernel, bytes.
-        receive_buffer: usize = 8 << 20;
+        /// Processors that the receive threads stay on: `auto` (one for each, where there are four or more), `off`, or which,
+        /// as in `2,4-7`.
+        cpus: String = "auto".into();
+        /// Socket receive buffer asked of the kernel for each shard, bytes; 0 = what the packets of `calls.max` calls need in
+        /// 100 ms. The log says what was granted.
+        receive_buffer: usize = 0;
         /// Ring of a leg, seconds of audio.
         ring_seconds: u32 = 10;
         /// Late packets mend the recording for this long, milliseconds.

@@ -39,6 +39,10 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     );
     check((1..=16).contains(&s.rtp.shards), format!("rtp.shards is {}: use 1 to 16", s.rtp.shards));
     check(
+        s.rtp.cpus.parse::<super::Cpus>().is_ok(),
+        format!("rtp.cpus is `{}`: say `auto`, `off`, or processors such as `2,4-7`", s.rtp.cpus),
+    );
+    check(
         s.rtp.bind.port() != 0 && usize::from(s.rtp.bind.port()) + 2 * s.rtp.shards <= 65_536,
         format!("rtp.bind is `{}`: its port must be fixed, with room for 2 ports a shard", s.rtp.bind),
     );

@@ -66,8 +66,7 @@ impl CallClock {
 
     /// The instant at which call sample `sample` is current.
     pub fn instant_of(&self, sample: i64) -> MediaInstant {
-        let nanos = i128::from(sample) * 1_000_000_000 / i128::from(self.rate.hz());
-        MediaInstant::from_nanos((i128::from(self.start.as_nanos()) + nanos).max(0) as u64)
+        MediaInstant::from_nanos(self.start.as_nanos().saturating_add_signed(self.rate.nanos_of(sample)))
     }
 
     /// A leg found its anchor: its first sample is call sample `first`.

@@ -40,6 +40,21 @@ pub struct LegStats {
     pub resumed: bool,
 }
 
+/// The counts of [`LegStats`] that only grow: cheap to ask for, for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LegCounts {
+    /// [`LegStats::packets_received`].
+    pub received: u64,
+    /// [`LegStats::packets_late`].
+    pub late: u64,
+    /// [`LegStats::packets_duplicate`].
+    pub duplicate: u64,
+    /// [`LegStats::packets_repaired`].
+    pub repaired: u64,
+    /// [`LegStats::packets_invalid`].
+    pub invalid: u64,
+}
+
 impl LegStats {
     /// The counts of a leg that was taken up after a restart: these, and those of `before`, if they were kept.
     #[must_use]

@@ -83,9 +83,16 @@ impl SampleRate {
 
     /// Signed sample count of a signed number of nanoseconds, rounded to the nearest.
     pub const fn samples_in_nanos(self, nanos: i64) -> i64 {
-        let scaled = nanos as i128 * self.0 as i128;
-        let half = if scaled >= 0 { 500_000_000 } else { -500_000_000 };
-        ((scaled + half) / 1_000_000_000) as i64
+        // Whole seconds apart, so that nothing needs 128 bits, whose division costs more than the rest of a packet.
+        let (seconds, rest) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
+        let half = if rest >= 0 { 500_000_000 } else { -500_000_000 };
+        seconds * self.0 as i64 + (rest * self.0 as i64 + half) / 1_000_000_000
+    }
+
+    /// Signed nanoseconds that a signed number of samples take, rounded towards zero.
+    pub const fn nanos_of(self, samples: i64) -> i64 {
+        let (seconds, rest) = (samples / self.0 as i64, samples % self.0 as i64);
+        seconds.saturating_mul(1_000_000_000).saturating_add(rest * 1_000_000_000 / self.0 as i64)
     }
 }
 
@@ -101,6 +108,26 @@ mod tests {
         assert_eq!(rate.samples_in_nanos(-62_500), -1);
         assert_eq!(rate.samples_in_nanos(-125_000), -1);
         assert_eq!(rate.duration_of(8_000), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn seconds_apart_are_as_exact_as_128_bits() {
+        for hz in [8_000, 12_000, 16_000, 24_000, 48_000, 192_000] {
+            let rate = SampleRate::new(hz).unwrap();
+            let mut random = 1_i64;
+            for _ in 0..20_000 {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let value = random >> (random as u64 % 40 + 12);
+                let scaled = i128::from(value) * i128::from(hz);
+                let half = if scaled >= 0 { 500_000_000 } else { -500_000_000 };
+                assert_eq!(i128::from(rate.samples_in_nanos(value)), (scaled + half) / 1_000_000_000);
+                let nanos = i128::from(value) * 1_000_000_000 / i128::from(hz);
+                if let Ok(nanos) = i64::try_from(nanos) {
+                    assert_eq!(rate.nanos_of(value), nanos);
+                }
+            }
+        }
     }
 
     #[test]

@@ -54,8 +54,7 @@ impl Timeline {
     /// How much later than its place on the map a packet came, nanoseconds; its transit time less the least of the
     /// anchor window, plus what the clocks have drifted apart.
     pub fn lag_nanos(&self, sample: i64, arrival: MediaInstant, clock: &CallClock) -> i64 {
-        let due = i128::from(sample) * 1_000_000_000 / i128::from(self.rate);
-        (i128::from(arrival.nanos_since(clock.start())) - due) as i64
+        arrival.nanos_since(clock.start()).saturating_sub(clock.rate().nanos_of(sample))
     }
 }
 

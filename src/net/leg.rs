@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::media::receiver::LegReceiver;
-use crate::media::report::{LegEvent, LegStats};
+use crate::media::report::{LegCounts, LegEvent, LegStats};
 use crate::media::time::MediaInstant;
 use crate::telemetry::metric;
 
@@ -38,18 +38,37 @@ pub(super) struct Leg {
     sink: Option<LegSink>,
     pub ending: Option<Ending>,
     /// As of the last report.
-    known: LegStats,
+    reported: LegCounts,
+    /// The last there is of a receiver that panicked.
+    last: Option<LegStats>,
 }
 
 impl Leg {
     pub(super) fn new(key: LegKey, receiver: LegReceiver, sink: LegSink) -> Self {
-        Self { key, receiver: Some(receiver), sink: Some(sink), ending: None, known: LegStats::default() }
+        Self {
+            key,
+            receiver: Some(receiver),
+            sink: Some(sink),
+            ending: None,
+            reported: LegCounts::default(),
+            last: None,
+        }
     }
 
     pub(super) fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) {
+        let mut has_events = false;
         self.guarded(|receiver| {
             receiver.on_packet(arrival, datagram);
+            has_events = receiver.has_events();
         });
+        if has_events {
+            self.forward_events();
+        }
+    }
+
+    /// When [`Leg::on_tick`] is due next, if ever.
+    pub(super) fn next_deadline(&self) -> Option<MediaInstant> {
+        self.receiver.as_ref()?.next_deadline()
     }
 
     /// All that arrived before `drained` has been handed over.
@@ -58,17 +77,20 @@ impl Leg {
         self.forward_events();
     }
 
-    /// As of now; after a panic, as of the last report before it.
+    /// As of now, or as of a panic.
     pub(super) fn stats(&mut self) -> LegStats {
         let mut stats = None;
         self.guarded(|receiver| stats = Some(receiver.stats()));
-        stats.unwrap_or_else(|| self.known.clone())
+        stats.or_else(|| self.last.clone()).unwrap_or_default()
     }
 
     /// Add to the metrics what came since the last report.
     pub(super) fn report(&mut self) {
-        let stats = self.stats();
-        self.report_growth(stats);
+        let mut counts = None;
+        self.guarded(|receiver| counts = Some(receiver.counts()));
+        if let Some(counts) = counts {
+            self.report_growth(counts);
+        }
     }
 
     /// Flush, close the ring, tell the metrics, and answer whoever asked for the end.
@@ -77,8 +99,7 @@ impl Leg {
         let end = ending.as_ref().map_or(now, |ending| ending.end);
         // What flushing brings about is heard of too.
         self.guarded(|receiver| receiver.flush(end));
-        // What only comes to light at the end (a key still held, a gap still open) is told as well.
-        self.guarded(|receiver| receiver.flush(end));
+        self.report();
         self.forward_events();
         let stats = self.receiver.take().and_then(|receiver| {
             catch_unwind(AssertUnwindSafe(|| receiver.finish(end)))
@@ -93,23 +114,21 @@ impl Leg {
             if let Some(mos) = stats.mos {
                 metric::LEG_MOS.record(mos);
             }
-            self.report_growth(stats.clone());
         }
         if let Some(ending) = ending {
             // Nobody may be waiting any more; the ring is closed all the same.
-            let _ = ending.reply.send(stats.unwrap_or(self.known));
+            let _ = ending.reply.send(stats.or(self.last).unwrap_or_default());
         }
     }
 
-    fn report_growth(&mut self, stats: LegStats) {
-        let before = std::mem::replace(&mut self.known, stats);
-        let after = &self.known;
+    fn report_growth(&mut self, after: LegCounts) {
+        let before = std::mem::replace(&mut self.reported, after);
         for (counter, after, before) in [
-            (&metric::RTP_RECEIVED, after.packets_received, before.packets_received),
-            (&metric::RTP_LATE, after.packets_late, before.packets_late),
-            (&metric::RTP_DUPLICATE, after.packets_duplicate, before.packets_duplicate),
-            (&metric::RTP_REPAIRED, after.packets_repaired, before.packets_repaired),
-            (&metric::RTP_INVALID, after.packets_invalid, before.packets_invalid),
+            (&metric::RTP_RECEIVED, after.received, before.received),
+            (&metric::RTP_LATE, after.late, before.late),
+            (&metric::RTP_DUPLICATE, after.duplicate, before.duplicate),
+            (&metric::RTP_REPAIRED, after.repaired, before.repaired),
+            (&metric::RTP_INVALID, after.invalid, before.invalid),
         ] {
             if after > before {
                 counter.add(after - before);
@@ -139,6 +158,7 @@ impl Leg {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(receiver))) {
             self.log_panic("receiving; its audio ends here", &*panic);
             let broken = self.receiver.take();
+            self.last = catch_unwind(AssertUnwindSafe(|| Some(broken.as_ref()?.stats()))).ok().flatten();
             if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
                 tracing::error!(source = %self.key.source, "the receiver of a leg panicked again when dropped");
             }
@@ -174,15 +194,17 @@ mod tests {
     fn a_panic_ends_one_leg_and_its_last_counters_stand() {
         let mut leg = leg(Arc::new(|_| ()));
         leg.on_packet(MediaInstant::default(), &[0x80; 172]);
+        leg.on_packet(MediaInstant::default(), b"noise");
         leg.report();
+        let known = leg.stats();
+        assert_eq!(known.packets_invalid, 1);
         leg.guarded(|_| panic!("made for this test"));
         leg.on_packet(MediaInstant::default(), &[0x80; 172]);
         leg.on_tick(MediaInstant::default());
-        assert_eq!(leg.stats(), leg.known);
+        assert_eq!(leg.stats(), known);
         let (reply, mut answer) = oneshot::channel();
         let end = MediaInstant::default();
         leg.ending = Some(Ending { end, reply, drained_to: end });
-        let known = leg.known.clone();
         leg.finish(end);
         assert_eq!(answer.try_recv().unwrap(), known);
     }

@@ -4,13 +4,16 @@
 //! attached by the address their sender has. [`capture`] reads the same datagrams from a pcap or pcapng file. [`load`] sends them, for measurements.
 
 pub mod capture;
+mod cpus;
 mod hold;
 mod leg;
 pub mod load;
 pub mod plane;
+mod route;
 mod shard;
 mod socket;
 mod sys;
 mod table;
+mod wheel;
 
 pub use socket::NetError;

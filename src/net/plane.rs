@@ -10,10 +10,12 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use super::cpus;
 pub use super::leg::LegSink;
 use super::leg::{Leg, LegKey};
 use super::shard::{Claim, Command, Shard, ShardLink};
 use super::socket::{self, NetError};
+use crate::config::Cpus;
 use crate::media::receiver::LegReceiver;
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
@@ -22,7 +24,7 @@ use crate::media::time::MediaInstant;
 const SMALL_BUFFER: usize = 1 << 20;
 const MAX_SHARDS: usize = 16;
 
-/// Settings of the plane: `rtp.bind`, `rtp.shards`, `rtp.receive_buffer`.
+/// Settings of the plane: `rtp.bind`, `rtp.shards`, `rtp.receive_buffer`, `rtp.cpus`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaneConfig {
     /// Address and first port; shard n takes port + 2n. Port 0 lets the system choose one for each shard.
@@ -31,6 +33,15 @@ pub struct PlaneConfig {
     pub shards: usize,
     /// Bytes of receive buffer asked of the kernel, a shard.
     pub receive_buffer: usize,
+    /// Which processors the threads run on.
+    pub cpus: Cpus,
+}
+
+impl PlaneConfig {
+    /// `shards` shards on `bind`, with 8 MiB of buffer each, on any processor.
+    pub fn new(bind: SocketAddr, shards: usize) -> Self {
+        Self { bind, shards, receive_buffer: 8 << 20, cpus: Cpus::Off }
+    }
 }
 
 /// Why a leg could not be attached.
@@ -103,9 +114,13 @@ impl RtpPlane {
             let number = plane.shards.len();
             announce(number, &bound, config.receive_buffer);
             let (shard, link) = Shard::new(number, bound).map_err(failed("open a wake pipe"))?;
+            let (cpus, shards) = (config.cpus.clone(), config.shards);
             let thread = std::thread::Builder::new()
                 .name(format!("rtp-{number}"))
-                .spawn(move || shard.run())
+                .spawn(move || {
+                    pin(&cpus, number, shards);
+                    shard.run();
+                })
                 .map_err(failed("start a receive thread"))?;
             plane.shards.push(link);
             plane.threads.push(thread);
@@ -188,6 +203,19 @@ fn addresses(config: &PlaneConfig) -> Result<Vec<SocketAddr>, NetError> {
             Ok(ports.into_iter().map(|port| SocketAddr::new(bind.ip(), port)).collect())
         }
         _ => Err(NetError::Ports { bind, shards }),
+    }
+}
+
+fn pin(choice: &Cpus, shard: usize, shards: usize) {
+    match cpus::pin(choice, shard, shards) {
+        Ok(Some(cpu)) => tracing::info!(shard, cpu, "the shard stays on this processor"),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(
+            shard,
+            %error,
+            "rtp.cpus: the shard cannot be kept on its processor and runs on any; choose among those that `taskset -p $$` \
+             and the service's CPUAffinity allow"
+        ),
     }
 }
 

@@ -18,19 +18,19 @@ use super::leg::{Leg, LegKey, panic_text};
 use super::socket::Bound;
 use super::sys::{self, BATCH, Batch};
 use super::table::{Counts, Table};
+use super::wheel::TICK;
 use crate::clock;
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
 use crate::telemetry::metric;
 
-/// How often legs are given the time.
-const TICK: Duration = Duration::from_millis(5);
-/// How often the metrics are told.
+/// How often the metrics are told of the socket.
 const REPORT: Duration = Duration::from_secs(1);
 /// With this many legs, let datagrams gather for [`PACE`] instead of waking for each.
 const PACED_LEGS: usize = 16;
-/// 2000 legs of 50 packets a second bring 200 datagrams in this time, which fit even into a stock receive buffer.
-const PACE: Duration = Duration::from_millis(2);
+/// Half of the millisecond within which a packet is to be readable. 10 000 legs of 50 packets a second bring 250
+/// datagrams in this time, which fit into a stock receive buffer.
+const PACE: Duration = Duration::from_micros(500);
 /// Batches taken from the socket before commands and ticks get their turn.
 const BATCHES_A_TURN: usize = 16;
 
@@ -137,7 +137,7 @@ impl Shard {
             commands,
             wake,
             link: link.clone(),
-            table: Table::new(),
+            table: Table::new(now),
             next_tick: now,
             next_report: now + REPORT,
             drained: now,
@@ -180,7 +180,6 @@ impl Shard {
                 self.next_tick = now + TICK;
             }
             if now >= self.next_report {
-                self.table.report_legs();
                 self.report(now);
             }
             if !more {

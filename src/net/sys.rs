@@ -70,7 +70,7 @@ impl Batch {
         // SAFETY: mmsghdr is a plain C struct; null pointers and zero lengths are valid values of its fields.
         let header: libc::mmsghdr = unsafe { mem::zeroed() };
         let iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Self {
+        let mut batch = Self {
             slab: vec![[0; SLOT]; BATCH].into_boxed_slice(),
             names: vec![Name([0; _]); BATCH].into_boxed_slice(),
             controls: vec![Control([0; _]); BATCH].into_boxed_slice(),
@@ -80,17 +80,19 @@ impl Batch {
             filled: 0,
             newest: MediaInstant::default(),
             overflow: 0,
-        }
+        };
+        batch.arm();
+        batch
     }
 
     /// Take what the socket holds, at most [`BATCH`] datagrams, without waiting. Returns how many; none is not an error.
     pub(super) fn receive(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
-        self.filled = 0;
-        self.arm();
+        self.rearm();
         let headers = self.headers.as_mut_ptr();
-        // SAFETY: `headers` points to BATCH headers, each just armed with pointers into the boxed slices of `self` and
-        // their true lengths. `self` is borrowed mutably until after the call, so that nothing moves, frees or reads
-        // them meanwhile. The kernel writes only within those lengths. A null timeout is allowed.
+        // SAFETY: `headers` points to BATCH headers, each armed once with pointers into the boxed slices of `self`, which
+        // never move or grow, and rearmed with their true lengths after each use. `self` is borrowed mutably until after
+        // the call, so that nothing frees or reads them meanwhile. The kernel writes only within those lengths. A null
+        // timeout is allowed.
         let n = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),
@@ -134,6 +136,16 @@ impl Batch {
     /// When the newest datagram of all so far arrived: none from before it is left in the socket.
     pub(super) fn newest(&self) -> MediaInstant {
         self.newest
+    }
+
+    /// Give back to the headers of the last batch what the kernel wrote over. The others were left alone.
+    fn rearm(&mut self) {
+        for header in &mut self.headers[..self.filled] {
+            header.msg_hdr.msg_namelen = size_of::<Name>() as _;
+            header.msg_hdr.msg_controllen = CONTROL as _;
+            header.msg_hdr.msg_flags = 0;
+        }
+        self.filled = 0;
     }
 
     fn arm(&mut self) {

@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::hold::{Hold, PATIENCE};
 use super::leg::{Ending, Leg, LegKey};
+use super::route::{BuildFoldHasher, Sender};
 use super::sys::Datagram;
+use super::wheel::{TICK, Wheel};
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
 
@@ -25,16 +28,34 @@ pub(super) struct Counts {
     pub oversized: u64,
 }
 
+/// The metrics are told of every leg once in so many ticks: once a second.
+const REPORT_TICKS: usize = (1_000 / TICK.as_millis()) as usize;
+
 /// The legs, and the datagrams that wait for theirs.
 pub(super) struct Table {
-    legs: HashMap<SocketAddr, Box<Leg>>,
+    legs: Slab<Box<Leg>>,
+    /// Where a sender's leg is among `legs`.
+    routes: HashMap<Sender, u32, BuildFoldHasher>,
+    wheel: Wheel,
+    /// Legs whose end was asked for.
+    ending: Vec<u32>,
+    /// Ticks so far: says whose turn it is to be reported.
+    ticks: usize,
     hold: Hold,
     pub counts: Counts,
 }
 
 impl Table {
-    pub(super) fn new() -> Self {
-        Self { legs: HashMap::new(), hold: Hold::new(), counts: Counts::default() }
+    pub(super) fn new(now: MediaInstant) -> Self {
+        Self {
+            legs: Slab::new(),
+            routes: HashMap::default(),
+            wheel: Wheel::new(now),
+            ending: Vec::new(),
+            ticks: 0,
+            hold: Hold::new(),
+            counts: Counts::default(),
+        }
     }
 
     pub(super) fn legs(&self) -> usize {
@@ -43,9 +64,15 @@ impl Table {
 
     pub(super) fn on_datagram(&mut self, datagram: &Datagram<'_>) {
         self.counts.received += 1;
-        match self.legs.get_mut(&datagram.source) {
+        match self.routes.get(&datagram.source.into()) {
             Some(_) if datagram.truncated => self.counts.oversized += 1,
-            Some(leg) => leg.on_packet(datagram.arrival, datagram.payload),
+            Some(&at) => {
+                let leg = &mut self.legs[at as usize];
+                leg.on_packet(datagram.arrival, datagram.payload);
+                if let Some(due) = leg.next_deadline() {
+                    self.wheel.schedule(at, due);
+                }
+            }
             None => self.counts.unroutable += self.hold.push(datagram),
         }
     }
@@ -54,18 +81,23 @@ impl Table {
     /// same sender that was about to end.
     pub(super) fn attach(&mut self, mut leg: Box<Leg>, now: MediaInstant) {
         let source = leg.key.source;
-        if let Some(before) = self.legs.remove(&source) {
+        if let Some(before) = self.remove_from(source) {
             before.finish(now);
         }
         self.hold.release(source, |arrival, payload| leg.on_packet(arrival, payload));
-        self.legs.insert(source, leg);
+        let ending = leg.ending.is_some();
+        let at = self.legs.insert(leg) as u32;
+        self.routes.insert(source.into(), at);
+        // The first tick tells it since when packets may come.
+        self.wheel.schedule(at, now);
+        if ending {
+            self.ending.push(at);
+        }
     }
 
     /// The leg's sender is `to` from now on.
     pub(super) fn move_leg(&mut self, key: LegKey, to: SocketAddr, now: MediaInstant) {
-        if self.leg(key).is_some()
-            && let Some(mut leg) = self.legs.remove(&key.source)
-        {
+        if let Some(mut leg) = self.remove(key) {
             leg.key.source = to;
             self.attach(leg, now);
         }
@@ -73,7 +105,7 @@ impl Table {
 
     /// `None` if there is no such leg any more.
     pub(super) fn stats(&mut self, key: LegKey) -> Option<LegStats> {
-        self.leg(key).map(Leg::stats)
+        self.leg(key).map(|(_, leg)| leg.stats())
     }
 
     /// Finish the leg at `end` once the socket has been read to [`GRACE`] after `now`. Without such a leg `reply` is
@@ -85,34 +117,52 @@ impl Table {
         reply: oneshot::Sender<LegStats>,
         now: MediaInstant,
     ) {
-        if let Some(leg) = self.leg(key) {
+        if let Some((at, leg)) = self.leg(key) {
             leg.ending = Some(Ending { end, reply, drained_to: now + GRACE });
+            self.ending.push(at);
         }
     }
 
     /// Finish the leg at once.
     pub(super) fn detach(&mut self, key: LegKey, now: MediaInstant, ended: impl FnOnce(LegKey)) {
-        if self.leg(key).is_some()
-            && let Some(leg) = self.legs.remove(&key.source)
-        {
+        if let Some(leg) = self.remove(key) {
             ended(key);
             leg.finish(now);
         }
     }
 
-    /// Give every leg the time, and finish those whose end has come. All that arrived before `drained` has been read;
-    /// that, not `now`, is the legs' time, since for them a tick says that nothing came.
+    /// Give the time to the legs that are due, finish those whose end has come, and tell the metrics of some. All that
+    /// arrived before `drained` has been read; that, not `now`, is the legs' time, since for them a tick says that
+    /// nothing came.
     pub(super) fn tick(&mut self, now: MediaInstant, drained: MediaInstant, mut ended: impl FnMut(LegKey)) {
-        for leg in self.legs.values_mut() {
+        while let Some(at) = self.wheel.take_due(drained) {
+            let leg = &mut self.legs[at as usize];
             leg.on_tick(drained);
+            if let Some(due) = leg.next_deadline() {
+                // Never into the tick that is being dealt with.
+                self.wheel.schedule(at, due.max(drained + TICK));
+            }
         }
-        let due = |leg: &Leg| {
-            let ending = leg.ending.as_ref();
-            ending.is_some_and(|e| drained >= e.drained_to || now >= e.drained_to + PATIENCE_TO_DRAIN)
-        };
-        for (_, leg) in self.legs.extract_if(|_, leg| due(leg)) {
-            ended(leg.key);
-            leg.finish(now);
+        let mut n = 0;
+        while let Some(&at) = self.ending.get(n) {
+            let ending = self.legs[at as usize].ending.as_ref();
+            let due =
+                ending.is_some_and(|e| drained >= e.drained_to || now >= e.drained_to + PATIENCE_TO_DRAIN);
+            if due {
+                // Takes it out of `ending`, too.
+                if let Some(leg) = self.remove(self.legs[at as usize].key) {
+                    ended(leg.key);
+                    leg.finish(now);
+                }
+            } else {
+                n += 1;
+            }
+        }
+        self.ticks += 1;
+        for at in (self.ticks % REPORT_TICKS..self.legs.capacity()).step_by(REPORT_TICKS) {
+            if let Some(leg) = self.legs.get_mut(at) {
+                leg.report();
+            }
         }
     }
 
@@ -126,22 +176,32 @@ impl Table {
         (!self.hold.is_empty()).then_some(PATIENCE / 4)
     }
 
-    /// Tell the metrics what the legs received since the last time.
-    pub(super) fn report_legs(&mut self) {
-        for leg in self.legs.values_mut() {
-            leg.report();
-        }
-    }
-
     /// Finish every leg as of `now`, and give up all that is held.
     pub(super) fn finish_all(&mut self, now: MediaInstant) {
-        for (_, leg) in self.legs.drain() {
+        self.routes.clear();
+        self.ending.clear();
+        for leg in self.legs.drain() {
             leg.finish(now);
         }
+        self.wheel = Wheel::new(now);
         self.expire_held(MediaInstant::from_nanos(u64::MAX));
     }
 
-    fn leg(&mut self, key: LegKey) -> Option<&mut Leg> {
-        self.legs.get_mut(&key.source).map(|leg| &mut **leg).filter(|leg| leg.key == key)
+    fn leg(&mut self, key: LegKey) -> Option<(u32, &mut Leg)> {
+        let at = *self.routes.get(&key.source.into())?;
+        let leg = &mut **self.legs.get_mut(at as usize)?;
+        (leg.key == key).then_some((at, leg))
+    }
+
+    fn remove(&mut self, key: LegKey) -> Option<Box<Leg>> {
+        self.leg(key)?;
+        self.remove_from(key.source)
+    }
+
+    fn remove_from(&mut self, source: SocketAddr) -> Option<Box<Leg>> {
+        let at = self.routes.remove(&source.into())?;
+        self.wheel.cancel(at);
+        self.ending.retain(|&ending| ending != at);
+        self.legs.try_remove(at as usize)
     }
 }

@@ -489,7 +489,7 @@ fn garbage_and_truncated_rtp() {
 #[tokio::test]
 async fn unknown_source() {
     let bind = "127.0.0.1:0".parse().unwrap();
-    let plane = RtpPlane::start(PlaneConfig { bind, shards: 1, receive_buffer: 1 << 20 }).unwrap();
+    let plane = RtpPlane::start(PlaneConfig::new(bind, 1)).unwrap();
     let seat = plane.seat();
     let [known, stranger] = [0, 1].map(|_| {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

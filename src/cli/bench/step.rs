@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::machine;
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Cpus, Settings};
 use crate::emulator::voice;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
@@ -109,6 +109,7 @@ pub struct Step {
 pub struct Bench {
     shards: usize,
     receive_buffer: usize,
+    cpus: Cpus,
     ring_slots: usize,
     repair: Duration,
     writers: usize,
@@ -134,7 +135,8 @@ impl Bench {
         });
         Ok(Self {
             shards,
-            receive_buffer: settings.rtp.receive_buffer,
+            receive_buffer: settings.receive_buffer(),
+            cpus: settings.rtp.cpus.parse()?,
             ring_slots: settings.rtp.ring_seconds as usize * 100,
             repair: Duration::from_millis(settings.rtp.repair_ms),
             writers: settings.recording.writers,
@@ -164,8 +166,8 @@ impl Bench {
         let memory = machine::resident_kib();
         let load = Load::new().context("no socket to send from")?;
         let bind = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let (shards, receive_buffer) = (self.shards, self.receive_buffer);
-        let plane = RtpPlane::start(PlaneConfig { bind, shards, receive_buffer })?;
+        let (shards, receive_buffer, cpus) = (self.shards, self.receive_buffer, self.cpus.clone());
+        let plane = RtpPlane::start(PlaneConfig { bind, shards, receive_buffer, cpus })?;
         let recorder = self.recorder()?;
         let mut calls = Calls::default();
         let mut ports = Vec::with_capacity(streams);

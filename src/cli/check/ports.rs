@@ -42,8 +42,9 @@ pub(super) async fn look(settings: &Settings, findings: &mut Findings) {
 /// Taken as the server takes them, and let go again.
 fn free_rtp(settings: &Settings) -> Result<String, String> {
     let (bind, shards) = (settings.rtp.bind, settings.rtp.shards);
-    let receive_buffer = settings.rtp.receive_buffer;
-    RtpPlane::start(PlaneConfig { bind, shards, receive_buffer }).map_err(|error| error.to_string())?;
+    let receive_buffer = settings.receive_buffer();
+    RtpPlane::start(PlaneConfig { receive_buffer, ..PlaneConfig::new(bind, shards) })
+        .map_err(|error| error.to_string())?;
     Ok(format!("rtp.bind = {bind} is free, for {shards} of rtp.shards"))
 }
 

@@ -42,6 +42,9 @@ use super::timeline::Timeline;
 pub const PREROLL_SLOTS: u64 = 100;
 /// Time alone moves a ring's head no nearer to the present than this, so that packets in time find it behind them.
 pub const STALL_MARGIN: Duration = Duration::from_millis(200);
+/// The head of a leg that has stalled follows time in steps of this many slots: nobody waits for its silence, and it is
+/// looked at ten times a second instead of a hundred.
+const STALLED_SLOTS: u64 = 10;
 /// A leg whose last packet is older than this at its end was interrupted before; any other ended with that packet, and
 /// only the news of it came late. Asterisk 16 serves a channel without media every 200 ms, and a hangup may pass two.
 pub const END_MARGIN: Duration = Duration::from_millis(500);
@@ -330,6 +333,11 @@ impl LegReceiver {
             self.head_deadline(),
         ];
         deadlines.into_iter().flatten().min()
+    }
+
+    /// Whether [`LegReceiver::take_events`] has any.
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
     }
 
     /// What happened since the last call. At most 64 events are kept.

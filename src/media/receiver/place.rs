@@ -9,7 +9,7 @@ use super::super::rtp::RtpPacket;
 use super::super::slot::SlotState;
 use super::super::source::Arrival;
 use super::super::time::{MediaInstant, SampleRate};
-use super::{Kind, LegReceiver, PacketOutcome, STALL_MARGIN};
+use super::{Kind, LegReceiver, PacketOutcome, STALL_MARGIN, STALLED_SLOTS};
 
 /// A hole of up to this many times the lost packets' length is all theirs: packets may have grown (20 ms to 80 ms). A longer
 /// one is silence, and they were its last part.
@@ -299,7 +299,8 @@ impl LegReceiver {
 
     pub(super) fn head_deadline(&self) -> Option<MediaInstant> {
         let slot = self.config.clock.rate().slot_samples() as u64;
-        let next = self.base?.saturating_add_unsigned((self.writer.head() / slot + 1) * slot);
+        let slots = if self.stalled { STALLED_SLOTS } else { 1 };
+        let next = self.base?.saturating_add_unsigned((self.writer.head() / slot + slots) * slot);
         let behind = std::time::Duration::from_nanos(self.skew.nanos().max(0) as u64);
         Some(self.config.clock.instant_of(next) + STALL_MARGIN + behind)
     }

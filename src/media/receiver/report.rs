@@ -1,9 +1,15 @@
 //! What a leg's receiver tells when asked.
 
-use super::super::report::{LegStats, quality};
-use super::LegReceiver;
+use super::super::report::{LegCounts, LegStats, quality};
+use super::{LegReceiver, Tally};
 
 impl LegReceiver {
+    /// The counters that only grow.
+    pub fn counts(&self) -> LegCounts {
+        let &Tally { received, late, duplicate, repaired, invalid, .. } = &self.tally;
+        LegCounts { received, late, duplicate, repaired, invalid }
+    }
+
     /// Counters and estimates so far.
     pub fn stats(&self) -> LegStats {
         let tally = &self.tally;

@@ -1,0 +1,43 @@
+//! What follows from several settings.
+
+use super::settings::Settings;
+
+/// A shard may be kept from running for so long, milliseconds, without losing a packet: a scheduler under load, a slow disk.
+const SERVICE_GAP_MS: usize = 100;
+/// Packets of 20 ms a second.
+const PACKETS_A_SECOND: usize = 50;
+/// Kernel memory that a packet of 20 ms takes: 768 bytes for G.711 up to 2,304 for `slin48`, socket buffer header and the
+/// allocator's rounding with it. The kernel books double of what it is asked for, so that half of the largest will do.
+const PACKET_BYTES: usize = 1_152;
+/// For few calls, too: a burst after the network stood still.
+const LEAST: usize = 1 << 20;
+
+impl Settings {
+    /// Receive buffer to ask the kernel for, bytes a shard: `rtp.receive_buffer`, or what `calls.max` calls need.
+    pub fn receive_buffer(&self) -> usize {
+        if self.rtp.receive_buffer > 0 {
+            return self.rtp.receive_buffer;
+        }
+        let legs = (2 * self.calls.max).div_ceil(self.rtp.shards.max(1));
+        let packets = (legs * PACKETS_A_SECOND * SERVICE_GAP_MS).div_ceil(1_000);
+        (packets * PACKET_BYTES).max(LEAST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_receive_buffer_follows_from_the_calls_unless_it_is_set() {
+        let mut settings = Settings::default();
+        // 2,000 legs of 5 packets in 100 ms.
+        assert_eq!(settings.receive_buffer(), 10_000 * 1_152);
+        settings.rtp.shards = 4;
+        assert_eq!(settings.receive_buffer(), 2_500 * 1_152);
+        settings.calls.max = 10;
+        assert_eq!(settings.receive_buffer(), LEAST);
+        settings.rtp.receive_buffer = 4_096;
+        assert_eq!(settings.receive_buffer(), 4_096);
+    }
+}
