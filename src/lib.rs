@@ -6,6 +6,7 @@ pub mod calls;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod emulator;
 pub mod files;
 pub mod media;
 pub mod net;

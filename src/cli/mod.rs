@@ -1,5 +1,6 @@
 //! The command line: one file a command.
 
+mod bench;
 mod check;
 mod config;
 mod limits;
@@ -73,6 +74,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Show the settings: all of them with their help, or those in force.
     Config(config::ConfigArgs),
+    /// Size this machine: the streams that it carries without a loss, and what they cost.
+    Bench(bench::BenchArgs),
     /// Follow calls and their transcripts in the terminal, live.
     Watch(watch::WatchArgs),
 }
@@ -120,6 +123,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Transcribe(args) => transcribe::run(args, &cli.settings),
         Command::Replay(args) => replay::run(args, &cli.settings),
         Command::Config(args) => config::run(args, &cli.settings),
+        Command::Bench(args) => bench::run(args, &cli.settings),
         Command::Watch(args) => watch::run(args, &cli.settings),
     }
 }

@@ -117,8 +117,8 @@ impl Source {
         self.ssrc
     }
 
-    /// The highest number so far.
-    pub fn highest(&self) -> SequenceNumber {
+    /// The highest number so far, as it was sent.
+    pub fn highest_number(&self) -> SequenceNumber {
         self.highest.on_wire()
     }
 

@@ -1,12 +1,13 @@
 //! Sockets: where media comes in. The only `unsafe` of the house.
 //!
 //! [`plane`] is what the rest of the house uses: receive threads ("shards") with one UDP socket each, to which legs are
-//! attached by the address their sender has. [`capture`] reads the same datagrams from a pcap or pcapng file.
+//! attached by the address their sender has. [`capture`] reads the same datagrams from a pcap or pcapng file. [`load`] sends them, for measurements.
 
 pub mod capture;
 mod cpus;
 mod hold;
 mod leg;
+pub mod load;
 pub mod plane;
 mod route;
 mod rtcp;

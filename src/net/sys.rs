@@ -1,10 +1,10 @@
-//! The system calls that neither std nor socket2 has: recvmmsg(2), ppoll(2) and two socket options.
+//! The system calls that neither std nor socket2 has: recvmmsg(2), sendmmsg(2), ppoll(2) and two socket options.
 
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::Duration;
 
@@ -265,6 +265,100 @@ fn parse_name(name: &[u8]) -> Option<SocketAddr> {
         _ => return None,
     };
     Some(SocketAddr::new(ip.to_canonical(), port))
+}
+
+/// Bytes of a datagram that [`SendBatch`] sends at most.
+pub(super) const SEND_SLOT: usize = 512;
+/// One IP_PKTINFO: its header and an in_pktinfo, padded.
+const PACKET_INFO: usize = 32;
+
+/// Datagrams for one sendmmsg(2), allocated once. Each has a source address of its own: of the loopback network all
+/// addresses are this machine's, and IP_PKTINFO (ip(7)) chooses one a datagram. So one socket is as many senders as wanted.
+pub(super) struct SendBatch {
+    slab: Box<[[u8; SEND_SLOT]]>,
+    names: Box<[libc::sockaddr_in]>,
+    controls: Box<[Control]>,
+    iovecs: Box<[libc::iovec]>,
+    headers: Box<[libc::mmsghdr]>,
+    filled: usize,
+}
+
+impl SendBatch {
+    pub(super) fn new() -> Self {
+        // SAFETY: both are plain C structs; zeros and null pointers are valid values of their fields.
+        let (header, name): (libc::mmsghdr, libc::sockaddr_in) = unsafe { (mem::zeroed(), mem::zeroed()) };
+        let iovec = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        Self {
+            slab: vec![[0; SEND_SLOT]; BATCH].into_boxed_slice(),
+            names: vec![name; BATCH].into_boxed_slice(),
+            controls: vec![Control([0; _]); BATCH].into_boxed_slice(),
+            iovecs: vec![iovec; BATCH].into_boxed_slice(),
+            headers: vec![header; BATCH].into_boxed_slice(),
+            filled: 0,
+        }
+    }
+
+    /// Whether it holds as many as one call sends.
+    pub(super) fn is_full(&self) -> bool {
+        self.filled == BATCH
+    }
+
+    /// Add a datagram from `from` to `to`, whose bytes `fill` writes and counts. There must be room.
+    pub(super) fn push(
+        &mut self,
+        from: Ipv4Addr,
+        to: SocketAddrV4,
+        fill: impl FnOnce(&mut [u8; SEND_SLOT]) -> usize,
+    ) {
+        let at = self.filled;
+        self.iovecs[at].iov_len = fill(&mut self.slab[at]).min(SEND_SLOT);
+        self.names[at].sin_family = libc::AF_INET as libc::sa_family_t;
+        self.names[at].sin_port = to.port().to_be();
+        self.names[at].sin_addr.s_addr = u32::from_ne_bytes(to.ip().octets());
+        let control = &mut self.controls[at].0;
+        let length = size_of::<libc::cmsghdr>() + size_of::<libc::in_pktinfo>();
+        control[..8].copy_from_slice(&(length as u64).to_ne_bytes());
+        control[8..12].copy_from_slice(&libc::IPPROTO_IP.to_ne_bytes());
+        control[12..16].copy_from_slice(&libc::IP_PKTINFO.to_ne_bytes());
+        // ipi_ifindex stays 0 (any), ipi_addr is ignored.
+        control[20..24].copy_from_slice(&from.octets());
+        self.filled += 1;
+    }
+
+    /// Send what it holds, all of it; it is empty afterwards. Waits for room in the socket's buffer.
+    pub(super) fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let count = std::mem::take(&mut self.filled);
+        for at in 0..count {
+            self.iovecs[at].iov_base = self.slab[at].as_mut_ptr().cast();
+            let header = &mut self.headers[at].msg_hdr;
+            header.msg_name = (&raw mut self.names[at]).cast();
+            header.msg_namelen = size_of::<libc::sockaddr_in>() as _;
+            header.msg_iov = &raw mut self.iovecs[at];
+            header.msg_iovlen = 1;
+            header.msg_control = self.controls[at].0.as_mut_ptr().cast();
+            header.msg_controllen = PACKET_INFO as _;
+        }
+        let mut sent = 0;
+        while sent < count {
+            let left = &mut self.headers[sent..count];
+            // SAFETY: `left` points to initialised headers, each just armed with pointers into the boxed slices of `self`
+            // and lengths within them. `self` is borrowed mutably until after the call, so that nothing moves, frees or
+            // writes them meanwhile. The kernel only reads what they point to, and writes msg_len.
+            let n = unsafe {
+                libc::sendmmsg(socket.as_raw_fd(), left.as_mut_ptr(), left.len() as libc::c_uint, 0)
+            };
+            match usize::try_from(n) {
+                Ok(n) => sent += n,
+                Err(_) => {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Have the kernel stamp arrivals (SO_TIMESTAMPNS) and count what it drops (SO_RXQ_OVFL).

@@ -1,8 +1,9 @@
-//! The media path against a simulated network: no socket, no clock, no sleep, the same on every run.
+//! The media path against the network emulator: no socket, no clock, no sleep, the same on every run.
 
+mod acceptance;
 mod content;
-mod emulator;
-mod model;
 mod network;
 mod properties;
+mod runs;
+mod tape;
 mod timeline;

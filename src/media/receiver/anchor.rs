@@ -27,16 +27,27 @@ const MAX_MISSED_AT_JUMP: u64 = 100;
 impl LegReceiver {
     /// Answer the pending question with what is held, and let it go.
     pub(super) fn settle(&mut self, now: MediaInstant) {
+        let is_queue = self.is_catching_up();
         let Some(pending) = self.pending.take() else { return };
         self.release_waiting();
         let anchor = Anchor::of(&self.hold, self.config.codec.rtp_clock_rate());
         match (pending.question, anchor) {
             (Question::NewSource { ssrc, .. }, Some(anchor)) => self.settle_source(&anchor, ssrc, now),
+            // The network had stopped for longer than is thought of a packet, and its queue has not drained yet.
+            (Question::Jump { .. }, Some(anchor)) if is_queue && self.is_merely_late(&anchor) => {}
             (Question::Jump { .. }, Some(anchor)) => self.settle_jump(&anchor, now),
             // Telephone events have been told already, and cannot anchor anything.
             (_, None) => return self.hold.clear(),
         }
         self.release();
+    }
+
+    /// Whether what was held has its place in the past of the current timeline, be it too late for it.
+    fn is_merely_late(&self, anchor: &Anchor) -> bool {
+        let Some(Stream { timeline, .. }) = &self.active else { return false };
+        let (_, sample) = timeline.locate(anchor.timestamp);
+        let late = self.disagreement(timeline, sample, anchor.arrival);
+        (0..=nanos(MAX_LATENESS)).contains(&late)
     }
 
     fn settle_source(&mut self, anchor: &Anchor, ssrc: Ssrc, now: MediaInstant) {

@@ -155,7 +155,7 @@ impl LegReceiver {
     ) -> PacketOutcome {
         self.tally.invalid += 1;
         if let Some(stream) = &self.active
-            && packet.sequence() == stream.source.highest()
+            && packet.sequence() == stream.source.highest_number()
         {
             let sequence = stream.source.extend(packet.sequence());
             self.note_missed(sequence.plus(1), 1);

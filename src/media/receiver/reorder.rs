@@ -129,7 +129,7 @@ impl LegReceiver {
     /// Take those that miss nothing any more, and others that are `due`.
     fn release_followers(&mut self, due: impl Fn(&Waiting) -> bool) {
         while let Some(stream) = &self.active {
-            let next = stream.source.highest();
+            let next = stream.source.highest_number();
             if !self.release_one(|waiting| waiting.sequence.since(next) <= 1 || due(waiting)) {
                 break;
             }

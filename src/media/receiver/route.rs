@@ -192,7 +192,7 @@ impl LegReceiver {
     }
 
     /// Nanoseconds by which a packet is later than its place, less what the clocks have drifted apart.
-    fn disagreement(&self, timeline: &Timeline, sample: i64, arrival: MediaInstant) -> i64 {
+    pub(super) fn disagreement(&self, timeline: &Timeline, sample: i64, arrival: MediaInstant) -> i64 {
         timeline.lag_nanos(sample, arrival, &self.config.clock) - self.skew.nanos()
     }
 
@@ -329,7 +329,7 @@ impl LegReceiver {
     }
 
     /// Whether packets held as a jump come in faster than they were sent: the network had stopped, and its queue drains.
-    fn is_catching_up(&self) -> bool {
+    pub(super) fn is_catching_up(&self) -> bool {
         let mut media = self.hold.packets().iter().filter(|held| held.is_media);
         let (Some(Pending { question: Question::Jump { .. }, .. }), Some(first), Some(last)) =
             (self.pending, media.next(), media.next_back())

@@ -92,3 +92,28 @@ fn mapped_ipv4_senders_are_ipv4() {
     assert_eq!(parse_name(&name), Some("127.0.0.1:4000".parse().unwrap()));
     assert_eq!(parse_name(&[0; 128]), None);
 }
+
+#[test]
+fn one_socket_sends_from_as_many_addresses_as_wanted() {
+    let receiver = crate::net::socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let SocketAddr::V4(to) = receiver.address else { panic!("{}", receiver.address) };
+    let mut sending = SendBatch::new();
+    let mut batch = Batch::new();
+    for round in 0..3_u8 {
+        for n in 0..BATCH as u8 {
+            sending.push(Ipv4Addr::new(127, 9, round, n), to, |bytes| {
+                bytes[..2].copy_from_slice(&[round, n]);
+                2
+            });
+        }
+        assert!(sending.is_full());
+        sending.send(socket.as_fd()).unwrap();
+        assert_eq!(batch.receive(receiver.socket.as_fd()).unwrap(), BATCH);
+        for (n, datagram) in batch.datagrams().enumerate() {
+            assert_eq!(datagram.payload, [round, n as u8]);
+            assert_eq!(datagram.source, SocketAddr::from(([127, 9, round, n as u8], port)));
+        }
+    }
+}

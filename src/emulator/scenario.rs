@@ -1,0 +1,332 @@
+//! A whole run in one small value: what a sender does, what the network does to it, and how to make it smaller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Choice, Datagram, Jitter, Line, Loss, MS, Network, Reception, Rng, Sender, Stop, instant};
+use crate::media::clock::CallClock;
+use crate::media::codec::Codec;
+use crate::media::receiver::LegConfig;
+
+/// Scenarios looked at while one is made smaller.
+const SHRINKING_STEPS: usize = 600;
+
+/// A thing that a sender does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Act {
+    /// Speak for so many milliseconds.
+    Talk(u64),
+    /// Nothing for so many milliseconds (discontinuous transmission, a hold), then a packet with the marker.
+    Rest(u64),
+    /// Comfort noise for so many milliseconds.
+    Noise(u64),
+    /// A key: event, packets before the end, copies of the end.
+    Press(u8, u16, u16),
+    /// Milliseconds in a packet from here on.
+    Ptime(u64),
+    /// So many samples are left out, so that what follows is aligned to nothing.
+    Skip(i64),
+    /// Asterisk's 640 ticks.
+    Reanchor,
+    /// Another SSRC that begins at this sequence number; timestamps go on, or begin anew at this one.
+    Source(u16, Option<u32>),
+    /// The same SSRC begins anew, with these sequence numbers and timestamps.
+    Restart(u16, u32),
+    /// Timestamps leap by so many ticks.
+    Leap(i64),
+}
+
+/// A run: deterministic, printable, and small.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// Format of the audio.
+    pub codec: Codec,
+    /// Who speaks.
+    pub voice: u64,
+    /// First sequence number.
+    pub sequence: u16,
+    /// First timestamp.
+    pub timestamp: u32,
+    /// Parts per million by which the sender's clock is fast.
+    pub ppm: i32,
+    /// Milliseconds before it begins.
+    pub begins_ms: u64,
+    /// What the sender does, after 400 ms of speech and before 200 ms more.
+    pub acts: Vec<Act>,
+    /// Seed of the network.
+    pub seed: u64,
+    /// How packets get lost.
+    pub loss: Loss,
+    /// How they are delayed.
+    pub jitter: Jitter,
+    /// Share of packets that are held back for 45 ms.
+    pub reordered: f64,
+    /// Share of packets that come twice.
+    pub duplicates: f64,
+    /// Share of packets behind which garbage comes.
+    pub garbage: f64,
+    /// Where the network stands still.
+    pub stops: Vec<Stop>,
+    /// How far behind the head the recorder stays, milliseconds.
+    pub repair_ms: u64,
+    /// Whether short losses are concealed.
+    pub conceal: bool,
+}
+
+impl Scenario {
+    /// The scenario of seed `seed`.
+    pub fn of_seed(seed: u64) -> Self {
+        Self::draw(&mut Rng(seed))
+    }
+
+    /// A scenario as `choice` has it.
+    pub fn draw(choice: &mut impl Choice) -> Self {
+        let stops = draw_stops(choice);
+        // Where the network stands still, nothing tells a sender that begins anew from one that waited in the queue.
+        let anew = stops.is_empty() && choice.one_in(2);
+        let count = choice.between(0, 6);
+        let acts = (0..count).map(|_| draw_act(choice, anew)).collect();
+        Self {
+            codec: choice.one_of(&[Codec::Ulaw, Codec::Alaw, Codec::Slin, Codec::Slin16]),
+            voice: 0,
+            sequence: choice.one_of(&[1_000, 0, u16::MAX - 20, u16::MAX]),
+            timestamp: choice.one_of(&[160_000, 0, u32::MAX - 4_000, u32::MAX]),
+            ppm: choice.one_of(&[0, 0, 50, -50, 200, -200]),
+            begins_ms: choice.one_of(&[0, 0, 7, 90, 1_000]),
+            acts,
+            seed: choice.below(1 << 32),
+            loss: draw_loss(choice),
+            jitter: draw_jitter(choice),
+            reordered: choice.one_of(&[0.0, 0.0, 0.02, 0.2]),
+            duplicates: choice.one_of(&[0.0, 0.0, 0.1, 1.0]),
+            garbage: choice.one_of(&[0.0, 0.0, 0.0, 0.1]),
+            stops,
+            repair_ms: choice.one_of(&[2_000, 2_000, 1_000]),
+            conceal: choice.one_in(2),
+        }
+    }
+
+    /// What the sender sends.
+    pub fn sender(&self) -> Sender {
+        let mut sender = Sender::beginning_at(self.codec, self.sequence, self.timestamp)
+            .with_voice(self.voice)
+            .with_ppm(self.ppm.into());
+        sender.now = sender.samples(self.begins_ms);
+        sender.talk(400);
+        for act in &self.acts {
+            perform(&mut sender, *act);
+        }
+        sender.talk(200);
+        sender
+    }
+
+    /// What lies between.
+    pub fn network(&self) -> Network {
+        Network {
+            rng: Rng(self.seed),
+            loss: self.loss,
+            delay: 5 * MS,
+            jitter: self.jitter,
+            reordered: self.reordered,
+            held_back: 45 * MS,
+            duplicates: self.duplicates,
+            stops: self.stops.clone(),
+            garbage: self.garbage,
+        }
+    }
+
+    /// What comes in, and when the call ends: 400 ms after the sender's last sample, nanoseconds.
+    pub fn arrivals(&self) -> (Vec<Datagram>, u64) {
+        let sender = self.sender();
+        let end = sender.nanos_of(sender.now) + 400 * MS;
+        let mut arrived = self.network().carry(&sender.wire);
+        arrived.retain(|datagram| datagram.at < end);
+        (arrived, end)
+    }
+
+    /// The leg on its way, on the call's `clock`, and when it ends.
+    pub fn line(&self, clock: &Arc<CallClock>) -> (Line, u64) {
+        let config = LegConfig {
+            repair_window: Duration::from_millis(self.repair_ms),
+            conceal: self.conceal,
+            ..LegConfig::new(self.codec, clock.clone())
+        };
+        let (arrived, end) = self.arrivals();
+        (Line::new(config, arrived), end)
+    }
+
+    /// Receive it, on a clock of its own.
+    pub fn run(&self) -> Reception {
+        let clock = Arc::new(CallClock::new(instant(0), self.codec.sample_rate(), 1));
+        let (line, end) = self.line(&clock);
+        line.finish(end)
+    }
+
+    /// Scenarios that are a little simpler.
+    pub fn simpler(&self) -> Vec<Self> {
+        let mut simpler = Vec::new();
+        for at in 0..self.acts.len() {
+            let mut acts = self.acts.clone();
+            acts.remove(at);
+            simpler.push(Self { acts, ..self.clone() });
+        }
+        for at in 0..self.stops.len() {
+            let mut stops = self.stops.clone();
+            stops.remove(at);
+            simpler.push(Self { stops, ..self.clone() });
+        }
+        simpler.extend([
+            Self { garbage: 0.0, ..self.clone() },
+            Self { duplicates: 0.0, ..self.clone() },
+            Self { loss: Loss::None, ..self.clone() },
+            Self { jitter: Jitter::None, ..self.clone() },
+            Self { reordered: 0.0, ..self.clone() },
+            Self { ppm: 0, ..self.clone() },
+            Self { begins_ms: 0, ..self.clone() },
+            Self { codec: Codec::Ulaw, ..self.clone() },
+            Self { sequence: 1_000, ..self.clone() },
+            Self { timestamp: 160_000, ..self.clone() },
+            Self { repair_ms: 2_000, ..self.clone() },
+            Self { conceal: false, ..self.clone() },
+        ]);
+        for (at, act) in self.acts.iter().enumerate() {
+            if let Some(shorter) = shortened(*act) {
+                let mut acts = self.acts.clone();
+                acts[at] = shorter;
+                simpler.push(Self { acts, ..self.clone() });
+            }
+        }
+        simpler.retain(|scenario| scenario != self);
+        simpler
+    }
+
+    /// The simplest scenario found from here that still `fails`.
+    pub fn shrink(self, fails: impl Fn(&Self) -> bool) -> Self {
+        let mut smallest = self;
+        let mut steps = SHRINKING_STEPS;
+        'search: loop {
+            for simpler in smallest.simpler() {
+                if steps == 0 {
+                    return smallest;
+                }
+                steps -= 1;
+                if fails(&simpler) {
+                    smallest = simpler;
+                    continue 'search;
+                }
+            }
+            return smallest;
+        }
+    }
+}
+
+fn draw_act(choice: &mut impl Choice, anew: bool) -> Act {
+    match choice.below(if anew { 16 } else { 12 }) {
+        0..=3 => Act::Talk(choice.between(1, 60) * 20),
+        4 => Act::Rest(choice.between(1, 800)),
+        5 => Act::Rest(choice.between(1, 2_500)),
+        6 => Act::Noise(choice.between(1, 1_000)),
+        7 => Act::Press(choice.below(16) as u8, choice.between(1, 9) as u16, choice.below(4) as u16),
+        8 | 9 => Act::Ptime(choice.one_of(&[20, 10, 30, 40, 60])),
+        10 => Act::Skip(choice.between(1, 159) as i64),
+        11 => Act::Reanchor,
+        12 => Act::Source(choice.below(1 << 16) as u16, None),
+        13 => Act::Source(choice.below(1 << 16) as u16, Some(choice.below(1 << 32) as u32)),
+        14 => Act::Restart(choice.below(1 << 16) as u16, choice.below(1 << 32) as u32),
+        _ => Act::Leap(choice.one_of(&[3_600 * 8_000, -3_600 * 8_000, 20 * 16_000, -20 * 16_000])),
+    }
+}
+
+fn draw_loss(choice: &mut impl Choice) -> Loss {
+    match choice.below(4) {
+        0 | 1 => Loss::None,
+        2 => Loss::Random(choice.between(1, 20) as f64 / 100.0),
+        _ => Loss::Bursty {
+            share: choice.between(1, 20) as f64 / 100.0,
+            burst: choice.between(15, 80) as f64 / 10.0,
+        },
+    }
+}
+
+fn draw_jitter(choice: &mut impl Choice) -> Jitter {
+    match choice.below(6) {
+        0 | 1 => Jitter::None,
+        2 => Jitter::Uniform(choice.between(1, 150) * MS),
+        3 => Jitter::Exponential(choice.between(1, 20) * MS),
+        4 => Jitter::Normal(choice.between(1, 20) * MS),
+        _ => Jitter::Spikes {
+            share: choice.between(1, 10) as f64 / 100.0,
+            height: choice.between(10, 700) * MS,
+        },
+    }
+}
+
+fn draw_stops(choice: &mut impl Choice) -> Vec<Stop> {
+    if !choice.one_in(5) {
+        return Vec::new();
+    }
+    // Not while the leg is anchored: what comes first then is the network's doing. And not for a second: whether timestamps
+    // jumped or the network stood still is then a question of what follows, to which tests of their own are given.
+    let from = choice.between(1_300, 4_000) * MS;
+    let length = choice.between(50, 900) * MS;
+    vec![Stop { from, length, spacing: choice.one_of(&[0, MS / 10, MS, 5 * MS]) }]
+}
+
+fn perform(sender: &mut Sender, act: Act) {
+    match act {
+        Act::Talk(ms) => sender.talk(ms),
+        Act::Rest(ms) => sender.rest(ms).packet(true),
+        Act::Noise(ms) => sender.comfort_noise().rest(ms),
+        Act::Press(event, packets, ends) => sender.press(event, packets, ends),
+        Act::Ptime(ms) => {
+            sender.ptime_ms = ms;
+            sender
+        }
+        Act::Skip(samples) => sender.skip(samples),
+        Act::Reanchor => sender.asterisk_reanchors(),
+        Act::Source(sequence, timestamp) => {
+            let ssrc = sender.ssrc() + 0x1111;
+            sender.change_source(ssrc, sequence);
+            if let Some(timestamp) = timestamp {
+                sender.begin_timeline(timestamp);
+            }
+            sender.talk(600)
+        }
+        Act::Restart(sequence, timestamp) => sender.restart(sequence).begin_timeline(timestamp).talk(600),
+        Act::Leap(ticks) => sender.leap(ticks).talk(600),
+    };
+}
+
+fn shortened(act: Act) -> Option<Act> {
+    Some(match act {
+        Act::Talk(ms) if ms > 20 => Act::Talk(ms / 40 * 20),
+        Act::Rest(ms) if ms > 1 => Act::Rest(ms / 2),
+        Act::Noise(ms) if ms > 1 => Act::Noise(ms / 2),
+        Act::Press(event, packets, ends) if packets > 1 => Act::Press(event, packets / 2, ends),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::emulator::Bytes;
+
+    #[test]
+    fn a_seed_is_a_run_and_bytes_are_one_too() {
+        assert_eq!(Scenario::of_seed(7), Scenario::of_seed(7));
+        assert_ne!(Scenario::of_seed(7), Scenario::of_seed(8));
+        let (arrived, end) = Scenario::draw(&mut Bytes(&[])).arrivals();
+        assert!(!arrived.is_empty() && end > 0);
+    }
+
+    #[test]
+    fn shrinking_keeps_what_fails_and_drops_what_does_not_matter() {
+        let found =
+            (0..).map(Scenario::of_seed).find(|s| s.acts.len() > 3 && s.acts.contains(&Act::Reanchor));
+        let smallest = found.map(|found| found.shrink(|s| s.acts.contains(&Act::Reanchor)));
+        let smallest = smallest.unwrap_or_else(|| unreachable!("the search has no end"));
+        assert_eq!(smallest.acts, [Act::Reanchor]);
+        assert_eq!((smallest.loss, smallest.jitter, smallest.duplicates), (Loss::None, Jitter::None, 0.0));
+    }
+}

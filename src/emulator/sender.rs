@@ -1,0 +1,347 @@
+//! One leg's sender: what a phone, a gateway or Asterisk puts on the wire.
+
+use super::voice;
+use crate::media::codec::Codec;
+
+/// Payload type of telephone events, as Asterisk's.
+const TELEPHONE_EVENT: u8 = 101;
+/// Payload type of comfort noise (RFC 3389).
+const COMFORT_NOISE: u8 = 13;
+/// Ticks by which Asterisk's timestamps jump to the wall clock (`MAX_TIMESTAMP_SKEW`): 80 ms at 8 kHz.
+const ASTERISK_REANCHOR_MS: u64 = 80;
+
+/// A datagram on its way.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    /// When it was sent or, once carried, when it comes in: nanoseconds.
+    pub at: u64,
+    /// What is on the wire.
+    pub bytes: Vec<u8>,
+    /// What its sender meant by it; `None` for garbage.
+    pub sent: Option<Sent>,
+}
+
+/// What a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// So many samples.
+    Audio(usize),
+    /// Comfort noise from here on.
+    Noise,
+    /// A telephone event.
+    Event,
+    /// Something of another payload type.
+    Other,
+}
+
+/// A packet, as its sender knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Counts the sender's packets; copies share it.
+    pub id: usize,
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// Counts how often the sender began anew: another SSRC, or the same with other sequence numbers.
+    pub source: u32,
+    /// Sequence number; the low 16 bits are on the wire.
+    pub sequence: u64,
+    /// Timestamp on the wire.
+    pub timestamp: u32,
+    /// Counts the stretches within which places follow from timestamps.
+    pub timeline: u32,
+    /// Where its timestamp lies: samples of the sender's clock, equal to `spoken` where a timeline begins.
+    pub position: i64,
+    /// When its first sample was spoken: samples of the sender's clock.
+    pub spoken: i64,
+    /// Who speaks.
+    pub voice: u64,
+    /// What it carries.
+    pub content: Content,
+}
+
+impl Sent {
+    /// Samples of audio in it.
+    pub const fn samples(&self) -> usize {
+        match self.content {
+            Content::Audio(samples) => samples,
+            _ => 0,
+        }
+    }
+
+    /// Whether its timestamp is the place of media; that of a telephone event is not.
+    pub const fn is_media(&self) -> bool {
+        matches!(self.content, Content::Audio(_) | Content::Noise)
+    }
+}
+
+/// A sender of one leg. Its methods let time pass for it, and put what it says on [`Sender::wire`].
+#[derive(Clone, Debug)]
+pub struct Sender {
+    /// Format of its audio.
+    pub codec: Codec,
+    /// Who speaks: two voices say different samples at the same moment.
+    pub voice: u64,
+    /// Milliseconds of audio in a packet.
+    pub ptime_ms: u64,
+    /// Parts per million by which its clock is fast.
+    pub ppm: f64,
+    /// Samples of its clock since the emulation's zero.
+    pub now: i64,
+    /// What it has sent.
+    pub wire: Vec<Datagram>,
+    ssrc: u32,
+    source: u32,
+    sequence: u64,
+    timestamp: u32,
+    timeline: u32,
+    /// By how many samples timestamps are ahead of the sender's clock since the timeline began.
+    ahead: i64,
+}
+
+impl Sender {
+    /// A sender of 20 ms packets with some SSRC, sequence number and timestamp.
+    pub fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            voice: 0,
+            ptime_ms: 20,
+            ppm: 0.0,
+            now: 0,
+            wire: Vec::new(),
+            ssrc: 0x1111,
+            source: 0,
+            sequence: 1_000,
+            timestamp: 160_000,
+            timeline: 0,
+            ahead: 0,
+        }
+    }
+
+    /// A sender that begins with this sequence number and timestamp.
+    pub fn beginning_at(codec: Codec, sequence: u16, timestamp: u32) -> Self {
+        Self { sequence: sequence.into(), timestamp, ..Self::new(codec) }
+    }
+
+    /// The same, in another voice.
+    #[must_use]
+    pub fn with_voice(self, voice: u64) -> Self {
+        Self { voice, ..self }
+    }
+
+    /// The same, with a clock that is fast by so many parts per million.
+    #[must_use]
+    pub fn with_ppm(self, ppm: f64) -> Self {
+        Self { ppm, ..self }
+    }
+
+    /// Its SSRC at present.
+    pub fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// The sequence number that comes next.
+    pub fn sequence(&self) -> u16 {
+        self.sequence as u16
+    }
+
+    /// Nanoseconds of the emulation at sample `sample` of the sender's clock.
+    pub fn nanos_of(&self, sample: i64) -> u64 {
+        (sample as f64 * 1e9 / (self.rate() as f64 * (1.0 + self.ppm * 1e-6))).round() as u64
+    }
+
+    /// Samples in `ms`.
+    pub fn samples(&self, ms: u64) -> i64 {
+        ms as i64 * self.rate() / 1_000
+    }
+
+    /// Speak for `ms`.
+    pub fn talk(&mut self, ms: u64) -> &mut Self {
+        let end = self.now + self.samples(ms);
+        while self.now < end {
+            self.packet(false);
+        }
+        self
+    }
+
+    /// One packet of audio.
+    pub fn packet(&mut self, marker: bool) -> &mut Self {
+        let samples = self.samples(self.ptime_ms);
+        let mut payload = Vec::with_capacity(2 * samples as usize);
+        for spoken in self.now..self.now + samples {
+            voice::encode(self.codec, self.voice, spoken, &mut payload);
+        }
+        let payload_type = self.codec.payload_type() | u8::from(marker) << 7;
+        self.send(payload_type, &payload, Content::Audio(samples as usize));
+        self.pass(samples)
+    }
+
+    /// Say nothing for `ms`; timestamps go on.
+    pub fn rest(&mut self, ms: u64) -> &mut Self {
+        self.pass(self.samples(ms))
+    }
+
+    /// Say nothing for so many samples; timestamps go on. What follows is aligned to nothing.
+    pub fn skip(&mut self, samples: i64) -> &mut Self {
+        self.pass(samples)
+    }
+
+    /// Say nothing for `ms`; timestamps stand still, as those of some senders on hold.
+    pub fn freeze(&mut self, ms: u64) -> &mut Self {
+        self.now += self.samples(ms);
+        self.ahead -= self.samples(ms);
+        self
+    }
+
+    /// Discontinuous transmission: `spurts` times speech of `talk_ms` behind a marker, and a pause of `rest_ms`.
+    pub fn spurts(&mut self, spurts: usize, talk_ms: u64, rest_ms: u64) -> &mut Self {
+        for _ in 0..spurts {
+            self.packet(true).talk(talk_ms).rest(rest_ms);
+        }
+        self
+    }
+
+    /// What Asterisk does when its own clock and the timestamps differ by 640 ticks of 8 kHz: 80 ms are jumped over, and the
+    /// next packet has the marker.
+    pub fn asterisk_reanchors(&mut self) -> &mut Self {
+        self.rest(ASTERISK_REANCHOR_MS).packet(true)
+    }
+
+    /// Comfort noise (RFC 3389) from here on.
+    pub fn comfort_noise(&mut self) -> &mut Self {
+        self.send(COMFORT_NOISE, &[60], Content::Noise)
+    }
+
+    /// Press the key of `event` (RFC 4733) for `packets` times 20 ms; `ends` copies of the end, 3 as a rule.
+    pub fn press(&mut self, event: u8, packets: u16, ends: u16) -> &mut Self {
+        let step = self.samples(20) as u16;
+        let begun = self.now;
+        for n in 1..=packets + ends.saturating_sub(1) {
+            let [high, low] = (step * n.min(packets)).to_be_bytes();
+            let end = if n >= packets && ends > 0 { 0x80 } else { 0 };
+            self.send(TELEPHONE_EVENT, &[event, end | 10, high, low], Content::Event);
+            // All packets of a press carry the timestamp at which it began.
+            self.now += i64::from(step);
+            self.ahead -= i64::from(step);
+        }
+        self.jump(self.now - begun)
+    }
+
+    /// Another SSRC from here on, with sequence numbers of its own; timestamps go on.
+    pub fn change_source(&mut self, ssrc: u32, sequence: u16) -> &mut Self {
+        self.ssrc = ssrc;
+        self.restart(sequence)
+    }
+
+    /// Begin anew at sequence number `sequence`; SSRC and timestamps go on.
+    pub fn restart(&mut self, sequence: u16) -> &mut Self {
+        self.sequence = sequence.into();
+        self.source += 1;
+        self
+    }
+
+    /// Timestamps that have nothing to do with those before, from `timestamp` on.
+    pub fn begin_timeline(&mut self, timestamp: u32) -> &mut Self {
+        self.timestamp = timestamp;
+        self.timeline += 1;
+        self.ahead = 0;
+        self
+    }
+
+    /// Jump by `ticks` without any time passing, as one timeline. For a jump too far to be one, see
+    /// [`Sender::leap`].
+    pub fn jump(&mut self, ticks: i64) -> &mut Self {
+        self.timestamp = self.timestamp.wrapping_add(ticks as u32);
+        self.ahead += ticks;
+        self
+    }
+
+    /// Jump by `ticks` without any time passing, further than arrivals can be off: another timeline.
+    pub fn leap(&mut self, ticks: i64) -> &mut Self {
+        self.begin_timeline(self.timestamp.wrapping_add(ticks as u32))
+    }
+
+    /// Send whatever this is. The low 7 bits of the first argument are its payload type, the highest is the marker.
+    pub fn send(&mut self, type_and_marker: u8, payload: &[u8], content: Content) -> &mut Self {
+        let mut bytes = Vec::with_capacity(12 + payload.len());
+        bytes.extend([0x80, type_and_marker]);
+        bytes.extend((self.sequence as u16).to_be_bytes());
+        bytes.extend(self.timestamp.to_be_bytes());
+        bytes.extend(self.ssrc.to_be_bytes());
+        bytes.extend(payload);
+        let sent = Sent {
+            id: self.wire.len(),
+            ssrc: self.ssrc,
+            source: self.source,
+            sequence: self.sequence,
+            timestamp: self.timestamp,
+            timeline: self.timeline,
+            position: self.now + self.ahead,
+            spoken: self.now,
+            voice: self.voice,
+            content,
+        };
+        self.sequence += 1;
+        self.wire.push(Datagram { at: self.nanos_of(self.now), bytes, sent: Some(sent) });
+        self
+    }
+
+    fn rate(&self) -> i64 {
+        i64::from(self.codec.sample_rate().hz())
+    }
+
+    fn pass(&mut self, samples: i64) -> &mut Self {
+        self.now += samples;
+        self.timestamp = self.timestamp.wrapping_add(samples as u32);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(sender: &Sender) -> Vec<Sent> {
+        sender.wire.iter().filter_map(|datagram| datagram.sent).collect()
+    }
+
+    #[test]
+    fn places_follow_timestamps_and_not_the_time_that_passes() {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(20).rest(100).packet(true).freeze(50).packet(false).jump(400).packet(false);
+        let places: Vec<_> = sent(&sender).iter().map(|s| (s.position, s.spoken, s.timestamp)).collect();
+        assert_eq!(
+            places,
+            [(0, 0, 160_000), (960, 960, 160_960), (1_120, 1_520, 161_120), (1_680, 1_680, 161_680)]
+        );
+    }
+
+    #[test]
+    fn a_press_is_one_timestamp_with_growing_durations_and_copies_of_the_end() {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.press(5, 3, 3).packet(false);
+        let events: Vec<_> = sender.wire.iter().map(|d| d.bytes[12..].to_vec()).take(5).collect();
+        let end = [5, 0x8a, 1, 224];
+        assert_eq!(
+            events,
+            [[5, 10, 0, 160].to_vec(), [5, 10, 1, 64].to_vec(), end.into(), end.into(), end.into()]
+        );
+        let places: Vec<_> = sent(&sender).iter().map(|s| s.position).collect();
+        assert_eq!(places, [0, 0, 0, 0, 0, 800]);
+        assert_eq!(sent(&sender)[5].spoken, 800);
+    }
+
+    #[test]
+    fn sequence_numbers_and_timestamps_wrap_on_the_wire() {
+        let mut sender = Sender::beginning_at(Codec::Alaw, u16::MAX, u32::MAX - 159);
+        sender.talk(40);
+        assert_eq!(sender.wire[0].bytes[2..8], [255, 255, 255, 255, 255, 96]);
+        assert_eq!(sender.wire[1].bytes[2..8], [0, 0, 0, 0, 0, 0]);
+        assert_eq!(sent(&sender)[1].position, 160);
+    }
+
+    #[test]
+    fn a_fast_clock_sends_more_in_the_same_time() {
+        let sender = Sender::new(Codec::Ulaw).with_ppm(100.0);
+        assert_eq!(sender.nanos_of(8_000 * 10_000), 9_999_000_099_990);
+    }
+}
