@@ -17,6 +17,7 @@ pub mod receiver;
 pub mod report;
 pub mod ring;
 pub mod rtp;
+pub mod rtp_send;
 pub mod skew;
 pub mod slot;
 pub mod source;

@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn what_is_no_event_is_refused_with_words() {
         for text in
-            ["", "hello", "{}", "{\"event\":3}", "{\"event\":\"X\"", "[1]", "<html>", "GET / HTTP/1.1", "é"]
+            ["", "hello", "{}", "{\"event\":3}", "{\"event\":\"X\"", "[1]", "<html>", "Get / HTTP/1.1", "é"]
         {
             let error = Event::parse(text).unwrap_err();
             assert!(error.to_string().contains("no message of chan_websocket's"), "{text}: {error}");
