@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
 use crate::media::leg::Leg;
-use crate::media::pace::{Player, playout};
+use crate::media::pace::{FRAME, playout};
 use crate::media::receiver::{LegConfig, LegReceiver};
 use crate::media::report::{LegStats, Segment};
 use crate::media::ring::Ring;
@@ -24,9 +24,6 @@ use crate::speech::{LegAudio, LegListener, TranscriptEvent};
 use super::machine::MediaSource;
 use super::services::Services;
 use super::transport::Transport;
-
-/// Audio that may wait to be played to a party: what a producer has to be ahead, and what is thrown away at an interruption.
-const PLAYOUT: Duration = Duration::from_secs(2);
 
 /// Where a leg's receiver is.
 enum Reception {
@@ -46,8 +43,6 @@ struct LegMedia {
     seat: Option<Seat>,
     /// Connections over TCP that are waited for, by their names: one an attempt to make the leg.
     ways: Vec<(Uuid, Way)>,
-    /// What its party is to hear: silence, as long as nobody has anything to say to it.
-    player: Option<Player>,
     codec: Codec,
     /// 0 without a port of its own.
     port: u16,
@@ -146,7 +141,7 @@ impl CallMedia {
             let port = seat.port();
             let reception = Reception::Waiting(Box::new(receiver));
             let (seat, resumed) = (Some(seat), resume.resumed.clone());
-            Ok(LegMedia { seat, ways: Vec::new(), player: None, codec, port, reception, ring, resumed })
+            Ok(LegMedia { seat, ways: Vec::new(), codec, port, reception, ring, resumed })
         };
         let legs = [leg(Leg::Caller)?, leg(Leg::Callee)?];
         Ok(Self { clock, legs, recording: Recording::Off, listeners: Vec::new() })
@@ -304,8 +299,8 @@ impl CallMedia {
         let media = &mut self.legs[leg.index()];
         match std::mem::replace(&mut media.reception, Reception::Gone) {
             Reception::WaitingStream(receiver) => {
-                let (player, pacer) = playout(media.codec.sample_rate(), PLAYOUT);
-                media.player = Some(player);
+                // Nobody has anything to say to a party yet, but Asterisk is to be sent something all the same.
+                let (_, pacer) = playout(media.codec.sample_rate(), FRAME);
                 media.reception =
                     Reception::Streaming(StreamLeg::attach(way, receiver, media.codec, pacer, sink));
                 Ok(())
@@ -373,7 +368,6 @@ fn stream_leg(services: &Services, codec: Codec, clock: &Arc<CallClock>, resume:
     LegMedia {
         seat: None,
         ways: Vec::new(),
-        player: None,
         codec,
         port: 0,
         reception: Reception::WaitingStream(Box::new(receiver)),

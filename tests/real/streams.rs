@@ -124,16 +124,20 @@ async fn real_audiosocket_begins_with_its_uuid_and_sends_20_ms_frames_of_little_
     let (_, id, mut socket) = audiosocket(&lab, "slin", ("lab-party", "a"), &say).await;
     assert_eq!(socket.next().await, Some(Came::Id(id)));
     let mut heard = Vec::new();
+    let mut short = 0;
     let mut last = None;
     while let Some(came) = socket.next().await {
         if let Came::Audio(rate, payload) = &came {
-            assert_eq!((*rate, payload.len()), (8_000, 2 * FRAME));
+            assert_eq!(*rate, 8_000);
+            assert!(payload.len() <= 2 * FRAME, "{} bytes", payload.len());
+            short += usize::from(payload.len() < 2 * FRAME);
             heard.extend(payload.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])));
         }
         last = Some(came);
     }
     let followed = follow(&heard, &lab.prompt_samples("vm-goodbye"));
     assert!(followed.found * 100 >= followed.sounding * 95, "{followed:?}");
+    assert!(short <= 1, "only the end of a prompt is no whole frame: {short}");
     assert!(!matches!(last, Some(Came::Hangup)), "at the end of the call it just closes");
 }
 

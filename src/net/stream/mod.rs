@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 pub use door::{DoorSettings, Doors};
 pub use leg::StreamLeg;
-pub use websocket::{Expect, connect};
+pub use websocket::connect;
 
 use futures_util::future::BoxFuture;
 use link::Link;

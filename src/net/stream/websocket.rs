@@ -17,10 +17,6 @@ use super::link::{Link, WebSocketLink};
 use super::{StreamError, Way};
 use crate::media::chan_websocket::{MAX_MESSAGE, SUBPROTOCOL};
 
-/// What Asterisk adds to the address of a media WebSocket that it opens: `leg=<uuid>`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expect(pub Uuid);
-
 /// Asterisk's HTTP server is on the same network, or on the same machine.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
