@@ -52,6 +52,7 @@ pub fn connect(base: &str, connection_id: &str) -> Way {
 }
 
 /// Take the WebSocket that Asterisk opens, if it is one that is expected.
+#[expect(clippy::result_large_err, reason = "the library says what its callback returns")]
 pub(super) async fn accept(
     stream: TcpStream,
     expected: Arc<Expected>,
