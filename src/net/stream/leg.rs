@@ -118,6 +118,8 @@ impl Task {
                     Some(Command::Finish { end, reply }) => {
                         self.drain().await;
                         let stats = self.end(end);
+                        // The ring is closed by the time that anyone reads the counters.
+                        drop(self);
                         let _ = reply.send(stats);
                         return;
                     }
