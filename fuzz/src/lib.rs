@@ -20,10 +20,13 @@ use sidetone::asterisk::ari::AriEvent;
 use sidetone::calls::ids::ObjectId;
 use sidetone::calls::mode::CallOptions;
 use sidetone::config::{Settings, Sources};
+use sidetone::media::audiosocket::{Decoder, Frame, MAX_PAYLOAD};
+use sidetone::media::chan_websocket::{Command, Event, Form, MAX_COMMAND};
 use sidetone::media::clock::CallClock;
 use sidetone::media::codec::Codec;
 use sidetone::media::receiver::{LegConfig, LegReceiver};
 use sidetone::media::ring::SlotRead;
+use sidetone::media::stream::{StreamConfig, StreamReceiver};
 use sidetone::media::time::MediaInstant;
 use sidetone::net::capture::Capture;
 use sidetone::net::capture::streams::StreamFinder;
@@ -34,9 +37,11 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 12] = [
     ("ari_event", ari_event),
+    ("audiosocket", audiosocket),
     ("capture", capture),
+    ("chan_websocket", chan_websocket),
     ("codecs", codecs),
     ("dtmf", dtmf),
     ("path", path),
@@ -52,6 +57,70 @@ pub fn ari_event(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let event = AriEvent::parse(text);
     event.channel();
+}
+
+/// Any bytes as what comes over an AudioSocket, and its audio as that of a leg. The bytes come in pieces whose lengths, and the
+/// milliseconds between them, follow from the bytes themselves.
+pub fn audiosocket(bytes: &[u8]) {
+    let start = MediaInstant::from_nanos(1_000_000_000);
+    let codec = Codec::Slin;
+    let clock = Arc::new(CallClock::new(start, codec.sample_rate(), 1));
+    let (mut leg, ring) = StreamReceiver::new(StreamConfig::new(codec, clock));
+    let mut reader = ring.reader();
+    let mut slot = vec![0; ring.slot_samples()];
+    let (mut decoder, mut rest, mut now, mut taken) = (Decoder::default(), bytes, start, 0);
+    'stream: while let Some(&first) = rest.first() {
+        let space = decoder.space();
+        assert!(!space.is_empty(), "a frame always fits");
+        let length = (usize::from(first) * 3 + 1).min(rest.len()).min(space.len());
+        let (piece, tail) = rest.split_at(length);
+        space[..length].copy_from_slice(piece);
+        decoder.filled(length);
+        (rest, now) = (tail, now + Duration::from_millis(u64::from(first) * 7));
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(Frame::Audio { payload, .. })) => {
+                    assert!(payload.len() <= MAX_PAYLOAD);
+                    taken += payload.len();
+                    leg.on_audio(now, payload);
+                }
+                Ok(Some(Frame::Dtmf(digit))) => leg.on_digit(digit),
+                Ok(Some(Frame::Hangup)) => leg.on_connected(now),
+                Ok(Some(Frame::Id(_) | Frame::Error(_))) => leg.on_invalid(),
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(decoder.next_frame(), Err(error), "there is no way back");
+                    break 'stream;
+                }
+            }
+        }
+        assert!(taken <= bytes.len());
+        leg.take_events().for_each(drop);
+        while let SlotRead::Ready { .. } | SlotRead::Missed { .. } = reader.read_slot(0, &mut slot) {}
+    }
+    let stats = leg.finish(now + Duration::from_secs(1));
+    assert!(stats.jitter_ms.is_finite() && stats.packets_lost == 0);
+    loop {
+        match reader.read_slot(0, &mut slot) {
+            SlotRead::End => break,
+            SlotRead::Pending => panic!("a ring that is closed has an end"),
+            SlotRead::Ready { .. } | SlotRead::Missed { .. } => {}
+        }
+    }
+}
+
+/// Any text as a message of chan_websocket's, and as the argument of a command to it.
+pub fn chan_websocket(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(error) = Event::parse(text) {
+        let words = error.to_string();
+        assert!(!words.is_empty() && words.len() < 1_024, "{words}");
+    }
+    for form in [Form::Plain, Form::Json] {
+        if let Ok(message) = (Command::MarkMedia { correlation_id: text }).encode(form) {
+            assert!(message.len() <= MAX_COMMAND);
+        }
+    }
 }
 
 /// Any bytes as a capture: no panic, no unbounded memory, and every datagram through the stream finder.

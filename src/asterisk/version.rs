@@ -29,6 +29,7 @@ const EXTERNAL_MEDIA: Since = &[(16, 6, 0), (17, 1, 0)];
 const SNOOP_ID: Since = &[(12, 2, 0)];
 const SLIN: Since = &[(18, 21, 0), (20, 6, 0), (21, 1, 0), (22, 0, 0)];
 const AUDIOSOCKET: Since = &[(18, 0, 0)];
+const AUDIOSOCKET_RATES: Since = &[(20, 17, 0), (21, 12, 0), (22, 7, 0), (23, 1, 0)];
 const CHAN_WEBSOCKET: Since = &[(20, 18, 0), (22, 8, 0), (23, 2, 0)];
 
 /// What is wrong before a release, and the release.
@@ -78,6 +79,8 @@ pub struct Capabilities {
     pub slin: Result<(), Missing>,
     /// AudioSocket legs.
     pub audiosocket: Result<(), Missing>,
+    /// AudioSocket legs of other rates than 8 kHz; before, all audio was tagged as such.
+    pub audiosocket_rates: Result<(), Missing>,
     /// chan_websocket legs, from where their worst faults are mended.
     pub chan_websocket: Result<(), Missing>,
     /// What to expect of this version that is mended in later ones.
@@ -107,8 +110,17 @@ impl AsteriskVersion {
             external_media: self.need("ExternalMedia", EXTERNAL_MEDIA, UPGRADE),
             snoop_id: self.need("a snoop with an id", SNOOP_ID, UPGRADE),
             slin: self.need("slin over RTP", SLIN, "Use `ulaw`, `alaw` or `slin16` as `rtp.format`."),
-            audiosocket: self.need("AudioSocket", AUDIOSOCKET, "Use RTP."),
-            chan_websocket: self.need("chan_websocket", CHAN_WEBSOCKET, "Use RTP."),
+            audiosocket: self.need("AudioSocket", AUDIOSOCKET, "Set media.transport to `rtp`."),
+            audiosocket_rates: self.need(
+                "AudioSocket at more than 8 kHz",
+                AUDIOSOCKET_RATES,
+                "Use `slin` as `audiosocket.format`.",
+            ),
+            chan_websocket: self.need(
+                "a media WebSocket that works (chan_websocket)",
+                CHAN_WEBSOCKET,
+                "Set media.transport to `rtp`.",
+            ),
             known_bad: KNOWN_BAD
                 .iter()
                 .filter(|(since, _)| !self.has(since))
@@ -153,6 +165,17 @@ impl Capabilities {
     pub fn legs_in(&self, format: &str) -> Result<(), Missing> {
         self.external_media.clone()?;
         if format == "slin" { self.slin.clone() } else { Ok(()) }
+    }
+}
+
+impl Capabilities {
+    /// Whether AudioSocket legs in `format` come as asked.
+    ///
+    /// # Errors
+    /// [`Missing`].
+    pub fn audiosocket_in(&self, format: &str) -> Result<(), Missing> {
+        self.audiosocket.clone()?;
+        if format == "slin" { Ok(()) } else { self.audiosocket_rates.clone() }
     }
 }
 
@@ -234,6 +257,19 @@ mod tests {
             assert!(legs("16.28.0", format).is_ok());
             assert!(legs("16.5.1", format).unwrap_err().to_string().contains("ExternalMedia"));
         }
+    }
+
+    #[test]
+    fn transports_are_refused_where_asterisk_has_none_with_the_remedy() {
+        let can = |text: &str| AsteriskVersion::parse(text).capabilities();
+        let refusal = can("16.28.0").audiosocket_in("slin").unwrap_err().to_string();
+        assert!(refusal.contains("this is 16.28.0") && refusal.contains("media.transport"), "{refusal}");
+        assert!(can("18.9.0").audiosocket_in("slin").is_ok());
+        assert!(
+            can("22.6.0").audiosocket_in("slin16").unwrap_err().to_string().contains("audiosocket.format")
+        );
+        assert!(can("22.7.0").audiosocket_in("slin16").is_ok());
+        assert!(can("22.7.0").chan_websocket.unwrap_err().to_string().contains("22.8.0"));
     }
 
     #[test]

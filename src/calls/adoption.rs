@@ -84,7 +84,7 @@ pub struct AsteriskSide {
 pub struct LegSide {
     /// Generation of its objects; 0: none made. Their ids follow from it.
     pub generation: u16,
-    /// Where its RTP comes from, once known.
+    /// Where its RTP comes from, once known. Of a leg over TCP there is nothing to go on with: it is made anew.
     pub source: Option<SocketAddr>,
 }
 

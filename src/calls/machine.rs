@@ -21,7 +21,9 @@ mod task;
 mod teardown;
 pub mod view;
 
-pub use io::{Action, AriEvent, CallEvent, Command, Input, MediaEnd, OpId, Outcome, Reply, Request};
+pub use io::{
+    Action, AriEvent, CallEvent, Command, Input, MediaEnd, MediaSource, OpId, Outcome, Reply, Request,
+};
 pub use view::{ChannelState, ChannelView, Snapshot};
 
 use leg::{Build, LegMachine, Part, Stage, Step};
@@ -39,7 +41,8 @@ pub struct CallConfig {
     pub mode: Mode,
     /// Asterisk's name of the media format: `ulaw`, say.
     pub format: String,
-    /// Where Asterisk is to send each leg's RTP, caller first: advertised address and the port of the leg's seat.
+    /// Where Asterisk is to send each leg's media, caller first: advertised address and the port of the leg's seat. Of no
+    /// meaning for WebSockets.
     pub external_host: [SocketAddr; 2],
     /// How long anything may take.
     pub timing: Timing,
@@ -209,7 +212,7 @@ impl CallMachine {
             leg.generation = known.generation;
             leg.stage = Stage::Lost { since: now, reason: "its way was not complete".into() };
             if known.generation > 0 && known.source.is_some() {
-                leg.build = Build::complete(known.source);
+                leg.build = Build::complete(known.source.map(MediaSource::Rtp));
                 leg.stage = Stage::Wired;
             }
         }
@@ -317,7 +320,7 @@ impl CallMachine {
 
     /// Sources of the legs that are wired, caller first: after [`Self::adopted`], the legs to receive from at once. The
     /// other legs get an [`Action::AttachMedia`] each when it is their time.
-    pub fn wired_sources(&self) -> [Option<SocketAddr>; 2] {
+    pub fn wired_sources(&self) -> [Option<MediaSource>; 2] {
         [0, 1].map(|i| {
             let leg = &self.legs[i];
             leg.build.source.filter(|_| leg.stage == Stage::Wired)
@@ -329,8 +332,11 @@ impl CallMachine {
         AsteriskSide {
             channel: self.channel.clone(),
             answered: self.answered,
-            legs: [0, 1]
-                .map(|i| LegSide { generation: self.legs[i].generation, source: self.legs[i].build.source }),
+            legs: [0, 1].map(|i| {
+                let leg = &self.legs[i];
+                let source = leg.build.source.and_then(MediaSource::lasting);
+                LegSide { generation: leg.generation, source }
+            }),
             main_bridge: self.home,
             ended: !self.is_running(),
         }

@@ -1,24 +1,29 @@
 //! The media of one call: two legs on one clock, the recording and the listeners that read them.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
 use crate::media::leg::Leg;
+use crate::media::pace::{FRAME, playout};
 use crate::media::receiver::{LegConfig, LegReceiver};
 use crate::media::report::{LegStats, Segment};
 use crate::media::ring::Ring;
+use crate::media::stream::{StreamConfig, StreamReceiver};
 use crate::media::time::MediaInstant;
 use crate::net::plane::{LegHandle, LegSink, Refused, Seat};
+use crate::net::stream::{StreamError, StreamLeg, Way, connect};
 use crate::recording::{Finished, RecordingError, RecordingHandle, RecordingSpec};
 use crate::speech::{LegAudio, LegListener, TranscriptEvent};
 
+use super::machine::MediaSource;
 use super::services::Services;
+use super::transport::Transport;
 
 /// Where a leg's receiver is.
 enum Reception {
@@ -26,12 +31,20 @@ enum Reception {
     Waiting(Box<LegReceiver>),
     /// On its shard.
     Attached(LegHandle),
+    /// Its connection is not made yet.
+    WaitingStream(Box<StreamReceiver>),
+    /// In the task of its connection.
+    Streaming(StreamLeg),
     /// Being changed over, or finished.
     Gone,
 }
 
 struct LegMedia {
     seat: Option<Seat>,
+    /// Connections over TCP that are waited for, by their names: one an attempt to make the leg.
+    ways: Vec<(Uuid, Way)>,
+    codec: Codec,
+    /// 0 without a port of its own.
     port: u16,
     reception: Reception,
     ring: Arc<Ring>,
@@ -103,7 +116,7 @@ pub(super) struct PortGone {
 }
 
 impl CallMedia {
-    /// Seats and receivers for both legs, on `clock`, whose rate is that of `codec`.
+    /// Seats (of RTP) and receivers for both legs, on `clock`, whose rate is that of `codec`.
     pub(super) fn prepare(
         services: &Services,
         codec: Codec,
@@ -112,6 +125,9 @@ impl CallMedia {
     ) -> Result<Self, PortGone> {
         let leg = |leg: Leg| {
             let resume = &resume[leg.index()];
+            if services.transport != Transport::Rtp {
+                return Ok(stream_leg(services, codec, &clock, resume));
+            }
             let seat = match resume.port {
                 Some(port) => services.plane.seat_on(port).ok_or(PortGone { leg, port })?,
                 None => services.plane.seat(),
@@ -126,7 +142,8 @@ impl CallMedia {
             let (receiver, ring) = LegReceiver::new(config);
             let port = seat.port();
             let reception = Reception::Waiting(Box::new(receiver));
-            Ok(LegMedia { seat: Some(seat), port, reception, ring, resumed: resume.resumed.clone() })
+            let (seat, resumed) = (Some(seat), resume.resumed.clone());
+            Ok(LegMedia { seat, ways: Vec::new(), codec, port, reception, ring, resumed })
         };
         let legs = [leg(Leg::Caller)?, leg(Leg::Callee)?];
         Ok(Self { clock, legs, recording: Recording::Off, listeners: Vec::new() })
@@ -216,8 +233,43 @@ impl CallMedia {
         Ok(())
     }
 
+    /// Asterisk is about to be asked for `leg`: let its connection in, where Asterisk makes one, and name it.
+    pub(super) fn announce(&mut self, services: &Services, leg: Leg) -> Result<Option<Uuid>, StreamError> {
+        let id = Uuid::new_v4();
+        let way = match services.transport {
+            Transport::AudioSocket => services.doors.expect_audiosocket(id)?,
+            Transport::WebSocketOutgoing => services.doors.expect_websocket(id)?,
+            Transport::Rtp | Transport::WebSocketIncoming => return Ok(None),
+        };
+        let ways = &mut self.legs[leg.index()].ways;
+        // An attempt before it has been given up, but for one whose reply is on its way.
+        ways.drain(..ways.len().saturating_sub(1));
+        ways.push((id, way));
+        Ok(Some(id))
+    }
+
+    /// The connection of that name.
+    fn way(&mut self, services: &Services, leg: Leg, id: Uuid) -> Result<Way, String> {
+        if services.transport == Transport::WebSocketIncoming {
+            return Ok(connect(&services.settings.ari.url.replacen("http", "ws", 1), &id.to_string()));
+        }
+        let ways = &mut self.legs[leg.index()].ways;
+        let at = ways.iter().position(|(of, _)| *of == id);
+        at.map(|at| ways.swap_remove(at).1).ok_or_else(|| "nobody waits for this connection any more".into())
+    }
+
     /// Receive `leg` from `source`, for the first time. What is refused may be tried again, with another sender.
-    pub(super) fn attach(&mut self, leg: Leg, source: SocketAddr, sink: LegSink) -> Result<(), String> {
+    pub(super) fn attach(
+        &mut self,
+        services: &Services,
+        leg: Leg,
+        source: MediaSource,
+        sink: LegSink,
+    ) -> Result<(), String> {
+        let source = match source {
+            MediaSource::Rtp(source) => source,
+            MediaSource::Stream(id) => return self.attach_stream(services, leg, id, sink),
+        };
         let media = &mut self.legs[leg.index()];
         match (std::mem::replace(&mut media.reception, Reception::Gone), media.seat.take()) {
             (Reception::Waiting(receiver), Some(seat)) => match seat.attach(source, receiver, sink) {
@@ -238,10 +290,51 @@ impl CallMedia {
         }
     }
 
+    fn attach_stream(
+        &mut self,
+        services: &Services,
+        leg: Leg,
+        id: Uuid,
+        sink: LegSink,
+    ) -> Result<(), String> {
+        let way = self.way(services, leg, id)?;
+        let media = &mut self.legs[leg.index()];
+        match std::mem::replace(&mut media.reception, Reception::Gone) {
+            Reception::WaitingStream(receiver) => {
+                // Nobody has anything to say to a party yet, but Asterisk is to be sent something all the same.
+                let (_, pacer) = playout(media.codec.sample_rate(), FRAME);
+                media.reception =
+                    Reception::Streaming(StreamLeg::attach(way, receiver, media.codec, pacer, sink));
+                Ok(())
+            }
+            reception => {
+                media.reception = reception;
+                Err("the leg is received already, or not over TCP".into())
+            }
+        }
+    }
+
     /// Receive `leg` from `source` from now on.
-    pub(super) fn move_to(&mut self, leg: Leg, source: SocketAddr) -> Result<(), String> {
-        match &mut self.legs[leg.index()].reception {
-            Reception::Attached(handle) => handle.move_to(source).map_err(|e| e.to_string()),
+    pub(super) fn move_to(
+        &mut self,
+        services: &Services,
+        leg: Leg,
+        source: MediaSource,
+    ) -> Result<(), String> {
+        if let MediaSource::Stream(id) = source {
+            let way = self.way(services, leg, id)?;
+            return match &self.legs[leg.index()].reception {
+                Reception::Streaming(handle) => {
+                    handle.move_to(way);
+                    Ok(())
+                }
+                _ => Err("the leg is not received over TCP".into()),
+            };
+        }
+        match (&mut self.legs[leg.index()].reception, source) {
+            (Reception::Attached(handle), MediaSource::Rtp(source)) => {
+                handle.move_to(source).map_err(|e| e.to_string())
+            }
             _ => Err("the leg is not received".into()),
         }
     }
@@ -266,11 +359,32 @@ impl CallMedia {
     }
 }
 
+fn stream_leg(services: &Services, codec: Codec, clock: &Arc<CallClock>, resume: &Resumption) -> LegMedia {
+    let mut config = StreamConfig::new(codec, clock.clone());
+    config.ring_slots = services.ring_slots();
+    config.live_lag = Duration::from_millis(services.settings.rtp.live_lag_ms);
+    config.repair_window = Duration::from_millis(services.settings.rtp.repair_ms);
+    config.stall_after = Duration::from_millis(services.settings.rtp.stall_ms);
+    config.resume = resume.segment.iter().cloned().collect();
+    let (receiver, ring) = StreamReceiver::new(config);
+    LegMedia {
+        seat: None,
+        ways: Vec::new(),
+        codec,
+        port: 0,
+        reception: Reception::WaitingStream(Box::new(receiver)),
+        ring,
+        resumed: resume.resumed.clone(),
+    }
+}
+
 impl LegMedia {
     async fn counts(&mut self) -> LegStats {
         let stats = match &mut self.reception {
             Reception::Attached(handle) => handle.stats().await,
             Reception::Waiting(receiver) => receiver.stats(),
+            Reception::Streaming(handle) => handle.stats().await,
+            Reception::WaitingStream(receiver) => receiver.stats(),
             Reception::Gone => LegStats::default(),
         };
         with_before(self.resumed.as_ref(), stats)
@@ -280,6 +394,8 @@ impl LegMedia {
         let stats = match self.reception {
             Reception::Attached(handle) => handle.finish(end).await,
             Reception::Waiting(receiver) => receiver.finish(end),
+            Reception::Streaming(handle) => handle.finish(end).await,
+            Reception::WaitingStream(receiver) => receiver.finish(end),
             Reception::Gone => LegStats::default(),
         };
         with_before(self.resumed.as_ref(), stats)

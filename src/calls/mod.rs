@@ -20,3 +20,4 @@ mod sweep;
 mod table;
 pub mod transcript;
 mod translate;
+pub mod transport;

@@ -324,7 +324,7 @@ impl CallServer {
             node: self.services.node.clone(),
             mode,
             format: codec.name().to_owned(),
-            external_host: ports.map(|port| self.services.advertised(port)),
+            external_host: ports.map(|port| self.services.told_to_asterisk(port)),
             timing: self.services.timing(),
         }
     }

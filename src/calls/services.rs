@@ -8,6 +8,7 @@ use crate::asterisk::ari::AriClient;
 use crate::config::Settings;
 use crate::media::codec::Codec;
 use crate::net::plane::RtpPlane;
+use crate::net::stream::Doors;
 use crate::recording::Recorder;
 use crate::speech::SpeechEngine;
 
@@ -16,6 +17,7 @@ use super::hub::EventHub;
 use super::ids::NodeName;
 use super::machine::Timing;
 use super::sessions::SessionStore;
+use super::transport::Transport;
 
 /// The parts that calls are wired from; shared by all of them.
 pub struct Services {
@@ -27,8 +29,12 @@ pub struct Services {
     pub codec: Codec,
     /// Requests to Asterisk.
     pub ari: AriClient,
-    /// Where media comes in.
+    /// How media travels.
+    pub transport: Transport,
+    /// Where RTP comes in.
     pub plane: RtpPlane,
+    /// Where media over TCP comes in.
+    pub doors: Doors,
     /// Where recordings are written.
     pub recorder: Recorder,
     /// Speech to text, unless it is off.
@@ -46,6 +52,15 @@ impl Services {
     pub fn advertised(&self, port: u16) -> SocketAddr {
         let ip: IpAddr = self.settings.rtp.advertise.unwrap_or(self.settings.rtp.bind.ip());
         SocketAddr::new(ip, port)
+    }
+
+    /// Where Asterisk is to send a leg's media: its RTP to `port`, its AudioSocket connection to our port for those.
+    pub fn told_to_asterisk(&self, port: u16) -> SocketAddr {
+        let settings = &self.settings.audiosocket;
+        match self.transport {
+            Transport::AudioSocket => settings.advertise.unwrap_or(settings.bind),
+            _ => self.advertised(port),
+        }
     }
 
     /// How long a call's steps may take.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use crate::clock;
 use crate::media::clock::CallClock;
@@ -24,7 +25,7 @@ use crate::speech::TranscriptEvent;
 
 use super::adoption::Orphan;
 use super::ids::{CallId, ObjectId};
-use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome, Phase};
+use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome, Phase, Request};
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallRecord, CallState, FileStatus};
@@ -303,9 +304,14 @@ impl Session {
             match action {
                 Action::Claim { channel } => self.table.claim(channel, &self.call),
                 Action::Request { op, request } => {
-                    let (ari, tx) = (self.services.ari.clone(), self.tx.clone());
+                    let stream = match &request {
+                        Request::ExternalMedia { id, .. } => self.announce(id),
+                        _ => None,
+                    };
+                    let (services, tx) = (self.services.clone(), self.tx.clone());
                     tokio::spawn(async move {
-                        let reply = translate::carry_out(&ari, &request).await;
+                        let kind = services.stream_kind(stream);
+                        let reply = translate::carry_out(&services.ari, &request, kind).await;
                         tracing::debug!(?request, ?reply, "ARI");
                         // The task may be over: then nobody needs the reply.
                         let _ = tx.send(Message::Machine(Input::Reply { op, reply }));
@@ -314,14 +320,14 @@ impl Session {
                 Action::AttachMedia { leg, source } => {
                     let sink = self.sink(leg);
                     let done = match &mut self.media {
-                        Some(media) => media.attach(leg, source, sink),
+                        Some(media) => media.attach(&self.services, leg, source, sink),
                         None => Err("the call's media is over".into()),
                     };
                     self.confirm(leg, done);
                 }
                 Action::MoveMedia { leg, source } => {
                     let done = match &mut self.media {
-                        Some(media) => media.move_to(leg, source),
+                        Some(media) => media.move_to(&self.services, leg, source),
                         None => Err("the call's media is over".into()),
                     };
                     self.confirm(leg, done);
@@ -340,6 +346,16 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Let the connection of the leg that `id` is for come in, and name it.
+    fn announce(&mut self, id: &ObjectId) -> Option<Uuid> {
+        let (media, leg) = (self.media.as_mut()?, id.role.leg()?);
+        let announced = media.announce(&self.services, leg);
+        // Without it Asterisk's connection is refused, and the attempt fails with a reason.
+        announced
+            .inspect_err(|error| tracing::error!(call = %self.call, %error, "a leg has no way in"))
+            .ok()?
     }
 
     fn leave_behind(&self, objects: &[ObjectId]) {
@@ -374,7 +390,7 @@ impl Session {
         for (leg, source) in Leg::BOTH.into_iter().zip(self.machine.wired_sources()) {
             let sink = self.sink(leg);
             let (Some(source), Some(media)) = (source, &mut self.media) else { continue };
-            let done = media.attach(leg, source, sink);
+            let done = media.attach(&self.services, leg, source, sink);
             self.legs_heard[leg.index()] = done.is_ok().then_some(true);
             self.confirm(leg, done);
         }

@@ -1,15 +1,17 @@
 //! Between Asterisk's REST interface and the machine: requests out, replies and events in.
 
 use crate::asterisk::ari::{
-    self, AriClient, AriError, AriEvent as Raw, BridgeKind, ExternalMedia, HangupReason, Spy,
+    self, AriClient, AriError, AriEvent as Raw, BridgeKind, ExternalMedia, HangupReason, Spy, StreamKind,
+    StreamMedia,
 };
 use crate::media::leg::Leg;
 
 use super::ids::ObjectKind;
-use super::machine::{AriEvent, ChannelState, ChannelView, Reply, Request, Snapshot};
+use super::machine::{AriEvent, ChannelState, ChannelView, MediaSource, Reply, Request, Snapshot};
 
-/// Send `request` and tell what became of it. Never fails: an error is a reply as well.
-pub async fn carry_out(client: &AriClient, request: &Request) -> Reply {
+/// Send `request` and tell what became of it; a leg is made of the kind `stream`, or RTP without one. Never fails: an error
+/// is a reply as well.
+pub async fn carry_out(client: &AriClient, request: &Request, stream: Option<StreamKind<'_>>) -> Reply {
     let done = match request {
         Request::Subscribe { channel } => client.subscribe(&format!("channel:{channel}")).await.map(drop),
         Request::Answer { channel } => client.answer(channel).await,
@@ -32,9 +34,16 @@ pub async fn carry_out(client: &AriClient, request: &Request) -> Reply {
         }
         Request::ExternalMedia { id, external_host, format } => {
             let id = id.to_string();
+            if let Some(kind) = stream {
+                let leg = StreamMedia { channel_id: &id, format, kind };
+                return match client.stream_media(&leg).await {
+                    Ok(connection) => Reply::Media { source: MediaSource::Stream(connection) },
+                    Err(error) => unanswered(error),
+                };
+            }
             let leg = ExternalMedia { channel_id: &id, external_host: *external_host, format, data: &id };
             return match client.external_media(&leg).await {
-                Ok(reply) => Reply::Media { source: reply.local },
+                Ok(reply) => Reply::Media { source: MediaSource::Rtp(reply.local) },
                 Err(error) => unanswered(error),
             };
         }

@@ -10,13 +10,14 @@ use serde::Serialize;
 
 use super::{SettingsArgs, output};
 use crate::asterisk::ari::AriClient;
+use crate::calls::transport::Transport;
 use crate::config::{ConfigError, Settings};
 use crate::recording::free_mib;
 use crate::speech::{ModelChoice, english_only};
 
 /// Asterisk modules without which no call is heard.
-const MODULES: [&str; 5] =
-    ["chan_rtp.so", "res_stasis_snoop.so", "app_stasis.so", "res_ari_channels.so", "res_ari_bridges.so"];
+const MODULES: [&str; 4] =
+    ["res_stasis_snoop.so", "app_stasis.so", "res_ari_channels.so", "res_ari_bridges.so"];
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -177,7 +178,8 @@ async fn asterisk(settings: &Settings, findings: &mut Findings) {
     for fault in &can.known_bad {
         findings.add("version", Verdict::Warning, format!("{fault}; a later release mends it"));
     }
-    for module in MODULES {
+    let transport = Transport::of(settings);
+    for module in MODULES.iter().chain(transport.modules()) {
         match client.module(module).await {
             Ok(Some(found)) if found.is_running() => {}
             Ok(_) => findings.add(
@@ -188,8 +190,16 @@ async fn asterisk(settings: &Settings, findings: &mut Findings) {
             Err(error) => findings.add("module", Verdict::Warning, format!("{module}: {error}")),
         }
     }
-    match can.legs_in(&settings.rtp.format) {
+    let (format, setting) = transport.format(settings);
+    match transport.works_with(&can, format) {
+        Ok(()) if transport != Transport::Rtp => {
+            findings.add(
+                "media path",
+                Verdict::Warning,
+                format!("{format} over {}: not tried", settings.media.transport),
+            );
+        }
         Ok(()) => findings.result("media path", tone::arrives(settings, &client).await),
-        Err(missing) => findings.add("rtp.format", Verdict::Bad, missing.to_string()),
+        Err(missing) => findings.add(setting, Verdict::Bad, missing.to_string()),
     }
 }

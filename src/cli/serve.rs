@@ -20,9 +20,11 @@ use crate::calls::hub::{EventHub, HubConfig};
 use crate::calls::server::{CallServer, Connection, End};
 use crate::calls::services::Services;
 use crate::calls::sessions::SessionStore;
+use crate::calls::transport::Transport;
 use crate::config::Settings;
 use crate::media::codec::Codec;
 use crate::net::plane::{PlaneConfig, RtpPlane};
+use crate::net::stream::Doors;
 use crate::recording::{Recorder, RecorderConfig};
 use crate::speech::{ModelChoice, ModelFile, SpeechConfig, SpeechEngine};
 use crate::telemetry::log::LogLevel;
@@ -49,7 +51,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     limits::survive_file_size_limit()?;
     let listener = api::bind(settings.http.bind).await?;
     let _claim = claim(&settings.node.data)?;
-    let services = Arc::new(start_parts(settings, &readiness)?);
+    let services = Arc::new(start_parts(settings, &readiness).await?);
     vitals::watch(&services, &readiness);
     let server = Arc::new(CallServer::new(services.clone()));
     let stop = CancellationToken::new();
@@ -107,7 +109,7 @@ async fn run_calls(
 }
 
 /// An Asterisk that is not there yet is waited for; an application that is somebody else's, a wrong password, or an Asterisk
-/// that cannot send `rtp.format`, is fatal.
+/// that cannot send what is configured (`media.transport`, `rtp.format`), is fatal.
 async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> anyhow::Result<()> {
     let settings = &services.settings.ari;
     let mut pause = Duration::from_millis(settings.backoff_min_ms);
@@ -115,7 +117,7 @@ async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> any
     loop {
         let asked = match services.ari.asterisk_info().await {
             Ok(info) => {
-                info.version.capabilities().legs_in(services.codec.name())?;
+                services.transport.works_with(&info.version.capabilities(), services.codec.name())?;
                 if settings.takeover { Ok(()) } else { ari::ensure_app_is_free(&services.ari).await }
             }
             Err(error) => Err(error),
@@ -141,7 +143,7 @@ async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> any
     }
 }
 
-fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {
+async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {
     let data = settings.node.data.clone();
     let no_data = || no_folder(&data);
     let plane = RtpPlane::start(PlaneConfig {
@@ -160,10 +162,26 @@ fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result
     let directory = Arc::new(CallDirectory::open(&data, RECENT_CALLS).with_context(no_data)?);
     let hub = Arc::new(EventHub::new(HubConfig::default(), Some(directory.clone()))?);
     let ari = AriClient::new(ari_config(&settings))?;
-    let codec = Codec::from_name(&settings.rtp.format).context("rtp.format")?;
+    let transport = Transport::of(&settings);
+    let (format, setting) = transport.format(&settings);
+    let codec = Codec::from_name(format).context(setting)?;
+    let doors = Doors::open(transport.doors(&settings)).await?;
     let node = settings.node.name.parse().context("node.name")?;
     let sessions = SessionStore::open(&data).with_context(no_data)?;
-    Ok(Services { node, codec, ari, plane, recorder, speech, hub, directory, sessions, settings })
+    Ok(Services {
+        node,
+        codec,
+        ari,
+        transport,
+        plane,
+        doors,
+        recorder,
+        speech,
+        hub,
+        directory,
+        sessions,
+        settings,
+    })
 }
 
 fn no_folder(data: &Path) -> String {

@@ -61,8 +61,14 @@ pub struct Settings {
     pub node: Node,
     /// The Asterisk REST Interface.
     pub ari: Ari,
+    /// How media travels between Asterisk and us.
+    pub media: Media,
     /// Where media comes in.
     pub rtp: Rtp,
+    /// Media over AudioSocket.
+    pub audiosocket: AudioSocket,
+    /// Media over WebSocket.
+    pub websocket: WebSocket,
     /// Calls: what is done with them by default, and how many.
     pub calls: Calls,
     /// Files.
@@ -107,6 +113,13 @@ sections! {
         /// Longest pause between attempts to connect, milliseconds.
         backoff_max_ms: u64 = 10_000;
     }
+    /// How media travels between Asterisk and us.
+    Media "media" {
+        /// `rtp`: every Asterisk from 16.6 on, exact to the sample, also over a network that loses packets, and calls live through a
+        /// restart of Sidetone. `audiosocket` (TCP; Asterisk 18) and `websocket` (chan_websocket; Asterisk 20.18, 22.8, 23.2) pass
+        /// firewalls and NAT that RTP does not; a restart cuts a hole into their calls.
+        transport: String = "rtp".into();
+    }
     /// Where media comes in.
     Rtp "rtp" {
         /// Address and first UDP port to receive on; shard n takes port + 2n, and the port above it for RTCP.
@@ -138,6 +151,35 @@ sections! {
         conceal: bool = true;
         /// A leg without packets for this long is stalled, milliseconds.
         stall_ms: u64 = 2_000;
+    }
+    /// Media over AudioSocket, with `media.transport = "audiosocket"`: Asterisk connects to us.
+    AudioSocket "audiosocket" {
+        /// Address and TCP port to wait on. Nothing but an id that nobody can guess tells a connection's call: keep it on a
+        /// network that is yours.
+        bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 14_100);
+        /// The address told to Asterisk, where it differs from the one bound (another host, a container, NAT).
+        advertise: Option<SocketAddr> = None;
+        /// `slin` (8 kHz), or `slin16` (16 kHz; Asterisk 20.17, 21.12, 22.7, 23.1).
+        format: String = "slin".into();
+    }
+    /// Media over WebSocket, with `media.transport = "websocket"`.
+    WebSocket "websocket" {
+        /// Who opens the connection, as Asterisk sees it. `incoming`: we do, at Asterisk's HTTP server (`ari.url`). `outgoing`:
+        /// Asterisk does, by the entry `client` of its websocket_client.conf, at `bind`.
+        direction: String = "incoming".into();
+        /// Format of the media: `ulaw`, `alaw`, `slin` (8 kHz), `slin12`, `slin16` (wideband), `slin24`, `slin48`.
+        format: String = "ulaw".into();
+        /// Outgoing: address and TCP port to wait on.
+        bind: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 14_200);
+        /// Outgoing: name of the entry in websocket_client.conf, with `connection_type = per_call_config`, `protocols = media` and
+        /// `uri = ws://<this machine>:14200/`.
+        client: String = "sidetone".into();
+        /// Outgoing: user that Asterisk must bring (`username` there); empty for none.
+        user: String = String::new();
+        /// Outgoing: its password.
+        password: String = String::new();
+        /// Outgoing: file that holds the password.
+        password_file: Option<PathBuf> = None;
     }
     /// Calls: what is done with them by default, and how many.
     Calls "calls" {

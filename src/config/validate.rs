@@ -6,6 +6,14 @@ use super::settings::Settings;
 const FORMATS: [&str; 10] =
     ["ulaw", "alaw", "g722", "gsm", "opus", "slin", "slin12", "slin16", "slin24", "slin48"];
 
+/// Those that travel over WebSockets. The rest save bandwidth, which a local connection has, at the price of exactness.
+const STREAM_FORMATS: [&str; 7] = ["ulaw", "alaw", "slin", "slin12", "slin16", "slin24", "slin48"];
+
+/// How media can travel.
+const TRANSPORTS: [&str; 3] = ["rtp", "audiosocket", "websocket"];
+/// What AudioSocket carries, of the formats at hand.
+const LINEAR: [&str; 2] = ["slin", "slin16"];
+
 /// Check every value.
 ///
 /// # Errors
@@ -58,6 +66,48 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     check(
         FORMATS.contains(&s.rtp.format.as_str()),
         format!("rtp.format is `{}`: use one of {}", s.rtp.format, FORMATS.join(", ")),
+    );
+    check(
+        TRANSPORTS.contains(&s.media.transport.as_str()),
+        format!("media.transport is `{}`: use one of {}", s.media.transport, TRANSPORTS.join(", ")),
+    );
+    check(
+        LINEAR.contains(&s.audiosocket.format.as_str()),
+        format!(
+            "audiosocket.format is `{}`: AudioSocket carries linear audio alone, use one of {}",
+            s.audiosocket.format,
+            LINEAR.join(", ")
+        ),
+    );
+    check(
+        s.audiosocket.bind.port() != 0
+            && (s.audiosocket.advertise.is_some() || !s.audiosocket.bind.ip().is_unspecified()),
+        format!(
+            "audiosocket.bind is `{}`: give it a fixed port, and audiosocket.advertise if it is no address to connect to",
+            s.audiosocket.bind
+        ),
+    );
+    check(
+        s.audiosocket.advertise.is_none_or(|a| a.port() != 0 && !a.ip().is_unspecified()),
+        "audiosocket.advertise is no address to connect to: write it as address:port".into(),
+    );
+    check(
+        ["incoming", "outgoing"].contains(&s.websocket.direction.as_str()),
+        format!("websocket.direction is `{}`: use incoming or outgoing", s.websocket.direction),
+    );
+    check(
+        STREAM_FORMATS.contains(&s.websocket.format.as_str()),
+        format!("websocket.format is `{}`: use one of {}", s.websocket.format, STREAM_FORMATS.join(", ")),
+    );
+    check(s.websocket.bind.port() != 0, "websocket.bind: its port must be fixed".into());
+    check(
+        !s.websocket.client.is_empty()
+            && s.websocket.client.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
+        format!("websocket.client is `{}`: use letters, digits, `-`, `_` and `.`", s.websocket.client),
+    );
+    check(
+        s.websocket.user.is_empty() == s.websocket.password.is_empty(),
+        "websocket.user and websocket.password: give both, or neither".into(),
     );
     check(
         u64::from(s.rtp.ring_seconds) * 1_000 >= s.rtp.repair_ms + 2_000 && s.rtp.ring_seconds <= 120,

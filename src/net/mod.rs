@@ -1,7 +1,8 @@
 //! Sockets: where media comes in. The only `unsafe` of the house.
 //!
 //! [`plane`] is what the rest of the house uses: receive threads ("shards") with one UDP socket each, to which legs are
-//! attached by the address their sender has. [`capture`] reads the same datagrams from a pcap or pcapng file. [`load`] sends them, for measurements.
+//! attached by the address their sender has. [`stream`] does the same for transports over TCP. [`capture`] reads the same
+//! datagrams from a pcap or pcapng file; [`load`] sends them, for measurements.
 
 pub mod capture;
 mod cpus;
@@ -13,6 +14,7 @@ mod route;
 mod rtcp;
 mod shard;
 mod socket;
+pub mod stream;
 mod sys;
 mod table;
 mod wheel;

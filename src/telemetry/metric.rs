@@ -192,6 +192,11 @@ table! {
         ("reason", &["invalid", "unroutable"]);
     Counter RTP_KERNEL_DROPS = "rtp_kernel_drops_total", "Datagrams that the kernel dropped for want of buffer.";
     Counter RTP_RING_OVERRUNS = "rtp_ring_overruns_total", "Slots that a reader missed because the writer lapped it.";
+    Counter STREAM_RECEIVED = "stream_frames_received_total", "Frames of audio received over AudioSocket and WebSocket.";
+    Counter STREAM_SENT = "stream_frames_sent_total", "Frames of audio, or silence, sent over AudioSocket and WebSocket.";
+    Counter STREAM_SKIPPED = "stream_frames_skipped_total", "Frames not sent: woken too late, or the other side took none.";
+    Counter STREAMS_REFUSED = "stream_connections_refused_total", "Media connections that were not let in, by reason.",
+        ("reason", &["crowded", "late", "protocol", "unknown"]);
     Histogram LEG_JITTER = "leg_jitter_seconds", "Interarrival jitter of a leg, at its end.", JITTER;
     Histogram LEG_MOS = "leg_mos", "Listening quality estimate of a leg, at its end.", MOS;
     Counter LEG_STALLS = "leg_stalls_total", "Times a leg went without packets for the stall time.";

@@ -338,7 +338,7 @@ fn what_is_made_after_it_was_given_up_is_removed_again() {
     assert_eq!(removals(&mut machine, 2_500), 0, "it may yet be made");
     machine.handle_timeout(at(6_000));
     assert_eq!(removals(&mut machine, 6_000), 1);
-    let source = ([127, 0, 0, 1], 20_000).into();
+    let source = MediaSource::Rtp(([127, 0, 0, 1], 20_000).into());
     machine.handle(at(6_001), Input::Reply { op: slow, reply: Reply::Media { source } });
     assert_eq!(removals(&mut machine, 6_001), 1, "the late reply says that it is there after all");
     let late = ChannelView { id: "sidetone-n1-0190a5b2call-media-in".into(), ..ChannelView::default() };

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sidetone::calls::ids::{ObjectId, ObjectKind, Role};
-use sidetone::calls::machine::{AriEvent, ChannelState, ChannelView, Reply, Request, Snapshot};
+use sidetone::calls::machine::{AriEvent, ChannelState, ChannelView, MediaSource, Reply, Request, Snapshot};
 
 #[derive(Clone, Debug)]
 pub struct Channel {
@@ -210,7 +210,7 @@ impl Asterisk {
             Request::Snoop { id, target, .. } => self.make_channel(id, Some(target.clone()), Reply::Done),
             Request::ExternalMedia { id, .. } => {
                 self.ports += 2;
-                let source = ([127, 0, 0, 1], 20_000 + self.ports).into();
+                let source = MediaSource::Rtp(([127, 0, 0, 1], 20_000 + self.ports).into());
                 self.make_channel(id, None, Reply::Media { source })
             }
             Request::AddChannel { bridge, .. } if !self.bridges.contains_key(&bridge.to_string()) => {

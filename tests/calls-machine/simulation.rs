@@ -2,7 +2,6 @@
 //! told meets in any order, and anything may get lost. What must hold is asserted as it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use sidetone::calls::adoption::{AsteriskSide, SESSION_VERSION, SessionRecord, plan};
@@ -62,11 +61,11 @@ pub struct Simulation {
     /// When the driver sent it.
     sent: BTreeMap<OpId, MediaInstant>,
     deletes_under_way: BTreeSet<OpId>,
-    attaches: Vec<(Leg, SocketAddr)>,
-    attached: BTreeMap<Leg, SocketAddr>,
+    attaches: Vec<(Leg, MediaSource)>,
+    attached: BTreeMap<Leg, MediaSource>,
     receivers: BTreeSet<Leg>,
     told_started: BTreeSet<String>,
-    sources: BTreeMap<String, SocketAddr>,
+    sources: BTreeMap<String, MediaSource>,
     pub events: Vec<CallEvent>,
     pub stopped: Vec<MediaEnd>,
     pub finished: Option<(Outcome, Vec<ObjectId>)>,

@@ -11,4 +11,6 @@ mod calls;
 mod check;
 mod crash;
 mod disk;
+mod streams;
+mod transports;
 mod wire;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::client::AriClient;
 use super::error::AriError;
@@ -43,6 +44,38 @@ pub struct ExternalMediaReply {
     pub channel: Channel,
     /// Where its RTP comes from.
     pub local: SocketAddr,
+}
+
+/// A leg from Asterisk to us over TCP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamMedia<'a> {
+    /// Id of the new channel, ours, unused, at most 149 characters.
+    pub channel_id: &'a str,
+    /// Asterisk's name of the format.
+    pub format: &'a str,
+    /// Which transport.
+    pub kind: StreamKind<'a>,
+}
+
+/// A transport over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind<'a> {
+    /// Asterisk connects to `host` at once, within 2 s, and sends `id` first.
+    AudioSocket {
+        /// Where we wait.
+        host: SocketAddr,
+        /// What names the connection.
+        id: Uuid,
+    },
+    /// Asterisk waits for a media WebSocket at its HTTP server; the channel enters the application once it is open.
+    WebSocketIncoming,
+    /// Asterisk opens a media WebSocket at once, by an entry of its websocket_client.conf, with `leg=<uuid>` in its query.
+    WebSocketOutgoing {
+        /// The entry.
+        client: &'a str,
+        /// What names the connection.
+        leg: Uuid,
+    },
 }
 
 /// Why a channel is hung up, told to its far end.
@@ -103,6 +136,7 @@ struct Value {
 
 const LOCAL_ADDRESS: &str = "UNICASTRTP_LOCAL_ADDRESS";
 const LOCAL_PORT: &str = "UNICASTRTP_LOCAL_PORT";
+const CONNECTION_ID: &str = "MEDIA_WEBSOCKET_CONNECTION_ID";
 
 impl AriClient {
     /// One channel.
@@ -166,6 +200,59 @@ impl AriClient {
                 reason: format!("the leg's RTP address {ip:?} port {port:?} is none"),
             }),
         }
+    }
+
+    /// Make a leg to us over TCP. Its connection, and its StasisStart, may come before this returns. It ends with its
+    /// connection. Returns what names that: for [`StreamKind::WebSocketIncoming`] Asterisk's choice, else ours.
+    ///
+    /// # Errors
+    /// Any [`AriError`]. After [`AriError::Timeout`] or [`AriError::BadReply`] the leg may exist.
+    pub async fn stream_media(&self, leg: &StreamMedia<'_>) -> Result<Uuid, AriError> {
+        let mut query = vec![
+            ("app", self.config().app.clone()),
+            ("channelId", leg.channel_id.to_owned()),
+            ("format", leg.format.to_owned()),
+        ];
+        match leg.kind {
+            StreamKind::AudioSocket { host, id } => query.extend([
+                ("encapsulation", "audiosocket".to_owned()),
+                ("transport", "tcp".to_owned()),
+                ("external_host", host.to_string()),
+                ("data", id.to_string()),
+            ]),
+            StreamKind::WebSocketIncoming => query.extend([
+                ("encapsulation", "none".to_owned()),
+                ("transport", "websocket".to_owned()),
+                ("connection_type", "server".to_owned()),
+                ("external_host", "INCOMING".to_owned()),
+                ("data", leg.channel_id.to_owned()),
+                ("transport_data", "f(json)".to_owned()),
+            ]),
+            StreamKind::WebSocketOutgoing { client, leg: id } => query.extend([
+                ("encapsulation", "none".to_owned()),
+                ("transport", "websocket".to_owned()),
+                ("connection_type", "client".to_owned()),
+                ("external_host", client.to_owned()),
+                ("data", leg.channel_id.to_owned()),
+                ("transport_data", format!("f(json)v(leg={id})")),
+            ]),
+        }
+        let query: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let channel: Channel = self.json(Method::POST, &["channels", "externalMedia"], &query, None).await?;
+        let connection = match leg.kind {
+            StreamKind::AudioSocket { id, .. } | StreamKind::WebSocketOutgoing { leg: id, .. } => {
+                return Ok(id);
+            }
+            StreamKind::WebSocketIncoming => {
+                channel.channelvars.get(CONNECTION_ID).cloned().unwrap_or_default()
+            }
+        };
+        connection.parse().map_err(|_| AriError::BadReply {
+            request: "POST /channels/externalMedia".to_owned(),
+            reason: format!(
+                "{CONNECTION_ID} is {connection:?}, and not a UUID; is chan_websocket.so loaded?"
+            ),
+        })
     }
 
     /// Answer a channel.

@@ -19,7 +19,9 @@ mod reconnect;
 mod resources;
 mod socket;
 
-pub use channels::{ExternalMedia, ExternalMediaReply, HangupReason, Originate, Spy, Then};
+pub use channels::{
+    ExternalMedia, ExternalMediaReply, HangupReason, Originate, Spy, StreamKind, StreamMedia, Then,
+};
 pub use client::{AriClient, AriConfig};
 pub use error::AriError;
 pub use event::AriEvent;

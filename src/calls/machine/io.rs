@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::view::{ChannelState, ChannelView, Snapshot};
 use crate::calls::ids::ObjectId;
@@ -124,16 +125,36 @@ pub enum AriEvent {
     },
 }
 
+/// Where a leg's media comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaSource {
+    /// RTP from this address (`UNICASTRTP_LOCAL_ADDRESS` and `_PORT` of the reply's `channelvars`, an override of the address
+    /// applied).
+    Rtp(SocketAddr),
+    /// A connection over TCP with this name: chosen by us, or by Asterisk (`MEDIA_WEBSOCKET_CONNECTION_ID`). It ends with the
+    /// process that has it.
+    Stream(Uuid),
+}
+
+impl MediaSource {
+    /// The address of RTP, which is all that another process can go on with.
+    pub const fn lasting(self) -> Option<SocketAddr> {
+        match self {
+            Self::Rtp(source) => Some(source),
+            Self::Stream(_) => None,
+        }
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// 2xx.
     Done,
-    /// 2xx to [`Request::ExternalMedia`]: RTP comes from `source` (`UNICASTRTP_LOCAL_ADDRESS` and `_PORT` of the reply's
-    /// `channelvars`, an override of the address applied).
+    /// 2xx to [`Request::ExternalMedia`]: media comes from `source`.
     Media {
         /// Where Asterisk sends from.
-        source: SocketAddr,
+        source: MediaSource,
     },
     /// 2xx to [`Request::Probe`]: the channel is there.
     Channel(ChannelView),
@@ -181,16 +202,16 @@ pub enum Action {
     AttachMedia {
         /// The leg.
         leg: Leg,
-        /// Where its RTP comes from.
-        source: SocketAddr,
+        /// Where its media comes from.
+        source: MediaSource,
     },
-    /// A leg's RTP comes from another source from now on, into the same ring; the former source no longer counts.
+    /// A leg's media comes from another source from now on, into the same ring; the former source no longer counts.
     /// Answer as for `AttachMedia`.
     MoveMedia {
         /// The leg.
         leg: Leg,
-        /// Where its RTP comes from.
-        source: SocketAddr,
+        /// Where its media comes from.
+        source: MediaSource,
     },
     /// The call's media is over: finish the legs, then the recording and the transcript. Comes once for every call that was
     /// not rejected, also if no media ever came.
@@ -263,7 +284,8 @@ pub enum Request {
         /// Which direction.
         leg: Leg,
     },
-    /// `POST /channels/externalMedia?channelId={id}&external_host=…&format=…&data={id}`.
+    /// `POST /channels/externalMedia?channelId={id}&external_host=…&format=…&data={id}`, and what else the transport in use
+    /// takes.
     ExternalMedia {
         /// The channel's id.
         id: ObjectId,

@@ -1,7 +1,6 @@
 //! One direction of a call: how far its way from Asterisk to us has been built.
 
-use std::net::SocketAddr;
-
+use super::io::MediaSource;
 use crate::calls::ids::Role;
 use crate::media::leg::Leg;
 use crate::media::time::MediaInstant;
@@ -50,7 +49,7 @@ pub(super) struct Build {
     pub(super) snoop_started: bool,
     pub(super) media: Part,
     pub(super) media_started: bool,
-    pub(super) source: Option<SocketAddr>,
+    pub(super) source: Option<MediaSource>,
     pub(super) attach: Part,
     pub(super) join_media: Part,
     pub(super) join_snoop: Part,
@@ -58,7 +57,7 @@ pub(super) struct Build {
 
 impl Build {
     /// An attempt that succeeded in another life.
-    pub(super) fn complete(source: Option<SocketAddr>) -> Self {
+    pub(super) fn complete(source: Option<MediaSource>) -> Self {
         let done = Part::Done;
         Self {
             bridge: done,

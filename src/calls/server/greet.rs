@@ -16,7 +16,8 @@ impl CallServer {
                 }
             }
         };
-        match version.capabilities().legs_in(self.services.codec.name()) {
+        let services = &self.services;
+        match services.transport.works_with(&version.capabilities(), services.codec.name()) {
             Ok(()) => Some(version),
             Err(missing) => {
                 tracing::error!(%missing, "no call can be heard from this Asterisk");

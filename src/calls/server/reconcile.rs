@@ -78,6 +78,7 @@ impl CallServer {
         let call = &record.call;
         // As its legs send it, whatever the settings say now.
         let codec = Codec::from_name(&record.format).unwrap_or(self.services.codec);
+        let codec = self.services.transport.carried(codec);
         let start = clock::instant_of_realtime(record.started_at.max(0) as u64);
         let clock = Arc::new(match record.origin {
             Some(origin) => CallClock::resumed(start, codec.sample_rate(), origin),

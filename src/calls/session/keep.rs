@@ -24,7 +24,7 @@ impl Session {
     pub(super) fn save(&self) {
         let Some(clock) = self.clock.as_ref().filter(|_| !self.closed) else { return };
         let leg = |leg: Leg| LegRecord {
-            external_host: self.services.advertised(self.ports[leg.index()]),
+            external_host: self.services.told_to_asterisk(self.ports[leg.index()]),
             local_port: self.ports[leg.index()],
             segment: self.segments[leg.index()].clone(),
             counts: self.counts[leg.index()].clone(),

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::Session;
 use crate::calls::hub::EventKind;
 use crate::calls::machine::Input;
+use crate::calls::transport::Transport;
 use crate::clock;
 use crate::media::leg::Leg;
 
@@ -36,6 +37,14 @@ impl Session {
     fn remedy(&self, leg: Leg, invalid: u64) -> String {
         let (name, address) = (leg.name(), self.services.advertised(self.ports[leg.index()]));
         let since = if self.adopted { " since this process took the call up" } else { "" };
+        if self.services.transport != Transport::Rtp {
+            let transport = &self.services.settings.media.transport;
+            return format!(
+                "{name} leg: no audio came{since} ({invalid} frames were none of {}). Check Asterisk's log for what it says of \
+                 {transport} (media.transport), and that its module is loaded: `sidetone check`",
+                self.codec.name()
+            );
+        }
         if invalid == 0 {
             format!(
                 "{name} leg: no RTP came{since}. Asterisk was told to send it to {address}: check that it can reach \

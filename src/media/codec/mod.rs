@@ -127,6 +127,17 @@ impl Codec {
         }
     }
 
+    /// Linear PCM of the same rate.
+    pub const fn linear(self) -> Self {
+        match self {
+            Self::Alaw | Self::Gsm | Self::Slin | Self::Ulaw => Self::Slin,
+            Self::Slin12 => Self::Slin12,
+            Self::G722 | Self::Opus | Self::Slin16 => Self::Slin16,
+            Self::Slin24 => Self::Slin24,
+            Self::Slin48 => Self::Slin48,
+        }
+    }
+
     /// Whether a sample depends on those before it: such a codec needs a [`Decoder`], which takes packets in order.
     pub const fn is_stateful(self) -> bool {
         matches!(self, Self::G722 | Self::Gsm | Self::Opus)

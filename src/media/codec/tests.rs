@@ -118,3 +118,11 @@ fn a_decoder_goes_on_from_a_snapshot_as_it_did_before() {
         assert_eq!(first, again);
     }
 }
+
+#[test]
+fn linear_pcm_has_the_rate_of_the_codec_it_stands_for() {
+    for codec in Codec::ALL {
+        assert_eq!(codec.linear().sample_rate(), codec.sample_rate());
+        assert_eq!(codec.linear().linear(), codec.linear());
+    }
+}
