@@ -347,8 +347,15 @@ fn replay_of_loss_wrap_reorder_and_copies_reports_each_and_moves_nothing() {
     let of = |leg: &Value| counts.map(|name| leg[format!("packets_{name}")].as_u64().unwrap());
     assert_eq!(of(left), [200, 197, 3, 1, 1, 1, 0], "{left:#}");
     assert_eq!(of(right), [200, 200, 0, 0, 0, 0, 0], "{right:#}");
-    let gap = |first: u64, packets: u64| serde_json::json!({ "start_sample": first * 160, "samples": packets * 160, "kind": "lost" });
-    assert_eq!(left["gaps"], serde_json::json!([gap(50, 2), gap(120, 1)]));
+    let gaps = |kind: &str| {
+        let gap = |first: u64, packets: u64| {
+            serde_json::json!({ "start_sample": first * 160, "samples": packets * 160, "kind": kind })
+        };
+        serde_json::json!([gap(50, 2), gap(120, 1)])
+    };
+    assert_eq!(left["gaps"], gaps("concealed"));
+    let bare = replay(folder.path(), "a.pcap", "bare", &["--set", "rtp.conceal=false"]);
+    assert_eq!(bare.report["legs"][0]["gaps"], gaps("lost"));
     assert_eq!(left["segments"].as_array().unwrap().len(), 1, "a wrap begins no segment: {left:#}");
     assert_eq!(left["segments"][0]["first_rtp_timestamp"], u32::MAX - 2_000);
     assert_eq!(report["duration_s"], 4.0);
@@ -359,9 +366,12 @@ fn replay_of_loss_wrap_reorder_and_copies_reports_each_and_moves_nothing() {
     assert_eq!(heard.len(), expected.len());
     for packet in 0..200 {
         let at = packet * FRAME..(packet + 1) * FRAME;
-        // What stands in a gap is concealment's business.
-        let as_sent = heard[at.clone()] == expected[at];
-        assert!(as_sent || gone.contains(&packet), "packet {packet}");
+        if gone.contains(&packet) {
+            assert_eq!(bare.leg(0)[at.clone()], [0; FRAME]);
+        } else {
+            assert_eq!(heard[at.clone()], expected[at.clone()], "packet {packet}");
+            assert_eq!(bare.leg(0)[at.clone()], expected[at], "packet {packet}");
+        }
     }
     assert_eq!(replayed.leg(1), expected);
 }

@@ -358,9 +358,9 @@ fn best_snr(wanted: &[f32], got: &[f32]) -> f64 {
 fn packets_of_asterisk_22_decode_to_the_prompt_that_it_played() {
     // `asterisk -rx 'channel originate UnicastRTP/127.0.0.1:PORT/c(FORMAT) application Playback vm-intro'`, one second of it.
     let captures: [(Codec, &[u8], f64); 3] = [
-        (Codec::G722, include_bytes!("captures/asterisk-22-g722.pcap"), 20.0),
-        (Codec::Gsm, include_bytes!("captures/asterisk-22-gsm.pcap"), 6.0),
-        (Codec::Opus, include_bytes!("captures/asterisk-22-opus.pcap"), 6.0),
+        (Codec::G722, include_bytes!("captures/asterisk/asterisk-22-g722.pcap"), 20.0),
+        (Codec::Gsm, include_bytes!("captures/asterisk/asterisk-22-gsm.pcap"), 6.0),
+        (Codec::Opus, include_bytes!("captures/asterisk/asterisk-22-opus.pcap"), 6.0),
     ];
     let prompt = include_bytes!("../src/media/codec/testdata/signal-8k.raw").as_chunks::<2>().0;
     let prompt: Vec<_> = prompt[..4_000].iter().map(|bytes| f32::from(i16::from_le_bytes(*bytes))).collect();

@@ -6,7 +6,6 @@ use crate::asterisk::ari::StreamKind;
 use crate::asterisk::version::{Capabilities, Missing};
 use crate::config::Settings;
 use crate::media::codec::Codec;
-use crate::media::time::SampleRate;
 use crate::net::stream::DoorSettings;
 
 use super::services::Services;
