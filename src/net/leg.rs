@@ -61,6 +61,11 @@ impl Leg {
         }
     }
 
+    /// See [`LegReceiver::touch`].
+    pub(super) fn touch(&self) -> u64 {
+        self.receiver.as_ref().map_or(0, LegReceiver::touch)
+    }
+
     pub(super) fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) {
         let mut has_events = false;
         self.guarded(|receiver| {

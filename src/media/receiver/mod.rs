@@ -293,6 +293,13 @@ impl LegReceiver {
         (receiver, shared)
     }
 
+    /// Look at what the next packet will need; what comes back says nothing. See [`RingWriter::touch`].
+    pub fn touch(&self) -> u64 {
+        let source = self.active.as_ref().map_or(0, |stream| stream.source.arrived());
+        let rest = self.tally.received ^ self.tail ^ self.events.len() as u64 ^ self.segments.len() as u64;
+        source ^ rest ^ u64::from(self.stalled) ^ u64::from(self.gaps.is_empty()) ^ self.writer.touch()
+    }
+
     /// A datagram came in at `arrival`.
     pub fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> PacketOutcome {
         self.on_tick(arrival);

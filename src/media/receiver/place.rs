@@ -1,5 +1,8 @@
 //! Into the ring: every accepted packet at its place, and a name for what is missing.
 
+use super::super::codec::Codec;
+use super::super::codec::g711::{ALAW, ULAW};
+use super::super::codec::linear::{self, ByteOrder};
 use super::super::conceal::{self, conceal};
 use super::super::counter::{ExtendedSequence, ExtendedTimestamp};
 use super::super::gap::{Gap, Missed};
@@ -133,7 +136,12 @@ impl LegReceiver {
                 Ok(placed) => placed,
                 Err(source) => return self.undecodable(packet, at, missing, source),
             },
-            false => self.writer.put(at, len, |i| codec.decode(payload, i), missing),
+            // A loop for each law, so that the choice is not made again for every sample.
+            false => match codec {
+                Codec::Ulaw => self.writer.put(at, len, |i| ULAW[usize::from(payload[i])], missing),
+                Codec::Alaw => self.writer.put(at, len, |i| ALAW[usize::from(payload[i])], missing),
+                _ => self.writer.put(at, len, |i| linear::sample(ByteOrder::Big, payload, i), missing),
+            },
         };
         self.conceal_passed();
         self.writer.publish();

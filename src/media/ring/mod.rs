@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+mod notes;
 mod read;
 mod write;
 
@@ -35,8 +36,8 @@ pub struct Ring {
     slot_samples: usize,
     words_per_slot: usize,
     slots: u64,
+    /// Of each slot the stamp, then its samples: they are always used together.
     words: Box<[AtomicU64]>,
-    stamps: Box<[AtomicU64]>,
     /// Ring samples published: every sample below is placed, or accounted for as missing.
     head: AtomicU64,
     /// Ring samples up to the end of the last one received.
@@ -56,8 +57,10 @@ pub fn ring(rate: SampleRate, slots: usize) -> (RingWriter, Arc<Ring>) {
         slot_samples,
         words_per_slot,
         slots: slots as u64,
-        words: (0..slots * words_per_slot).map(|_| AtomicU64::new(0)).collect(),
-        stamps: (0..slots).map(|_| AtomicU64::new(STAMP_NEVER)).collect(),
+        words: (0..slots)
+            .flat_map(|_| std::iter::once(STAMP_NEVER).chain(std::iter::repeat_n(0, words_per_slot)))
+            .map(AtomicU64::new)
+            .collect(),
         head: AtomicU64::new(0),
         heard: AtomicU64::new(0),
         base: AtomicI64::new(0),
@@ -116,6 +119,15 @@ impl Ring {
 
     fn index(&self, slot: u64) -> usize {
         (slot & (self.slots - 1)) as usize
+    }
+
+    fn stamp(&self, index: usize) -> &AtomicU64 {
+        &self.words[index * (self.words_per_slot + 1)]
+    }
+
+    fn samples(&self, index: usize) -> &[AtomicU64] {
+        let first = index * (self.words_per_slot + 1) + 1;
+        &self.words[first..first + self.words_per_slot]
     }
 }
 

@@ -71,14 +71,14 @@ impl RingReader {
 
         let index = ring.index(self.next);
         loop {
-            let before = ring.stamps[index].load(Ordering::Acquire);
+            let before = ring.stamp(index).load(Ordering::Acquire);
             if before & STAMP_BUSY == 0 {
                 if before >> STAMP_SLOT_SHIFT != self.next {
                     return self.skip_lost(head);
                 }
-                load_samples(&ring.words[index * ring.words_per_slot..], &mut out[..len]);
+                load_samples(ring.samples(index), &mut out[..len]);
                 fence(Ordering::Acquire);
-                if ring.stamps[index].load(Ordering::Relaxed) == before {
+                if ring.stamp(index).load(Ordering::Relaxed) == before {
                     self.next += 1;
                     return SlotRead::Ready {
                         state: SlotState::from_raw((before >> STAMP_STATE_SHIFT) as u8),

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::super::slot::SlotState;
 use super::super::sync::{Ordering, fence};
+use super::notes::{NO_GAP, Notes};
 use super::{Ring, SAMPLES_PER_WORD, STAMP_BUSY, STAMP_SLOT_SHIFT, STAMP_STATE_SHIFT, STAMP_VERSION_MASK};
 
-const NO_GAP: u8 = u8::MAX;
+/// Of a processor's cache: 64 bytes.
+const WORDS_PER_LINE: usize = 8;
 
 /// What became of samples handed to [`RingWriter::place`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,30 +34,13 @@ pub struct RingWriter {
     opened: u64,
     live_lag: u64,
     repair_lag: u64,
-    mask_words: usize,
-    /// One bit a sample: it holds received audio.
-    covered: Box<[u64]>,
-    covered_count: Box<[u16]>,
-    /// The state given to the missing part of a slot once the head passed it, or `NO_GAP`.
-    gap: Box<[u8]>,
+    notes: Notes,
 }
 
 impl RingWriter {
     pub(super) fn new(ring: Arc<Ring>) -> Self {
-        let slots = ring.slots as usize;
-        let mask_words = ring.slot_samples.div_ceil(64);
-        Self {
-            ring,
-            head: 0,
-            received: 0,
-            opened: 0,
-            live_lag: 0,
-            repair_lag: u64::MAX,
-            mask_words,
-            covered: vec![0; slots * mask_words].into_boxed_slice(),
-            covered_count: vec![0; slots].into_boxed_slice(),
-            gap: vec![NO_GAP; slots].into_boxed_slice(),
-        }
+        let notes = Notes::new(ring.slots as usize, ring.slot_samples);
+        Self { ring, head: 0, received: 0, opened: 0, live_lag: 0, repair_lag: u64::MAX, notes }
     }
 
     /// Say where ring sample 0 lies on the call's clock. To be called before anything is placed.
@@ -97,6 +82,18 @@ impl RingWriter {
         let held = from.max(self.oldest()).min(to)..to.min(self.opened * self.ring.slot_samples as u64);
         let covered = held.filter(|&at| self.has_received(at));
         to - from - covered.count() as u64
+    }
+
+    /// Look at where the next 20 ms will go. What comes back says nothing: this only brings it into the cache, so that the
+    /// processor waits for the memory of many legs at once and not of one after the other.
+    pub fn touch(&self) -> u64 {
+        let first = self.head / self.ring.slot_samples as u64;
+        let slots = [first, first + 1].map(|slot| self.ring.index(slot));
+        slots.into_iter().fold(0, |sum, index| {
+            let lines = self.ring.samples(index).iter().step_by(WORDS_PER_LINE);
+            let sum = lines.fold(sum, |sum, word| sum ^ word.load(Ordering::Relaxed));
+            sum ^ self.ring.stamp(index).load(Ordering::Relaxed) ^ self.notes.count(index) as u64
+        })
     }
 
     /// [`RingWriter::put`], and [`RingWriter::publish`].
@@ -226,16 +223,16 @@ impl RingWriter {
             let first = (pos % slot_samples) as usize;
             let count = ((end - pos) as usize).min(self.ring.slot_samples - first);
             let index = self.ring.index(slot);
-            let is_missing = usize::from(self.covered_count[index]) < self.ring.slot_samples;
+            let is_missing = !self.notes.is_whole(index);
             let lost = [SlotState::Lost as u8, SlotState::Concealed as u8];
-            if is_missing && lost.contains(&self.gap[index]) {
+            if is_missing && lost.contains(&self.notes.gap(index)) {
                 self.begin(slot);
                 for i in 0..count {
-                    if !self.is_covered(index, first + i) {
+                    if !self.notes.has(index, first + i) {
                         self.store_sample(index, first + i, pcm((pos - at) as usize + i));
                     }
                 }
-                self.gap[index] = SlotState::Concealed as u8;
+                self.notes.set_gap(index, SlotState::Concealed as u8);
                 self.finish(slot);
             }
             pos += count as u64;
@@ -253,9 +250,9 @@ impl RingWriter {
         let (slot, kept) = (to / slot_samples, (to % slot_samples) as usize);
         let index = self.ring.index(slot);
         // What is left of a slot that time had filled up is whole now, unless something is missing before the cut.
-        if kept > 0 && usize::from(self.covered_count[index]) == kept {
+        if kept > 0 && self.notes.count(index) == kept {
             self.begin(slot);
-            self.gap[index] = NO_GAP;
+            self.notes.set_gap(index, NO_GAP);
             self.finish(slot);
         }
         self.head = to;
@@ -275,13 +272,10 @@ impl RingWriter {
         for slot in first..wanted {
             let index = self.ring.index(slot);
             self.begin(slot);
-            let words = self.ring.words_per_slot;
-            for word in &self.ring.words[index * words..(index + 1) * words] {
+            for word in self.ring.samples(index) {
                 word.store(0, Ordering::Relaxed);
             }
-            self.covered[index * self.mask_words..(index + 1) * self.mask_words].fill(0);
-            self.covered_count[index] = 0;
-            self.gap[index] = NO_GAP;
+            self.notes.clear(index);
             self.finish(slot);
         }
         self.opened = wanted;
@@ -295,8 +289,8 @@ impl RingWriter {
         }
         for slot in from / slot_samples..to.div_ceil(slot_samples) {
             let index = self.ring.index(slot);
-            let whole = usize::from(self.covered_count[index]) == self.ring.slot_samples;
-            let gap = self.gap[index];
+            let whole = self.notes.is_whole(index);
+            let gap = self.notes.gap(index);
             // A slot that something was lost from stays Lost, whatever else is missing from it.
             let keep = if declare { gap == SlotState::Lost as u8 } else { gap == NO_GAP };
             if whole || keep {
@@ -306,7 +300,7 @@ impl RingWriter {
             if gap == SlotState::Concealed as u8 {
                 self.silence_missing(index);
             }
-            self.gap[index] = state as u8;
+            self.notes.set_gap(index, state as u8);
             self.finish(slot);
         }
     }
@@ -314,7 +308,7 @@ impl RingWriter {
     /// What was made up turns out never to have been sent.
     fn silence_missing(&self, index: usize) {
         for sample in 0..self.ring.slot_samples {
-            if !self.is_covered(index, sample) {
+            if !self.notes.has(index, sample) {
                 self.store_sample(index, sample, 0);
             }
         }
@@ -323,7 +317,7 @@ impl RingWriter {
     /// Returns how many of the samples were written: those whose place was not covered yet.
     fn write_slot(&mut self, slot: u64, first: usize, count: usize, pcm: impl Fn(usize) -> i16) -> usize {
         let index = self.ring.index(slot);
-        let already = usize::from(self.covered_count[index]);
+        let already = self.notes.count(index);
         if already == self.ring.slot_samples {
             return 0;
         }
@@ -331,24 +325,23 @@ impl RingWriter {
         let mut written = 0;
         if already == 0 {
             self.store_run(index, first, count, &pcm);
-            self.cover_run(index, first, count);
+            self.notes.cover(index, first, count);
             written = count;
         } else {
             for i in 0..count {
-                if !self.is_covered(index, first + i) {
+                if !self.notes.has(index, first + i) {
                     self.store_sample(index, first + i, pcm(i));
-                    self.cover_run(index, first + i, 1);
+                    self.notes.cover(index, first + i, 1);
                     written += 1;
                 }
             }
         }
-        self.covered_count[index] = (already + written) as u16;
         self.finish(slot);
         written
     }
 
     fn store_run(&self, index: usize, first: usize, count: usize, pcm: &impl Fn(usize) -> i16) {
-        let words = &self.ring.words[index * self.ring.words_per_slot..];
+        let words = self.ring.samples(index);
         let mut i = 0;
         while i < count {
             let at = first + i;
@@ -365,7 +358,7 @@ impl RingWriter {
     }
 
     fn store_sample(&self, index: usize, at: usize, sample: i16) {
-        let word = &self.ring.words[index * self.ring.words_per_slot + at / SAMPLES_PER_WORD];
+        let word = &self.ring.samples(index)[at / SAMPLES_PER_WORD];
         let shift = 16 * (at % SAMPLES_PER_WORD);
         let rest = word.load(Ordering::Relaxed) & !(0xffff << shift);
         word.store(rest | u64::from(sample as u16) << shift, Ordering::Relaxed);
@@ -374,34 +367,19 @@ impl RingWriter {
     fn sample(&self, at: u64) -> i16 {
         let slot_samples = self.ring.slot_samples as u64;
         let (index, sample) = (self.ring.index(at / slot_samples), (at % slot_samples) as usize);
-        let word = &self.ring.words[index * self.ring.words_per_slot + sample / SAMPLES_PER_WORD];
+        let word = &self.ring.samples(index)[sample / SAMPLES_PER_WORD];
         (word.load(Ordering::Relaxed) >> (16 * (sample % SAMPLES_PER_WORD))) as u16 as i16
     }
 
     /// Whether received audio stands at ring sample `at`, which must be held.
     fn has_received(&self, at: u64) -> bool {
         let slot_samples = self.ring.slot_samples as u64;
-        self.is_covered(self.ring.index(at / slot_samples), (at % slot_samples) as usize)
-    }
-
-    fn is_covered(&self, index: usize, sample: usize) -> bool {
-        self.covered[index * self.mask_words + sample / 64] >> (sample % 64) & 1 == 1
-    }
-
-    fn cover_run(&mut self, index: usize, first: usize, count: usize) {
-        let mut at = first;
-        while at < first + count {
-            let bit = at % 64;
-            let run = (64 - bit).min(first + count - at);
-            let ones = if run == 64 { u64::MAX } else { (1 << run) - 1 };
-            self.covered[index * self.mask_words + at / 64] |= ones << bit;
-            at += run;
-        }
+        self.notes.has(self.ring.index(at / slot_samples), (at % slot_samples) as usize)
     }
 
     /// Open the sequence lock of `slot`: readers that look now will look again.
     fn begin(&self, slot: u64) {
-        let stamp = &self.ring.stamps[self.ring.index(slot)];
+        let stamp = self.ring.stamp(self.ring.index(slot));
         let busy = stamp.load(Ordering::Relaxed) | STAMP_BUSY;
         stamp.store(busy, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -409,16 +387,16 @@ impl RingWriter {
 
     fn finish(&mut self, slot: u64) {
         let index = self.ring.index(slot);
-        let whole = usize::from(self.covered_count[index]) == self.ring.slot_samples;
+        let whole = self.notes.is_whole(index);
         if whole && slot * self.ring.slot_samples as u64 >= self.passed_by(self.live_lag) {
-            self.gap[index] = NO_GAP;
+            self.notes.set_gap(index, NO_GAP);
         }
-        let state = match (whole, self.gap[index]) {
+        let state = match (whole, self.notes.gap(index)) {
             (_, NO_GAP) => SlotState::Received,
             (true, _) => SlotState::Repaired,
             (false, gap) => SlotState::from_raw(gap),
         };
-        let stamp = &self.ring.stamps[index];
+        let stamp = self.ring.stamp(index);
         let version = (stamp.load(Ordering::Relaxed) >> 1).wrapping_add(1) & STAMP_VERSION_MASK;
         let next = slot << STAMP_SLOT_SHIFT | (state as u64) << STAMP_STATE_SHIFT | version << 1;
         stamp.store(next, Ordering::Release);
