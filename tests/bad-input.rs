@@ -348,9 +348,7 @@ fn replay_of_loss_wrap_reorder_and_copies_reports_each_and_moves_nothing() {
     assert_eq!(of(left), [200, 197, 3, 1, 1, 1, 0], "{left:#}");
     assert_eq!(of(right), [200, 200, 0, 0, 0, 0, 0], "{right:#}");
     let gaps = |kind: &str| {
-        let gap = |first: u64, packets: u64| {
-            serde_json::json!({ "start_sample": first * 160, "samples": packets * 160, "kind": kind })
-        };
+        let gap = |first: u64, packets: u64| serde_json::json!({ "start_sample": first * 160, "samples": packets * 160, "kind": kind });
         serde_json::json!([gap(50, 2), gap(120, 1)])
     };
     assert_eq!(left["gaps"], gaps("concealed"));
