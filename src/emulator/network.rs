@@ -190,6 +190,13 @@ impl Network {
 }
 
 impl Stop {
+    /// What comes in when the network stands still, of what would come in `arrived` otherwise.
+    pub fn queue(&self, mut arrived: Vec<Datagram>) -> Vec<Datagram> {
+        self.apply(&mut arrived);
+        arrived.sort_by_key(|datagram| datagram.at);
+        arrived
+    }
+
     fn apply(&self, arrived: &mut [Datagram]) {
         let mut next = self.from + self.length;
         for datagram in arrived.iter_mut().filter(|datagram| datagram.at >= self.from) {

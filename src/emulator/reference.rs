@@ -168,16 +168,16 @@ impl Reference {
         Ok(())
     }
 
-    /// A leg ends with its last packet; one that had fallen silent before ends with the call.
+    /// A leg ends with its last packet, which may have come too late to be heard; one that had fallen silent before ends with
+    /// the call.
     fn compare_length(&self, reception: &Reception) -> Result<(), Disagreement> {
-        let last = |least: Due| {
-            let last = self.cells.iter().rposition(|cell| cell.recorder >= least);
-            last.map_or(i64::MIN, |last| last as i64 + 1 + self.first)
-        };
+        let end_of = |cells: Option<usize>| cells.map_or(i64::MIN, |cells| cells as i64 + self.first);
+        let surely = self.cells.iter().rposition(|cell| cell.recorder == Due::Surely).map(|last| last + 1);
+        let perhaps = Some(self.cells.len()).filter(|&cells| cells > 0);
         let heard = reception.arrived.iter().filter(|datagram| datagram.sent.is_some()).map(|d| d.at).max();
         let Some(heard) = heard.filter(|_| !reception.stats.segments.is_empty()) else { return Ok(()) };
         let rate = reception.codec.sample_rate();
-        let mut ends = last(Due::Surely)..=last(Due::Perhaps);
+        let mut ends = end_of(surely)..=end_of(perhaps);
         if reception.end - heard > END_MARGIN.as_nanos() as u64 {
             let call = rate.samples_in_nanos(reception.end as i64);
             ends = call.max(*ends.start())..=call.max(*ends.end());

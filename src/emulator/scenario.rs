@@ -36,6 +36,12 @@ pub enum Act {
     Leap(i64),
 }
 
+impl Act {
+    fn begins_anew(self) -> bool {
+        matches!(self, Self::Source(..) | Self::Restart(..) | Self::Leap(_))
+    }
+}
+
 /// A run: deterministic, printable, and small.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
@@ -82,10 +88,16 @@ impl Scenario {
     /// A scenario as `choice` has it.
     pub fn draw(choice: &mut impl Choice) -> Self {
         let stops = draw_stops(choice);
-        // Where the network stands still, nothing tells a sender that begins anew from one that waited in the queue.
-        let anew = stops.is_empty() && choice.one_in(2);
+        let mut anew = choice.one_in(2);
         let count = choice.between(0, 6);
-        let acts = (0..count).map(|_| draw_act(choice, anew)).collect();
+        let mut acts = Vec::new();
+        for _ in 0..count {
+            let act = draw_act(choice, anew);
+            // Of a sender that begins anew twice in one queue, nothing tells where its second timeline of the three belongs:
+            // all of it was delayed, and nobody knows by how much.
+            anew &= stops.is_empty() || !act.begins_anew();
+            acts.push(act);
+        }
         Self {
             codec: choice.one_of(&[Codec::Ulaw, Codec::Alaw, Codec::Slin, Codec::Slin16]),
             voice: 0,
@@ -101,7 +113,7 @@ impl Scenario {
             duplicates: choice.one_of(&[0.0, 0.0, 0.1, 1.0]),
             garbage: choice.one_of(&[0.0, 0.0, 0.0, 0.1]),
             stops,
-            repair_ms: choice.one_of(&[2_000, 2_000, 1_000]),
+            repair_ms: choice.one_of(&[2_000, 2_000, 1_000, 500]),
             conceal: choice.one_in(2),
         }
     }
@@ -265,10 +277,9 @@ fn draw_stops(choice: &mut impl Choice) -> Vec<Stop> {
     if !choice.one_in(5) {
         return Vec::new();
     }
-    // Not while the leg is anchored: what comes first then is the network's doing. And not for a second: whether timestamps
-    // jumped or the network stood still is then a question of what follows, to which tests of their own are given.
+    // Not while the leg is anchored: of what waited before its very first packet came, nobody knows how long it did.
     let from = choice.between(1_300, 4_000) * MS;
-    let length = choice.between(50, 900) * MS;
+    let length = choice.between(50, 3_000) * MS;
     vec![Stop { from, length, spacing: choice.one_of(&[0, MS / 10, MS, 5 * MS]) }]
 }
 

@@ -77,6 +77,87 @@ fn a_queue_beyond_the_repair_window_is_counted_and_moves_nothing() {
 }
 
 #[test]
+fn a_packet_that_waited_alone_is_late_and_no_jump() {
+    // Nothing follows it for two seconds that would tell.
+    for (stopped, repair, late) in [(1_200, 2_000, 0), (1_900, 2_000, 1), (700, 500, 1), (2_900, 500, 1)] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(2_000).rest(500).packet(true).rest(4_000).packet(true).talk(400);
+        let stop = Stop { from: 2_500 * MS, length: stopped * MS, spacing: MS };
+        let mut network = Network { stops: vec![stop], ..Network::perfect() };
+        let reception = Reception::with(sender.codec, network.carry(&sender.wire), 7_000 * MS, |config| {
+            config.repair_window = Duration::from_millis(repair);
+        });
+        reception.check();
+        let case = format!("{stopped} of {repair} ms: {:?}", reception.stats);
+        assert_eq!(reception.stats.segments.len(), 1, "{case}");
+        assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+        assert_eq!(reception.stats.packets_late - reception.stats.packets_repaired, late, "{case}");
+        assert_eq!(reception.length(), 8 * 6_940, "{case}");
+    }
+}
+
+#[test]
+fn a_queue_whose_last_packet_was_overtaken_is_no_jump() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(2_600).rest(2_400).talk(200);
+    let stop = Stop { from: 2_200 * MS, length: 2_000 * MS, spacing: 5 * MS };
+    let mut network = Network { stops: vec![stop], ..Network::perfect() };
+    let mut arrived = network.carry(&sender.wire);
+    arrived[111].at = 4_395 * MS;
+    arrived.sort_by_key(|datagram| datagram.at);
+    let reception = Reception::of(sender.codec, arrived, 5_600 * MS);
+    reception.check();
+    assert_eq!(reception.stats.segments.len(), 1);
+    assert_eq!(reception.stats.packets_invalid, 0);
+}
+
+#[test]
+fn a_source_that_changes_in_a_queue_goes_on_with_the_timestamps() {
+    for length in [400, 1_500, 2_900] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).change_source(0x2222, 40_000).talk(6_000);
+        let stop = Stop { from: 2_800 * MS, length: length * MS, spacing: 5 * MS };
+        let mut network = Network { stops: vec![stop], ..Network::perfect() };
+        let reception = Reception::of(sender.codec, network.carry(&sender.wire), 9_000 * MS);
+        reception.check();
+        assert_eq!(reception.displacements(), [40, 40], "{length}");
+        assert_eq!(reception.stats.packets_invalid, 0, "{length}");
+    }
+}
+
+#[test]
+fn packets_overtaken_by_another_source_in_a_queue_are_late_and_not_invalid() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).change_source(0x2222, 40_000).begin_timeline(0xfeed_beef).talk(4_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    // The last of the old source and the first of the new one change places.
+    for n in [147, 148, 149] {
+        arrived[n].at += 75 * MS;
+    }
+    arrived.sort_by_key(|datagram| datagram.at);
+    let stop = Stop { from: 2_800 * MS, length: 1_600 * MS, spacing: MS };
+    let reception = Reception::of(sender.codec, stop.queue(arrived), 7_000 * MS);
+    reception.check();
+    assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0));
+    assert_eq!(reception.stats.segments.len(), 2);
+}
+
+#[test]
+fn timestamps_that_fall_behind_and_stay_there_are_a_new_segment() {
+    for (frozen, repair) in [(1_500, 2_000), (5_000, 2_000), (700, 500), (20_000, 500)] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).freeze(frozen).leap(0).talk(2_000);
+        let arrived = Network::perfect().carry(&sender.wire);
+        let end = sender.nanos_of(sender.now);
+        let reception = Reception::with(sender.codec, arrived, end, |config| {
+            config.repair_window = Duration::from_millis(repair);
+        });
+        reception.check();
+        assert_eq!(reception.displacements(), [40, 40], "{frozen} ms");
+    }
+}
+
+#[test]
 fn a_burst_at_the_very_start_lies_before_its_arrival() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(5_000);

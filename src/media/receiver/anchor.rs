@@ -9,7 +9,7 @@ use super::super::skew::Skew;
 use super::super::source::{Arrival, Source};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, Question, nanos};
+use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, Pace, Question, nanos};
 use super::{Kind, LegReceiver, PREROLL_SLOTS, Previous, Stream};
 
 /// Packets of a source that was replaced are still taken for this long.
@@ -27,14 +27,15 @@ const MAX_MISSED_AT_JUMP: u64 = 100;
 impl LegReceiver {
     /// Answer the pending question with what is held, and let it go.
     pub(super) fn settle(&mut self, now: MediaInstant) {
-        let is_queue = self.is_catching_up();
+        let pace = self.pace();
         let Some(pending) = self.pending.take() else { return };
         self.release_waiting();
         let anchor = Anchor::of(&self.hold, self.config.codec.rtp_clock_rate());
         match (pending.question, anchor) {
-            (Question::NewSource { ssrc, .. }, Some(anchor)) => self.settle_source(&anchor, ssrc, now),
+            (Question::NewSource { ssrc, .. }, Some(anchor)) => self.settle_source(&anchor, ssrc, pace, now),
             // The network had stopped for longer than is thought of a packet, and its queue has not drained yet.
-            (Question::Jump { .. }, Some(anchor)) if is_queue && self.is_merely_late(&anchor) => {}
+            (Question::Jump { .. }, Some(anchor)) if pace != Pace::Steady && self.is_merely_late(&anchor) => {
+            }
             (Question::Jump { .. }, Some(anchor)) => self.settle_jump(&anchor, now),
             // Telephone events have been told already, and cannot anchor anything.
             (_, None) => return self.hold.clear(),
@@ -42,18 +43,38 @@ impl LegReceiver {
         self.release();
     }
 
-    /// Whether what was held has its place in the past of the current timeline, be it too late for it.
-    fn is_merely_late(&self, anchor: &Anchor) -> bool {
-        let Some(Stream { timeline, .. }) = &self.active else { return false };
-        let (_, sample) = timeline.locate(anchor.timestamp);
-        let late = self.disagreement(timeline, sample, anchor.arrival);
-        (0..=nanos(MAX_LATENESS)).contains(&late)
+    /// Whether what is held waited in a queue of the network.
+    pub(super) fn is_queue(&self) -> bool {
+        let anchor = Anchor::of(&self.hold, self.config.codec.rtp_clock_rate());
+        self.pace() != Pace::Steady && anchor.is_some_and(|anchor| self.is_merely_late(&anchor))
     }
 
-    fn settle_source(&mut self, anchor: &Anchor, ssrc: Ssrc, now: MediaInstant) {
+    fn is_merely_late(&self, anchor: &Anchor) -> bool {
+        self.may_have_waited(anchor.first_timestamp, anchor.timestamp, anchor.arrival)
+    }
+
+    /// Whether packets from timestamp `first` on may have their places by the current timeline, and have waited in a queue, be
+    /// it too long for their audio; the one of `timestamp` came at `arrival`. A queue keeps the order: what goes back behind
+    /// what has been heard, by more than the repair window, did not wait in one.
+    pub(super) fn may_have_waited(
+        &self,
+        first: RtpTimestamp,
+        timestamp: RtpTimestamp,
+        arrival: MediaInstant,
+    ) -> bool {
+        let (Some(Stream { timeline, .. }), Some(base)) = (&self.active, self.base) else { return false };
+        let repair = self.config.clock.rate().samples_in(self.config.repair_window);
+        let heard = base.saturating_add_unsigned(self.tail).saturating_sub_unsigned(repair);
+        let late = self.disagreement(timeline, timeline.locate(timestamp).1, arrival);
+        timeline.locate(first).1 >= heard && (0..=nanos(MAX_LATENESS)).contains(&late)
+    }
+
+    fn settle_source(&mut self, anchor: &Anchor, ssrc: Ssrc, pace: Pace, now: MediaInstant) {
         let resumed = self.active.is_none() && self.resume(ssrc, anchor);
         if !resumed {
-            let timeline = self.timeline_for(anchor, MAX_SEAM);
+            let queued = (pace == Pace::CatchingUp && self.is_merely_late(anchor))
+                .then(|| self.timelines()[0].cloned());
+            let timeline = queued.flatten().unwrap_or_else(|| self.timeline_for(anchor, MAX_SEAM));
             self.replace_stream(Source::beginning_at(ssrc, anchor.first_sequence), timeline, now);
         }
         self.begin_segment(ssrc, anchor, now, resumed);

@@ -21,6 +21,10 @@ pub(super) const MAX_LATENESS: Duration = Duration::from_secs(30);
 /// within the repair window, so that its audio still has a place.
 const PROBATION: Duration = Duration::from_secs(1);
 
+/// Packets tell their pace over this much time and no less, and there must be three of them: two may have been delayed by
+/// chance, each alone.
+const STEADY: Duration = Duration::from_millis(100);
+
 /// Sequence numbers this close are in sequence: RFC 3550 asks for neighbours, but reordering may never show any.
 const MAX_STEP: i16 = 16;
 
@@ -37,6 +41,17 @@ pub(super) enum Question {
     NewSource { ssrc: Ssrc, highest: SequenceNumber, in_sequence: u32 },
     /// Did the current source's timestamps jump, or did the network stop for a while?
     Jump { highest: SequenceNumber },
+}
+
+/// How packets held came in, against how they were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Faster: the network had stopped, and its queue drains.
+    CatchingUp,
+    /// As they were sent: whatever made them late goes on.
+    Steady,
+    /// They are too few to say.
+    Unknown,
 }
 
 enum Route {
@@ -247,14 +262,25 @@ impl LegReceiver {
 
     fn hold_jump(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
         let number = packet.sequence();
+        let boundary = self.jumps_from_held(packet, kind) && self.is_queue();
+        let may_have_waited = self.may_have_waited(packet.timestamp(), packet.timestamp(), arrival);
         match &mut self.pending {
             None => {
                 self.pending = Some(Pending { since: arrival, question: Question::Jump { highest: number } })
+            }
+            // What jumps is this one, and those before it waited in the queue that it waited in.
+            Some(Pending { question: Question::Jump { .. }, .. }) if boundary => {
+                self.settle(arrival);
+                return self.dispatch(packet, kind, arrival);
             }
             Some(Pending { question: Question::Jump { highest }, .. }) => {
                 if number.since(*highest) > 0 {
                     *highest = number;
                 }
+            }
+            // Another source has overtaken the last packets of this one, in the queue or out of it.
+            Some(Pending { question: Question::NewSource { .. }, .. }) if may_have_waited => {
+                return self.accept_in_order(packet, kind, arrival);
             }
             Some(Pending { question: Question::NewSource { .. }, .. }) => {
                 if self.is_confirmed() {
@@ -323,22 +349,32 @@ impl LegReceiver {
 
     pub(super) fn settle_deadline(&self) -> Option<MediaInstant> {
         let pending = self.pending.as_ref()?;
-        let long = !self.is_confirmed() || self.is_catching_up();
+        let is_open = match pending.question {
+            Question::NewSource { .. } => self.active.is_some() && self.pace() == Pace::CatchingUp,
+            Question::Jump { .. } => self.pace() != Pace::Steady,
+        };
+        let long = !self.is_confirmed() || is_open;
         let wait = if long { PROBATION } else { self.config.anchor_window };
         Some(pending.since + wait)
     }
 
-    /// Whether packets held as a jump come in faster than they were sent: the network had stopped, and its queue drains.
-    pub(super) fn is_catching_up(&self) -> bool {
+    /// How the packets held came in. Timestamps that jumped back and a network that stopped make the same delay of the first
+    /// packet; the ones after it are as late as it is, or less and less.
+    pub(super) fn pace(&self) -> Pace {
         let mut media = self.hold.packets().iter().filter(|held| held.is_media);
-        let (Some(Pending { question: Question::Jump { .. }, .. }), Some(first), Some(last)) =
-            (self.pending, media.next(), media.next_back())
-        else {
-            return false;
-        };
-        let passed = last.arrival.nanos_since(first.arrival);
-        let ticks = i64::from(last.timestamp.since(first.timestamp));
-        ticks * 1_000_000_000 / i64::from(self.config.codec.rtp_clock_rate()) > passed + passed / 4
+        let Some(first) = media.next() else { return Pace::Unknown };
+        // The last one to come may have been overtaken.
+        let (count, passed, ticks) = media.fold((1, 0, 0), |(count, _, ticks), held| {
+            let since = i64::from(held.timestamp.since(first.timestamp));
+            (count + 1, held.arrival.nanos_since(first.arrival), since.max(ticks))
+        });
+        if ticks * 1_000_000_000 / i64::from(self.config.codec.rtp_clock_rate()) > passed + passed / 4 {
+            Pace::CatchingUp
+        } else if passed >= nanos(STEADY) && count >= 3 {
+            Pace::Steady
+        } else {
+            Pace::Unknown
+        }
     }
 
     pub(super) fn settle_if_due(&mut self, now: MediaInstant) {
