@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test bench bench-calls bench-peers deny clean
+.PHONY: help setup demo test bench bench-calls bench-peers fuzz deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -29,6 +29,10 @@ bench-peers: ## the same calls to Sidetone and to other recorders (ARGS='--calls
 	@scripts/setup
 	cargo build --release
 	benches/peers/compare $(ARGS)
+
+fuzz: ## each fuzz target for ten minutes, then a table (ARGS='2 rtp path')
+	@scripts/setup --build-only
+	@scripts/fuzz $(ARGS)
 
 deny: ## licences, bans and sources of all dependencies (cargo-deny, built once)
 	@scripts/setup --build-only

@@ -30,7 +30,8 @@ pub enum Act {
     Reanchor,
     /// Another SSRC that begins at this sequence number; timestamps go on, or begin anew at this one.
     Source(u16, Option<u32>),
-    /// The same SSRC begins anew, with these sequence numbers and timestamps.
+    /// The same SSRC begins anew, with these sequence numbers and timestamps; with other sequence numbers where these would
+    /// go on with those before ([`Sender::is_near`]).
     Restart(u16, u32),
     /// Timestamps leap by so many ticks.
     Leap(i64),
@@ -303,7 +304,12 @@ fn perform(sender: &mut Sender, act: Act) {
             }
             sender.talk(600)
         }
-        Act::Restart(sequence, timestamp) => sender.restart(sequence).begin_timeline(timestamp).talk(600),
+        Act::Restart(sequence, timestamp) => {
+            // Numbers that go on or come again are those of packets that were late or sent twice: nothing tells that the
+            // sender began anew. From half a circle away they do.
+            let sequence = if sender.is_near(sequence, timestamp) { sequence ^ 0x8000 } else { sequence };
+            sender.restart(sequence).begin_timeline(timestamp).talk(600)
+        }
         Act::Leap(ticks) => sender.leap(ticks).talk(600),
     };
 }
@@ -320,6 +326,8 @@ fn shortened(act: Act) -> Option<Act> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::emulator::Bytes;
 
@@ -329,6 +337,15 @@ mod tests {
         assert_ne!(Scenario::of_seed(7), Scenario::of_seed(8));
         let (arrived, end) = Scenario::draw(&mut Bytes(&[])).arrivals();
         assert!(!arrived.is_empty() && end > 0);
+    }
+
+    #[test]
+    fn a_restart_never_sends_the_numbers_of_what_went_before() {
+        let plain = Scenario::draw(&mut Bytes(&[]));
+        let again = Act::Restart(plain.sequence, plain.timestamp);
+        let wire = Scenario { acts: vec![again], ..plain }.sender().wire;
+        let numbers: HashSet<_> = wire.iter().map(|datagram| datagram.bytes[2..8].to_vec()).collect();
+        assert_eq!(numbers.len(), wire.len());
     }
 
     #[test]

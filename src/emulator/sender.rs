@@ -2,6 +2,7 @@
 
 use super::voice;
 use crate::media::codec::Codec;
+use crate::media::source::{MAX_DROPOUT, MAX_MISORDER};
 
 /// Payload type of telephone events, as Asterisk's.
 const TELEPHONE_EVENT: u8 = 101;
@@ -237,6 +238,15 @@ impl Sender {
         self.sequence = sequence.into();
         self.source += 1;
         self
+    }
+
+    /// Whether a packet with these numbers may be one that was sent already or is sent next, late or after loss: within what
+    /// the receiver takes for reordering and for loss (`MAX_MISORDER`, `MAX_DROPOUT`), and within its `MAX_LATENESS`.
+    pub fn is_near(&self, sequence: u16, timestamp: u32) -> bool {
+        let step = sequence.wrapping_sub(self.sequence as u16) as i16;
+        let ticks = timestamp.wrapping_sub(self.timestamp) as i32;
+        (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
+            && ticks.unsigned_abs() <= 30 * self.codec.rtp_clock_rate()
     }
 
     /// Timestamps that have nothing to do with those before, from `timestamp` on.
