@@ -16,24 +16,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
 
+use sidetone::emulator::{Choice, Rng};
 use sidetone::media::codec::Codec;
-
-/// SplitMix64 (Steele, Lea, Flood, 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
 
 /// A packet as it comes in. Times in microseconds: tshark's are printed to the same.
 #[derive(Clone, Copy, Debug)]
@@ -76,16 +60,16 @@ fn stream(name: &'static str, mut change: impl FnMut(u64, Arrival) -> Vec<Arriva
 fn streams() -> Vec<Stream> {
     let mut streams = vec![stream("good", |_, packet| vec![packet])];
     for (name, percent) in [("lost-1", 1), ("lost-5", 5), ("lost-10", 10)] {
-        let mut chance = Chance(percent);
+        let mut chance = Rng(percent);
         streams
             .push(stream(name, |_, packet| if chance.below(100) < percent { vec![] } else { vec![packet] }));
     }
     streams.push(stream("bursts", |n, packet| if n % 100 < 7 { vec![] } else { vec![packet] }));
-    let mut chance = Chance(60);
+    let mut chance = Rng(60);
     streams.push(stream("jitter-in-order", |_, packet| {
         vec![Arrival { micros: packet.micros + chance.below(19_000), ..packet }]
     }));
-    let mut chance = Chance(61);
+    let mut chance = Rng(61);
     streams.push(stream("jitter-60-ms", |_, packet| {
         vec![Arrival { micros: packet.micros + chance.below(60_000), ..packet }]
     }));
@@ -96,7 +80,7 @@ fn streams() -> Vec<Stream> {
         let copy = Arrival { micros: packet.micros + 3_000, ..packet };
         if n % 7 == 0 { vec![packet, copy] } else { vec![packet] }
     }));
-    let mut chance = Chance(62);
+    let mut chance = Rng(62);
     streams.push(stream("duplicates-and-loss", |n, packet| match n % 11 {
         0 => vec![],
         5 => vec![packet, Arrival { micros: packet.micros + 1_000 + chance.below(10_000), ..packet }],
