@@ -1,5 +1,5 @@
 //! The whole way of a packet over real sockets, against a loop that does nothing but `recvmmsg`, in the same run:
-//! `cargo bench --bench receive`. Prints Markdown. Loud: two processors are kept busy for a minute or two.
+//! `cargo bench --bench receive [-- ratio|legs|latency…]`. Prints Markdown. Loud: two processors are kept busy for a minute or two.
 //!
 //! Both receive the same streams (G.711, 50 packets a second each, from addresses of their own), poll at the same pace, and are
 //! charged the time that their thread had on a processor. With loopback the kernel's receive path runs in the sender's time,
@@ -205,6 +205,20 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 fn main() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let asked: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |part: &str| asked.is_empty() || asked.iter().any(|asked| asked == part);
+    if wanted("ratio") {
+        ratio(&runtime);
+    }
+    if wanted("legs") {
+        cost_by_legs(&runtime);
+    }
+    if wanted("latency") {
+        latency(&runtime);
+    }
+}
+
+fn ratio(runtime: &tokio::runtime::Runtime) {
     println!("### The whole way against a bare `recvmmsg` loop\n");
     println!(
         "| {STREAMS} streams | bare loop, packets a core-second | Sidetone | ratio | lost (loop, Sidetone) |"
@@ -224,7 +238,9 @@ fn main() {
         ratios.push(ratio);
     }
     println!("\nMedian ratio: {:.2}\n", median(ratios));
+}
 
+fn cost_by_legs(runtime: &tokio::runtime::Runtime) {
     println!("### Cost by the number of legs\n");
     println!("| legs | processor time a packet | share of a core a leg | KiB a leg, ring included | lost |");
     println!("|---|---|---|---|---|");
@@ -234,7 +250,9 @@ fn main() {
         let micros = 1e6 / run.per_core_second();
         println!("| {legs} | {micros:.2} µs | {share:.4} % | {:.0} | {} |", run.kib_per_leg, run.lost);
     }
+}
 
+fn latency(runtime: &tokio::runtime::Runtime) {
     println!("\n### From `send` to readable in the ring\n");
     println!("| other streams | p50 | p99 | most |");
     println!("|---|---|---|---|");

@@ -20,7 +20,7 @@ pub struct RtpTimestamp(pub u32);
 pub struct ExtendedSequence(u64);
 
 /// Timestamp without wraps; the first one of a segment lies in 2^32..2^33.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ExtendedTimestamp(u64);
 
 impl std::fmt::Display for Ssrc {
@@ -99,6 +99,11 @@ impl ExtendedTimestamp {
     /// Signed ticks from `earlier`.
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.wrapping_sub(earlier.0) as i64
+    }
+
+    /// The timestamp on the wire.
+    pub const fn on_wire(self) -> RtpTimestamp {
+        RtpTimestamp(self.0 as u32)
     }
 }
 

@@ -97,6 +97,17 @@ impl Gaps {
         Some(*gap)
     }
 
+    /// The ring's head may go up to, but not to, this ring sample without any of these having its turn: concealment and the
+    /// news of a gap `live` samples behind the head, the end of its watch `repair` samples behind.
+    pub fn quiet_until(&self, conceal: bool, live: u64, repair: u64) -> u64 {
+        let turns = self.open.iter().map(|gap| match (gap.concealed || !conceal, gap.announced) {
+            (false, _) => (gap.start + 1).min(gap.end) + live,
+            (true, false) => gap.end + live,
+            (true, true) => gap.end + repair,
+        });
+        turns.min().unwrap_or(u64::MAX)
+    }
+
     /// Forget those before `repair`, which nothing can mend any more.
     pub fn forget(&mut self, repair: u64) {
         while self.open.front().is_some_and(|gap| gap.announced && gap.end <= repair) {

@@ -18,6 +18,7 @@ const MIN_POINTS: u32 = 60;
 
 /// Drift of a sender's clock, from the lags of its packets behind their places.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub struct Skew {
     nanos: i64,
     window: Option<(MediaInstant, i64)>,
@@ -60,6 +61,11 @@ impl Skew {
     /// By how much the sender is behind its anchor, nanoseconds; negative when its clock is fast.
     pub fn nanos(&self) -> i64 {
         self.nanos
+    }
+
+    /// Look at it: see [`super::receiver::LegReceiver::touch`].
+    pub fn touch(&self) -> u64 {
+        self.nanos as u64 ^ self.window.map_or(0, |(begun, least)| begun.as_nanos() ^ least as u64)
     }
 
     /// The sender's clock against ours, parts per million, positive = fast; `None` in the first two minutes.

@@ -165,6 +165,13 @@ impl Source {
         self.set_seen(sequence, true);
     }
 
+    /// Remember that the next `count` numbers came.
+    pub fn record_run(&mut self, count: u32) {
+        for _ in 0..count {
+            self.record(self.highest.plus(1));
+        }
+    }
+
     /// A packet came `copies` times more.
     pub fn record_copies(&mut self, copies: u64) {
         self.copies += copies;
@@ -179,6 +186,11 @@ impl Source {
             None => {}
         }
         self.mark = Some((now, self.highest));
+    }
+
+    /// When [`Source::settle`] has something to do next; `None` before it was called.
+    pub fn settles_at(&self, patience: Duration) -> Option<MediaInstant> {
+        self.mark.map(|(at, _)| at + patience)
     }
 
     fn settle_below(&mut self, end: ExtendedSequence) {

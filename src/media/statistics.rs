@@ -12,7 +12,9 @@ const MAX_STEP_TICKS: u64 = 100_000;
 /// it is kept in nanoseconds here and scales to any clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Jitter {
-    clock_rate: u64,
+    clock_rate: u32,
+    /// Steps from here on are a discontinuity, nanoseconds.
+    most_step: u64,
     previous: Option<Previous>,
     nanos: f64,
     /// Of the estimates after each packet.
@@ -32,9 +34,10 @@ struct Previous {
 impl Jitter {
     /// Of a stream whose timestamps count `clock_rate` ticks a second, 1 or more.
     pub fn new(clock_rate: u32) -> Self {
-        let clock_rate = u64::from(clock_rate.max(1));
+        let clock_rate = clock_rate.max(1);
         Self {
             clock_rate,
+            most_step: (MAX_STEP_TICKS * 1_000_000_000).div_ceil(u64::from(clock_rate)),
             previous: None,
             nanos: 0.0,
             most_nanos: 0.0,
@@ -52,7 +55,7 @@ impl Jitter {
             let passed = arrival.as_nanos().saturating_sub(previous.arrival.as_nanos());
             self.longest_nanos = self.longest_nanos.max(passed);
             let step = lag_nanos.abs_diff(previous.lag_nanos);
-            if u128::from(step) * u128::from(self.clock_rate) < u128::from(MAX_STEP_TICKS) * 1_000_000_000 {
+            if step < self.most_step {
                 self.nanos += (step as f64 - self.nanos) / 16.0;
                 self.most_nanos = self.most_nanos.max(self.nanos);
                 self.sum_nanos += self.nanos;
@@ -67,6 +70,11 @@ impl Jitter {
         self.previous = None;
     }
 
+    /// Look at it: see [`super::receiver::LegReceiver::touch`].
+    pub fn touch(&self) -> u64 {
+        self.most_step ^ self.nanos.to_bits() ^ self.longest_nanos ^ self.count
+    }
+
     /// The estimate, milliseconds.
     pub fn millis(&self) -> f64 {
         self.nanos / 1e6
@@ -74,7 +82,7 @@ impl Jitter {
 
     /// The estimate in ticks, rounded down: what a report block has (RFC 3550 A.8).
     pub fn ticks(&self) -> u32 {
-        (self.nanos * self.clock_rate as f64 / 1e9) as u32
+        (self.nanos * f64::from(self.clock_rate) / 1e9) as u32
     }
 
     /// The longest time between the arrivals of two packets, milliseconds; silence between them does not count.

@@ -46,6 +46,11 @@ impl Timeline {
         (extended, self.sample + (ticks * self.rate).div_euclid(self.clock_rate))
     }
 
+    /// The newest timestamp of media.
+    pub fn newest(&self) -> ExtendedTimestamp {
+        self.newest
+    }
+
     /// Unwrap against `timestamp` from now on.
     pub fn advance(&mut self, timestamp: ExtendedTimestamp) {
         self.newest = self.newest.max(timestamp);

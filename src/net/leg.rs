@@ -66,15 +66,23 @@ impl Leg {
         self.receiver.as_ref().map_or(0, LegReceiver::touch)
     }
 
-    pub(super) fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) {
-        let mut has_events = false;
+    /// See [`LegReceiver::touch_ring`].
+    pub(super) fn touch_ring(&self) -> u64 {
+        self.receiver.as_ref().map_or(0, LegReceiver::touch_ring)
+    }
+
+    /// Whether [`Leg::next_deadline`] may be sooner than it was.
+    pub(super) fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> bool {
+        let (mut has_events, mut is_flowing) = (false, false);
         self.guarded(|receiver| {
             receiver.on_packet(arrival, datagram);
-            has_events = receiver.has_events();
+            is_flowing = receiver.is_flowing();
+            has_events = !is_flowing && receiver.has_events();
         });
         if has_events {
             self.forward_events();
         }
+        !is_flowing
     }
 
     /// When [`Leg::on_tick`] is due next, if ever.
@@ -212,8 +220,8 @@ impl Leg {
         let Some(receiver) = &mut self.receiver else { return };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(receiver))) {
             self.log_panic("receiving; its audio ends here", &*panic);
-            let broken = self.receiver.take();
-            self.last = catch_unwind(AssertUnwindSafe(|| Some(broken.as_ref()?.stats()))).ok().flatten();
+            let mut broken = self.receiver.take();
+            self.last = catch_unwind(AssertUnwindSafe(|| Some(broken.as_mut()?.stats()))).ok().flatten();
             if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
                 tracing::error!(source = %self.key.source, "the receiver of a leg panicked again when dropped");
             }

@@ -227,10 +227,7 @@ impl Shard {
             };
             // A leg attached before a datagram was sent must be known when that is routed: commands first.
             self.take_commands();
-            self.table.touch(batch.datagrams());
-            for datagram in batch.datagrams() {
-                self.table.on_datagram(&datagram);
-            }
+            self.table.on_batch(batch.datagrams());
             self.kernel_drops += u64::from(batch.overflow().wrapping_sub(self.overflow));
             self.overflow = batch.overflow();
             if count < BATCH {

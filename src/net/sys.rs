@@ -117,7 +117,7 @@ impl Batch {
     }
 
     /// The datagrams of the last [`receive`](Self::receive), in order.
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> + Clone {
         self.metas[..self.filled].iter().zip(&self.slab).filter_map(|(meta, slot)| {
             Some(Datagram {
                 source: meta.source?,

@@ -43,8 +43,8 @@ pub(super) struct Table {
     /// Where a sender's leg is among `legs`.
     routes: HashMap<Sender, u32, BuildFoldHasher>,
     wheel: Wheel,
-    /// The legs of the batch at hand.
-    coming: Vec<u32>,
+    /// Of the batch at hand, the leg of each datagram.
+    coming: Vec<Option<u32>>,
     /// Legs whose end was asked for.
     ending: Vec<u32>,
     /// Ticks so far: says whose turn it is to be reported.
@@ -74,26 +74,36 @@ impl Table {
         self.legs.len()
     }
 
-    /// Bring into the cache what these datagrams will need. A packet finds its leg 20 ms after the one before, when hundreds of
-    /// others have been through the cache; one by one, each would wait for its memory alone.
-    pub(super) fn touch<'a>(&mut self, datagrams: impl Iterator<Item = Datagram<'a>>) {
-        self.coming.clear();
-        self.coming.extend(datagrams.filter_map(|datagram| self.routes.get(&datagram.source.into())));
-        let legs = self.coming.iter().filter_map(|&at| self.legs.get(at as usize));
-        std::hint::black_box(legs.fold(0, |sum, leg| sum ^ leg.touch()));
+    /// Give a batch of datagrams to their legs.
+    ///
+    /// What they will need is brought into the cache first: a packet finds its leg 20 ms after the one before, when hundreds of
+    /// others have been through the cache, and one by one each would wait for its memory alone.
+    pub(super) fn on_batch<'a>(&mut self, datagrams: impl Iterator<Item = Datagram<'a>> + Clone) {
+        let mut coming = std::mem::take(&mut self.coming);
+        coming.clear();
+        coming.extend(datagrams.clone().map(|datagram| self.routes.get(&datagram.source.into()).copied()));
+        let legs = || coming.iter().filter_map(|at| self.legs.get(at.as_ref().copied()? as usize));
+        let receivers = legs().fold(0, |sum, leg| sum ^ leg.touch());
+        std::hint::black_box(legs().fold(receivers, |sum, leg| sum ^ leg.touch_ring()));
+        for (datagram, at) in datagrams.zip(&coming) {
+            self.on_datagram(&datagram, *at);
+        }
+        self.coming = coming;
     }
 
-    pub(super) fn on_datagram(&mut self, datagram: &Datagram<'_>) {
+    /// A datagram whose sender's leg is `at`, if it is known.
+    fn on_datagram(&mut self, datagram: &Datagram<'_>, at: Option<u32>) {
         self.counts.received += 1;
         if is_rtcp(datagram.payload) {
             return self.on_rtcp(datagram, Via::Rtp);
         }
-        match self.routes.get(&datagram.source.into()) {
+        match at {
             Some(_) if datagram.truncated => self.counts.oversized += 1,
-            Some(&at) => {
+            Some(at) => {
                 let leg = &mut self.legs[at as usize];
-                leg.on_packet(datagram.arrival, datagram.payload);
-                if let Some(due) = leg.next_deadline() {
+                if leg.on_packet(datagram.arrival, datagram.payload)
+                    && let Some(due) = leg.next_deadline()
+                {
                     self.wheel.schedule(at, due);
                 }
             }
@@ -126,7 +136,9 @@ impl Table {
         if let Some(before) = self.remove_from(source) {
             before.finish(now);
         }
-        self.hold.release(source, |arrival, payload| leg.on_packet(arrival, payload));
+        self.hold.release(source, |arrival, payload| {
+            leg.on_packet(arrival, payload);
+        });
         let ending = leg.ending.is_some();
         let at = self.legs.insert(leg) as u32;
         self.routes.insert(source.into(), at);

@@ -32,6 +32,14 @@ pub const fn to_alaw(sample: i16) -> u8 {
     (((segment << 4) | ((magnitude >> shift) & 0x0f)) as u8) ^ mask
 }
 
+/// The samples of `payload` by `table`, four to a 64-bit word, the first in the lowest bits; what fills no word is left out.
+pub fn words(table: &[i16; 256], payload: &[u8]) -> impl Iterator<Item = u64> {
+    payload.as_chunks::<4>().0.iter().map(|codes| {
+        let lane = |k: usize| u64::from(table[usize::from(codes[k])] as u16) << (16 * k);
+        lane(0) | lane(1) | lane(2) | lane(3)
+    })
+}
+
 const fn ulaw_to_pcm(code: u8) -> i16 {
     let bits = !code;
     let magnitude = (((bits as i32 & 0x0f) << 3) + 0x84) << ((bits >> 4) & 7);

@@ -21,6 +21,15 @@ pub fn sample(order: ByteOrder, payload: &[u8], index: usize) -> i16 {
     }
 }
 
+/// The samples of a big-endian `payload`, four to a 64-bit word, the first in the lowest bits; what fills no word is left out.
+pub fn words(payload: &[u8]) -> impl Iterator<Item = u64> {
+    const LOW_BYTES: u64 = 0x00ff_00ff_00ff_00ff;
+    payload.as_chunks::<8>().0.iter().map(|bytes| {
+        let word = u64::from_le_bytes(*bytes);
+        (word & LOW_BYTES) << 8 | word >> 8 & LOW_BYTES
+    })
+}
+
 /// Decode into `out`; returns how many samples it took: what both hold. Half a sample at the end is left.
 pub fn decode(order: ByteOrder, payload: &[u8], out: &mut [i16]) -> usize {
     let samples = out.iter_mut().zip(payload.as_chunks::<2>().0);

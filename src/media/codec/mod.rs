@@ -162,6 +162,14 @@ impl Codec {
         (whole && samples > 0 && samples <= most).then_some(samples)
     }
 
+    /// Bytes of payload that `samples` samples take in a codec without memory.
+    pub const fn payload_bytes(self, samples: usize) -> usize {
+        match self {
+            Self::Slin | Self::Slin12 | Self::Slin16 | Self::Slin24 | Self::Slin48 => 2 * samples,
+            _ => samples,
+        }
+    }
+
     /// Sample `index` of `payload`, as on RTP, of a codec without memory. Panics if the payload holds fewer, or
     /// if the codec [`Codec::is_stateful`].
     #[inline]

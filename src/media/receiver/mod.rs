@@ -14,6 +14,7 @@
 
 mod anchor;
 mod decode;
+mod flow;
 mod place;
 mod reorder;
 mod report;
@@ -211,11 +212,15 @@ struct Tally {
     losses: LossRuns,
 }
 
-/// The receiving end of one leg.
+/// The receiving end of one leg. What the expected packet needs comes first, in one piece.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub struct LegReceiver {
-    config: LegConfig,
+    flow: flow::Flow,
     writer: RingWriter,
+    jitter: Jitter,
+    skew: Skew,
+    config: LegConfig,
     /// What a codec that has a memory needs, and only such a one.
     memory: Option<Box<decode::Memory>>,
     reorder: Option<Box<reorder::Reorder>>,
@@ -243,8 +248,6 @@ pub struct LegReceiver {
     begun: Option<MediaInstant>,
     last_arrival: Option<MediaInstant>,
     stalled: bool,
-    jitter: Jitter,
-    skew: Skew,
     /// The last rate told on a timeline that is over.
     ppm_before: Option<f64>,
     tally: Tally,
@@ -261,6 +264,7 @@ impl LegReceiver {
         let (mut writer, shared) = ring(rate, config.ring_slots);
         writer.set_lags(rate.samples_in(config.live_lag), rate.samples_in(config.repair_window));
         let receiver = Self {
+            flow: flow::Flow::none(config.codec),
             writer,
             memory: decode::Memory::of(config.codec),
             reorder: config.codec.is_stateful().then(reorder::Reorder::new),
@@ -293,16 +297,33 @@ impl LegReceiver {
         (receiver, shared)
     }
 
-    /// Look at what the next packet will need; what comes back says nothing. See [`RingWriter::touch`].
+    /// Look at what the next packet will need of the receiver itself; what comes back says nothing. Then
+    /// [`LegReceiver::touch_ring`].
     pub fn touch(&self) -> u64 {
-        let source = self.active.as_ref().map_or(0, |stream| stream.source.arrived());
-        let rest = self.tally.received ^ self.tail ^ self.events.len() as u64 ^ self.segments.len() as u64;
-        source ^ rest ^ u64::from(self.stalled) ^ u64::from(self.gaps.is_empty()) ^ self.writer.touch()
+        self.flow.touch() ^ self.skew.touch() ^ self.jitter.touch() ^ self.writer.head()
+    }
+
+    /// Look at where its samples will go. See [`RingWriter::touch`].
+    pub fn touch_ring(&self) -> u64 {
+        self.writer.touch(self.flow.at().unwrap_or_else(|| self.writer.head()))
     }
 
     /// A datagram came in at `arrival`.
     pub fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> PacketOutcome {
-        self.on_tick(arrival);
+        if self.take_expected(arrival, datagram) {
+            return PacketOutcome::Placed;
+        }
+        self.on_other_packet(arrival, datagram)
+    }
+
+    /// Whether the last packet was as expected, so that [`LegReceiver::next_deadline`] is no sooner than it was.
+    pub fn is_flowing(&self) -> bool {
+        self.flow.is_expecting() && self.flow.has_taken()
+    }
+
+    fn on_other_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> PacketOutcome {
+        self.catch_up();
+        self.let_pass(arrival);
         let (packet, kind) = match self.classify(datagram) {
             Ok(classified) => classified,
             Err(error) => {
@@ -324,11 +345,21 @@ impl LegReceiver {
         }
         let outcome = self.dispatch(&packet, kind, arrival);
         self.announce_gaps();
+        self.expect_after(outcome, kind, datagram.len());
         outcome
     }
 
     /// It is `now`, and every datagram that came before has been handed in.
     pub fn on_tick(&mut self, now: MediaInstant) {
+        if self.goes_on(now) {
+            return;
+        }
+        self.catch_up();
+        self.let_pass(now);
+        self.expect_again();
+    }
+
+    fn let_pass(&mut self, now: MediaInstant) {
         self.begun.get_or_insert(now);
         self.release_overdue(now);
         self.settle_if_due(now);
@@ -349,15 +380,22 @@ impl LegReceiver {
         self.settle_losses(now);
     }
 
-    /// When [`LegReceiver::on_tick`] is due next, if ever.
+    /// When [`LegReceiver::on_tick`] is due next, if ever; while packets come as expected it may be told sooner than it is due.
     pub fn next_deadline(&self) -> Option<MediaInstant> {
+        self.flow.due().or_else(|| self.earliest_deadline())
+    }
+
+    fn earliest_deadline(&self) -> Option<MediaInstant> {
+        [self.fixed_deadline(), self.stall_deadline(), self.head_deadline()].into_iter().flatten().min()
+    }
+
+    /// Of the deadlines those that packets do not put off.
+    fn fixed_deadline(&self) -> Option<MediaInstant> {
         let deadlines = [
             self.settle_deadline(),
             self.reorder_deadline(),
             self.events_dtmf.deadline(),
             self.previous.as_ref().map(|previous| previous.until),
-            self.stall_deadline(),
-            self.head_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
@@ -375,6 +413,7 @@ impl LegReceiver {
     /// Bring everything to its end as of `end`: packets kept back are placed, a press is ended, and a leg without packets
     /// for the last 500 ms or more is padded up to `end`; any other ends with its last packet. The ring stays open; events can still be taken.
     pub fn flush(&mut self, end: MediaInstant) {
+        self.catch_up();
         self.release_waiting();
         self.settle_at_end(end);
         let events = &mut self.events;

@@ -315,11 +315,16 @@ impl LegReceiver {
     }
 
     pub(super) fn head_deadline(&self) -> Option<MediaInstant> {
+        Some(self.head_deadline_at(self.base?, self.writer.head()))
+    }
+
+    /// When time moves on a head at ring sample `head`.
+    pub(super) fn head_deadline_at(&self, base: i64, head: u64) -> MediaInstant {
         let slot = self.config.clock.rate().slot_samples() as u64;
         let slots = if self.stalled { STALLED_SLOTS } else { 1 };
-        let next = self.base?.saturating_add_unsigned((self.writer.head() / slot + slots) * slot);
+        let next = base.saturating_add_unsigned((head / slot + slots) * slot);
         let behind = std::time::Duration::from_nanos(self.skew.nanos().max(0) as u64);
-        Some(self.config.clock.instant_of(next) + STALL_MARGIN + behind)
+        self.config.clock.instant_of(next) + STALL_MARGIN + behind
     }
 
     pub(super) fn announce_gaps(&mut self) {

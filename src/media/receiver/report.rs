@@ -8,7 +8,9 @@ use super::LegReceiver;
 
 impl LegReceiver {
     /// Counters and estimates so far.
-    pub fn stats(&self) -> LegStats {
+    pub fn stats(&mut self) -> LegStats {
+        self.catch_up();
+        self.expect_again();
         let tally = &self.tally;
         let (mut expected, mut arrived, mut losses) = (tally.expected, tally.arrived, tally.losses);
         for source in self.sources() {
@@ -42,7 +44,9 @@ impl LegReceiver {
     }
 
     /// The counts of [`LegReceiver::stats`] that only grow, without any allocation.
-    pub fn counts(&self) -> LegCounts {
+    pub fn counts(&mut self) -> LegCounts {
+        self.catch_up();
+        self.expect_again();
         let tally = &self.tally;
         let mut losses = tally.losses;
         self.sources().for_each(|source| losses += source.settled_losses());
@@ -57,7 +61,9 @@ impl LegReceiver {
     }
 
     /// How the current source has been received, for an RTCP report block; `None` before there is one. Nothing is allocated.
-    pub fn reception(&self) -> Option<Reception> {
+    pub fn reception(&mut self) -> Option<Reception> {
+        self.catch_up();
+        self.expect_again();
         let source = &self.active.as_ref()?.source;
         // Extended numbers begin one cycle up; the cycles of a report block begin at none.
         let highest = source.highest().get().wrapping_sub(1 << 16);

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+mod append;
 mod notes;
 mod read;
 mod write;
@@ -21,10 +22,13 @@ use super::sync::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use super::time::SampleRate;
 
 const SAMPLES_PER_WORD: usize = 4;
-/// Stamp layout: slot number in the upper 40 bits (348 years), then 8 bits of state, 15 bits of version, 1 bit "being
-/// written". A reader would have to sleep through 32 768 changes of one slot to take the last for the first.
+/// Stamp layout: slot number in the upper 40 bits (348 years), then 7 bits of state, 1 bit "every sample was received", 15
+/// bits of version, 1 bit "being written". A reader would have to sleep through 32 768 changes of one slot to take the last
+/// for the first.
 const STAMP_SLOT_SHIFT: u32 = 24;
-const STAMP_STATE_SHIFT: u32 = 16;
+const STAMP_STATE_SHIFT: u32 = 17;
+const STAMP_STATE_MASK: u64 = 0x7f;
+const STAMP_WHOLE: u64 = 1 << 16;
 const STAMP_VERSION_MASK: u64 = 0x7fff;
 const STAMP_BUSY: u64 = 1;
 const STAMP_NEVER: u64 = u64::MAX;
@@ -34,16 +38,45 @@ const STAMP_NEVER: u64 = u64::MAX;
 pub struct Ring {
     rate: SampleRate,
     slot_samples: usize,
-    words_per_slot: usize,
     slots: u64,
+    store: Store,
+    edge: Edge,
+    base: AtomicI64,
+    closed: AtomicBool,
+}
+
+/// Where the slots are. Writer and ring have it each: neither looks it up in another place.
+#[derive(Clone, Debug)]
+struct Store {
     /// Of each slot the stamp, then its samples: they are always used together.
-    words: Box<[AtomicU64]>,
+    words: Arc<[AtomicU64]>,
+    /// Slots, a power of two, less one.
+    mask: u32,
+    /// Words of a slot, the stamp included.
+    stride: u32,
+}
+
+impl Store {
+    fn index(&self, slot: u64) -> usize {
+        slot as usize & self.mask as usize
+    }
+
+    /// The stamp of a slot, and its samples.
+    fn record(&self, index: usize) -> (&AtomicU64, &[AtomicU64]) {
+        let stride = self.stride as usize;
+        let record = &self.words[index * stride..][..stride];
+        (&record[0], &record[1..])
+    }
+}
+
+/// How far a ring has come, within one line of the processor's cache.
+#[derive(Debug)]
+#[repr(align(16))]
+struct Edge {
     /// Ring samples published: every sample below is placed, or accounted for as missing.
     head: AtomicU64,
     /// Ring samples up to the end of the last one received.
     heard: AtomicU64,
-    base: AtomicI64,
-    closed: AtomicBool,
 }
 
 /// A ring of at least `slots` slots of 10 ms at `rate`, rounded up to a power of two: its writer, and the part to
@@ -55,14 +88,16 @@ pub fn ring(rate: SampleRate, slots: usize) -> (RingWriter, Arc<Ring>) {
     let shared = Arc::new(Ring {
         rate,
         slot_samples,
-        words_per_slot,
         slots: slots as u64,
-        words: (0..slots)
-            .flat_map(|_| std::iter::once(STAMP_NEVER).chain(std::iter::repeat_n(0, words_per_slot)))
-            .map(AtomicU64::new)
-            .collect(),
-        head: AtomicU64::new(0),
-        heard: AtomicU64::new(0),
+        store: Store {
+            words: (0..slots)
+                .flat_map(|_| std::iter::once(STAMP_NEVER).chain(std::iter::repeat_n(0, words_per_slot)))
+                .map(AtomicU64::new)
+                .collect(),
+            mask: slots as u32 - 1,
+            stride: words_per_slot as u32 + 1,
+        },
+        edge: Edge { head: AtomicU64::new(0), heard: AtomicU64::new(0) },
         base: AtomicI64::new(0),
         closed: AtomicBool::new(false),
     });
@@ -92,13 +127,13 @@ impl Ring {
 
     /// Ring samples published so far.
     pub fn head(&self) -> u64 {
-        self.head.load(Ordering::Acquire)
+        self.edge.head.load(Ordering::Acquire)
     }
 
     /// The ring sample behind the last one received: between here and [`Ring::head`] there is nothing but what the passing
     /// of time declared missing, and late packets may still fill it.
     pub fn heard(&self) -> u64 {
-        self.heard.load(Ordering::Acquire)
+        self.edge.heard.load(Ordering::Acquire)
     }
 
     /// Whether the writer is done; what is published stays readable.
@@ -118,16 +153,15 @@ impl Ring {
     }
 
     fn index(&self, slot: u64) -> usize {
-        (slot & (self.slots - 1)) as usize
+        self.store.index(slot)
     }
 
     fn stamp(&self, index: usize) -> &AtomicU64 {
-        &self.words[index * (self.words_per_slot + 1)]
+        self.store.record(index).0
     }
 
     fn samples(&self, index: usize) -> &[AtomicU64] {
-        let first = index * (self.words_per_slot + 1) + 1;
-        &self.words[first..first + self.words_per_slot]
+        self.store.record(index).1
     }
 }
 

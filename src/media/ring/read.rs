@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::slot::SlotState;
 use super::super::sync::{AtomicU64, Ordering, fence};
-use super::{Ring, SAMPLES_PER_WORD, STAMP_BUSY, STAMP_SLOT_SHIFT, STAMP_STATE_SHIFT};
+use super::{Ring, SAMPLES_PER_WORD, STAMP_BUSY, STAMP_SLOT_SHIFT, STAMP_STATE_MASK, STAMP_STATE_SHIFT};
 
 /// What [`RingReader::read_slot`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl RingReader {
         let slot_samples = ring.slot_samples as u64;
         // Closed first: a head read after it is the last one.
         let closed = ring.closed.load(Ordering::Acquire);
-        let head = ring.head.load(Ordering::Acquire);
+        let head = ring.edge.head.load(Ordering::Acquire);
         let start = self.next * slot_samples;
         let end = start + slot_samples;
         let len = if end + if closed { 0 } else { lag } <= head {
@@ -81,7 +81,7 @@ impl RingReader {
                 if ring.stamp(index).load(Ordering::Relaxed) == before {
                     self.next += 1;
                     return SlotRead::Ready {
-                        state: SlotState::from_raw((before >> STAMP_STATE_SHIFT) as u8),
+                        state: SlotState::from_raw((before >> STAMP_STATE_SHIFT & STAMP_STATE_MASK) as u8),
                         len,
                     };
                 }

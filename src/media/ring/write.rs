@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::super::slot::SlotState;
 use super::super::sync::{Ordering, fence};
 use super::notes::{NO_GAP, Notes};
-use super::{Ring, SAMPLES_PER_WORD, STAMP_BUSY, STAMP_SLOT_SHIFT, STAMP_STATE_SHIFT, STAMP_VERSION_MASK};
-
-/// Of a processor's cache: 64 bytes.
-const WORDS_PER_LINE: usize = 8;
+use super::{
+    Ring, SAMPLES_PER_WORD, STAMP_BUSY, STAMP_SLOT_SHIFT, STAMP_STATE_SHIFT, STAMP_VERSION_MASK, STAMP_WHOLE,
+    Store,
+};
 
 /// What became of samples handed to [`RingWriter::place`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,13 +25,16 @@ pub struct Placed {
 
 /// The writing end. One a ring; dropping it closes the ring.
 #[derive(Debug)]
+#[repr(C)]
 pub struct RingWriter {
-    ring: Arc<Ring>,
-    head: u64,
+    pub(super) store: Store,
+    pub(super) slot_samples: u32,
+    pub(super) ring: Arc<Ring>,
+    pub(super) head: u64,
     /// The ring sample behind the last one received.
-    received: u64,
+    pub(super) received: u64,
     /// Slots opened so far: the next slot never touched.
-    opened: u64,
+    pub(super) opened: u64,
     live_lag: u64,
     repair_lag: u64,
     notes: Notes,
@@ -40,7 +43,18 @@ pub struct RingWriter {
 impl RingWriter {
     pub(super) fn new(ring: Arc<Ring>) -> Self {
         let notes = Notes::new(ring.slots as usize, ring.slot_samples);
-        Self { ring, head: 0, received: 0, opened: 0, live_lag: 0, repair_lag: u64::MAX, notes }
+        let (store, slot_samples) = (ring.store.clone(), ring.slot_samples as u32);
+        Self {
+            store,
+            slot_samples,
+            ring,
+            head: 0,
+            received: 0,
+            opened: 0,
+            live_lag: 0,
+            repair_lag: u64::MAX,
+            notes,
+        }
     }
 
     /// Say where ring sample 0 lies on the call's clock. To be called before anything is placed.
@@ -82,18 +96,6 @@ impl RingWriter {
         let held = from.max(self.oldest()).min(to)..to.min(self.opened * self.ring.slot_samples as u64);
         let covered = held.filter(|&at| self.has_received(at));
         to - from - covered.count() as u64
-    }
-
-    /// Look at where the next 20 ms will go. What comes back says nothing: this only brings it into the cache, so that the
-    /// processor waits for the memory of many legs at once and not of one after the other.
-    pub fn touch(&self) -> u64 {
-        let first = self.head / self.ring.slot_samples as u64;
-        let slots = [first, first + 1].map(|slot| self.ring.index(slot));
-        slots.into_iter().fold(0, |sum, index| {
-            let lines = self.ring.samples(index).iter().step_by(WORDS_PER_LINE);
-            let sum = lines.fold(sum, |sum, word| sum ^ word.load(Ordering::Relaxed));
-            sum ^ self.ring.stamp(index).load(Ordering::Relaxed) ^ self.notes.count(index) as u64
-        })
     }
 
     /// [`RingWriter::put`], and [`RingWriter::publish`].
@@ -178,8 +180,8 @@ impl RingWriter {
 
     /// Let readers come up to the head.
     pub fn publish(&mut self) {
-        self.ring.head.store(self.head, Ordering::Release);
-        self.ring.heard.store(self.received, Ordering::Release);
+        self.ring.edge.head.store(self.head, Ordering::Release);
+        self.ring.edge.heard.store(self.received, Ordering::Release);
     }
 
     /// Move the head to `to`: what is missing before it is a gap of kind `state`.
@@ -223,12 +225,12 @@ impl RingWriter {
             let first = (pos % slot_samples) as usize;
             let count = ((end - pos) as usize).min(self.ring.slot_samples - first);
             let index = self.ring.index(slot);
-            let is_missing = !self.notes.is_whole(index);
+            let is_missing = !self.is_whole(index);
             let lost = [SlotState::Lost as u8, SlotState::Concealed as u8];
             if is_missing && lost.contains(&self.notes.gap(index)) {
                 self.begin(slot);
                 for i in 0..count {
-                    if !self.notes.has(index, first + i) {
+                    if !self.has(index, first + i) {
                         self.store_sample(index, first + i, pcm((pos - at) as usize + i));
                     }
                 }
@@ -250,13 +252,13 @@ impl RingWriter {
         let (slot, kept) = (to / slot_samples, (to % slot_samples) as usize);
         let index = self.ring.index(slot);
         // What is left of a slot that time had filled up is whole now, unless something is missing before the cut.
-        if kept > 0 && self.notes.count(index) == kept {
+        if kept > 0 && self.count(index) == kept {
             self.begin(slot);
             self.notes.set_gap(index, NO_GAP);
             self.finish(slot);
         }
         self.head = to;
-        self.ring.head.store(to, Ordering::Release);
+        self.ring.edge.head.store(to, Ordering::Release);
     }
 
     /// No more will come. What is published stays readable.
@@ -289,7 +291,7 @@ impl RingWriter {
         }
         for slot in from / slot_samples..to.div_ceil(slot_samples) {
             let index = self.ring.index(slot);
-            let whole = self.notes.is_whole(index);
+            let whole = self.is_whole(index);
             let gap = self.notes.gap(index);
             // A slot that something was lost from stays Lost, whatever else is missing from it.
             let keep = if declare { gap == SlotState::Lost as u8 } else { gap == NO_GAP };
@@ -308,7 +310,7 @@ impl RingWriter {
     /// What was made up turns out never to have been sent.
     fn silence_missing(&self, index: usize) {
         for sample in 0..self.ring.slot_samples {
-            if !self.notes.has(index, sample) {
+            if !self.has(index, sample) {
                 self.store_sample(index, sample, 0);
             }
         }
@@ -317,7 +319,7 @@ impl RingWriter {
     /// Returns how many of the samples were written: those whose place was not covered yet.
     fn write_slot(&mut self, slot: u64, first: usize, count: usize, pcm: impl Fn(usize) -> i16) -> usize {
         let index = self.ring.index(slot);
-        let already = self.notes.count(index);
+        let already = self.count(index);
         if already == self.ring.slot_samples {
             return 0;
         }
@@ -329,7 +331,7 @@ impl RingWriter {
             written = count;
         } else {
             for i in 0..count {
-                if !self.notes.has(index, first + i) {
+                if !self.has(index, first + i) {
                     self.store_sample(index, first + i, pcm(i));
                     self.notes.cover(index, first + i, 1);
                     written += 1;
@@ -374,7 +376,7 @@ impl RingWriter {
     /// Whether received audio stands at ring sample `at`, which must be held.
     fn has_received(&self, at: u64) -> bool {
         let slot_samples = self.ring.slot_samples as u64;
-        self.notes.has(self.ring.index(at / slot_samples), (at % slot_samples) as usize)
+        self.has(self.ring.index(at / slot_samples), (at % slot_samples) as usize)
     }
 
     /// Open the sequence lock of `slot`: readers that look now will look again.
@@ -398,8 +400,25 @@ impl RingWriter {
         };
         let stamp = self.ring.stamp(index);
         let version = (stamp.load(Ordering::Relaxed) >> 1).wrapping_add(1) & STAMP_VERSION_MASK;
-        let next = slot << STAMP_SLOT_SHIFT | (state as u64) << STAMP_STATE_SHIFT | version << 1;
+        let flags = if whole { STAMP_WHOLE } else { 0 };
+        let next = slot << STAMP_SLOT_SHIFT | (state as u64) << STAMP_STATE_SHIFT | flags | version << 1;
         stamp.store(next, Ordering::Release);
+    }
+
+    /// Whether every sample of an open slot was received. The notes know of slots that were put together piece by piece, the
+    /// stamp of all.
+    fn is_whole(&self, index: usize) -> bool {
+        self.ring.stamp(index).load(Ordering::Relaxed) & STAMP_WHOLE != 0
+    }
+
+    /// How many samples of an open slot were received.
+    fn count(&self, index: usize) -> usize {
+        if self.is_whole(index) { self.ring.slot_samples } else { self.notes.count(index) }
+    }
+
+    /// Whether a sample of an open slot was received.
+    fn has(&self, index: usize, sample: usize) -> bool {
+        self.is_whole(index) || self.notes.has(index, sample)
     }
 }
 

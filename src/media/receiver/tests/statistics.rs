@@ -178,12 +178,12 @@ fn copies_of_packets_that_were_held_are_received_too() {
     leg.stream(3..5);
     leg.stream(5..20);
     let received =
-        |leg: &Leg| leg.receiver.reception().map(|reception| (reception.expected, reception.received));
-    assert_eq!(received(&leg), Some((20, 22)));
+        |leg: &mut Leg| leg.receiver.reception().map(|reception| (reception.expected, reception.received));
+    assert_eq!(received(&mut leg), Some((20, 22)));
     // The timestamps jump by a minute: held again, on the same source.
     for n in 20..60_u64 {
         leg.send(20 * n, n as u16, 160 * n as u32 + 480_000, 1);
     }
     assert_eq!(leg.receiver.stats().segments.len(), 2);
-    assert_eq!(received(&leg), Some((60, 62)));
+    assert_eq!(received(&mut leg), Some((60, 62)));
 }
