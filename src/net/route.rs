@@ -3,10 +3,10 @@
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
-/// The address of a sender, an IPv4 one mapped into IPv6.
+/// The address of a sender, an IPv4 one mapped into IPv6. In bytes, so that a table's place for one is 24 of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sender {
-    ip: u128,
+    ip: [u8; 16],
     port: u16,
 }
 
@@ -16,14 +16,15 @@ impl From<SocketAddr> for Sender {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
             IpAddr::V6(ip) => ip,
         };
-        Self { ip: ip.to_bits(), port: address.port() }
+        Self { ip: ip.octets(), port: address.port() }
     }
 }
 
 impl Hash for Sender {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64((self.ip >> 64) as u64 ^ u64::from(self.port).rotate_left(48));
-        state.write_u64(self.ip as u64);
+        let ip = u128::from_be_bytes(self.ip);
+        state.write_u64((ip >> 64) as u64 ^ u64::from(self.port).rotate_left(48));
+        state.write_u64(ip as u64);
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     #[test]
     fn all_of_an_ipv6_address_counts() {
         let hashes: HashSet<_> = (0..128)
-            .map(|bit| Sender { ip: 1 << bit, port: 7 })
+            .map(|bit| Sender { ip: (1_u128 << bit).to_be_bytes(), port: 7 })
             .map(|sender| BuildFoldHasher::default().hash_one(sender))
             .collect();
         assert_eq!(hashes.len(), 128);

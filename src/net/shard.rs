@@ -184,7 +184,6 @@ impl Shard {
         let mut reports = self.rtcp.is_some().then(Batch::new);
         loop {
             let more = self.drain(&mut batch);
-            self.clear_wake();
             self.take_commands();
             if self.stopping {
                 return;
@@ -205,8 +204,8 @@ impl Shard {
             if now >= self.next_report {
                 self.report(now);
             }
-            if !more {
-                self.wait(now);
+            if !more && self.wait(now) {
+                self.clear_wake();
             }
         }
     }
@@ -285,7 +284,8 @@ impl Shard {
         }
     }
 
-    fn wait(&self, now: MediaInstant) {
+    /// Whether commands have come.
+    fn wait(&self, now: MediaInstant) -> bool {
         let legs = self.table.legs();
         let mut timeout = self.next_report.saturating_since(now);
         if legs > 0 {
@@ -296,9 +296,10 @@ impl Shard {
         }
         // A socket that fails may be called readable for ever.
         if legs >= PACED_LEGS || self.failures > 0 {
-            sys::wait_readable([self.wake.as_fd()], timeout.min(PACE));
+            let [woken] = sys::wait_readable([self.wake.as_fd()], timeout.min(PACE));
+            woken
         } else {
-            sys::wait_readable([self.wake.as_fd(), self.bound.socket.as_fd()], timeout);
+            sys::wait_readable([self.wake.as_fd(), self.bound.socket.as_fd()], timeout)[0]
         }
     }
 

@@ -389,8 +389,9 @@ fn set_int(socket: BorrowedFd<'_>, option: libc::c_int, value: libc::c_int) -> i
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Wait until one of `sockets` is readable, or `timeout` is over. An early return for another reason (a signal) is fine.
-pub(super) fn wait_readable<const N: usize>(sockets: [BorrowedFd<'_>; N], timeout: Duration) {
+/// Wait until one of `sockets` is readable, or `timeout` is over; tells which are. An early return for another reason (a
+/// signal) is fine.
+pub(super) fn wait_readable<const N: usize>(sockets: [BorrowedFd<'_>; N], timeout: Duration) -> [bool; N] {
     let mut polled = sockets.map(|s| libc::pollfd { fd: s.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     let timeout = libc::timespec {
         tv_sec: timeout.as_secs() as libc::time_t,
@@ -401,6 +402,7 @@ pub(super) fn wait_readable<const N: usize>(sockets: [BorrowedFd<'_>; N], timeou
     unsafe {
         libc::ppoll(polled.as_mut_ptr(), N as libc::nfds_t, &raw const timeout, std::ptr::null());
     }
+    polled.map(|socket| socket.revents != 0)
 }
 
 #[cfg(test)]
