@@ -33,11 +33,11 @@ pub(super) struct Ending {
     pub drained_to: MediaInstant,
 }
 
-/// An attached leg.
+/// An attached leg. The receiver comes first, and with it what an expected packet needs.
+#[repr(C, align(64))]
 pub(super) struct Leg {
+    receiver: Slot,
     pub key: LegKey,
-    /// `None` after it panicked.
-    receiver: Option<LegReceiver>,
     sink: Option<LegSink>,
     pub ending: Option<Ending>,
     /// Of a sender that speaks it.
@@ -48,11 +48,37 @@ pub(super) struct Leg {
     last: Option<LegStats>,
 }
 
+/// As an `Option`, but that says at once, in the receiver's first line of the processor's cache, which of the two it is.
+#[repr(u8)]
+#[expect(clippy::large_enum_variant, reason = "a leg is boxed, and nearly always has its receiver")]
+enum Slot {
+    Receiver(LegReceiver),
+    /// It panicked, or was finished.
+    Empty,
+}
+
+impl Slot {
+    fn get(&self) -> Option<&LegReceiver> {
+        if let Self::Receiver(receiver) = self { Some(receiver) } else { None }
+    }
+
+    fn get_mut(&mut self) -> Option<&mut LegReceiver> {
+        if let Self::Receiver(receiver) = self { Some(receiver) } else { None }
+    }
+
+    fn take(&mut self) -> Option<LegReceiver> {
+        match std::mem::replace(self, Self::Empty) {
+            Self::Receiver(receiver) => Some(receiver),
+            Self::Empty => None,
+        }
+    }
+}
+
 impl Leg {
     pub(super) fn new(key: LegKey, receiver: LegReceiver, sink: LegSink) -> Self {
         Self {
             key,
-            receiver: Some(receiver),
+            receiver: Slot::Receiver(receiver),
             sink: Some(sink),
             ending: None,
             rtcp: None,
@@ -63,12 +89,12 @@ impl Leg {
 
     /// See [`LegReceiver::touch`].
     pub(super) fn touch(&self) -> u64 {
-        self.receiver.as_ref().map_or(0, LegReceiver::touch)
+        self.receiver.get().map_or(0, LegReceiver::touch)
     }
 
     /// See [`LegReceiver::touch_ring`].
     pub(super) fn touch_ring(&self) -> u64 {
-        self.receiver.as_ref().map_or(0, LegReceiver::touch_ring)
+        self.receiver.get().map_or(0, LegReceiver::touch_ring)
     }
 
     /// Whether [`Leg::next_deadline`] may be sooner than it was.
@@ -87,7 +113,7 @@ impl Leg {
 
     /// When [`Leg::on_tick`] is due next, if ever.
     pub(super) fn next_deadline(&self) -> Option<MediaInstant> {
-        let receiver = self.receiver.as_ref().and_then(LegReceiver::next_deadline);
+        let receiver = self.receiver.get().and_then(LegReceiver::next_deadline);
         let rtcp = self.rtcp.as_ref().and_then(|rtcp| rtcp.next_deadline());
         receiver.into_iter().chain(rtcp).min()
     }
@@ -200,7 +226,7 @@ impl Leg {
     }
 
     fn forward_events(&mut self) {
-        let (Some(receiver), Some(sink)) = (&mut self.receiver, &self.sink) else { return };
+        let (Some(receiver), Some(sink)) = (self.receiver.get_mut(), &self.sink) else { return };
         let forward = || {
             for event in receiver.take_events() {
                 if matches!(event, LegEvent::Stalled | LegEvent::Unheard { .. }) {
@@ -217,7 +243,7 @@ impl Leg {
 
     /// Run `work` on the receiver. A panic ends this leg, and no other.
     fn guarded(&mut self, work: impl FnOnce(&mut LegReceiver)) {
-        let Some(receiver) = &mut self.receiver else { return };
+        let Some(receiver) = self.receiver.get_mut() else { return };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(receiver))) {
             self.log_panic("receiving; its audio ends here", &*panic);
             let mut broken = self.receiver.take();

@@ -214,7 +214,7 @@ struct Tally {
 
 /// The receiving end of one leg. What the expected packet needs comes first, in one piece.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C)]
 pub struct LegReceiver {
     flow: flow::Flow,
     writer: RingWriter,
