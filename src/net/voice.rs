@@ -158,8 +158,7 @@ impl Seat {
     pub fn speak(self, to: SocketAddr, codec: Codec, pacer: Pacer) -> Result<VoiceHandle, SpeakError> {
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         let (ssrc, sequence, timestamp) = (random() as u32, random() as u16, random() as u32);
-        let rtp =
-            RtpSender::new(codec, Ssrc(ssrc), SequenceNumber(sequence), RtpTimestamp(timestamp))?;
+        let rtp = RtpSender::new(codec, Ssrc(ssrc), SequenceNumber(sequence), RtpTimestamp(timestamp))?;
         if !self.link.alive.load(Ordering::Acquire) {
             return Err(AttachError::ShardStopped { port: self.port() }.into());
         }
