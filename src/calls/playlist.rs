@@ -32,6 +32,8 @@ pub(super) enum Why {
     Ended,
     /// There is no way to the caller.
     Failed,
+    /// This process ends.
+    Interrupted,
 }
 
 impl Why {
@@ -42,6 +44,7 @@ impl Why {
             Self::Stopped => "stopped",
             Self::Ended => "ended",
             Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
         }
     }
 }

@@ -235,6 +235,7 @@ impl Session {
             return false;
         }
         self.count().await;
+        self.interrupt_playing();
         // Its legs and its recording go on until the recorder has stopped.
         self.table.keep(self.media.take());
         if self.options.mode == Mode::Tap && self.machine.phase() == Phase::Setup {

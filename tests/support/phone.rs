@@ -1,7 +1,6 @@
 //! A SIP phone whose media is the test's own: every packet that it hears is kept as it came, and it says what it is told,
 //! packet by packet. SIPp does the signalling.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -142,19 +141,19 @@ impl Drop for Phone {
     }
 }
 
-/// The u-law packets of one stream, each in the place of its timestamp.
+/// u-law packets as they follow each other, a pause where their timestamps leave one. A jump of over ten seconds is another
+/// stream's beginning, and no pause.
 pub fn laid_out(packets: &[Heard]) -> Vec<i16> {
-    let Some(first) = packets.first().map(|packet| packet.timestamp) else { return Vec::new() };
-    let places: BTreeMap<usize, &Heard> = packets
-        .iter()
-        .filter(|packet| packet.payload_type == 0)
-        .map(|packet| (packet.timestamp.wrapping_sub(first) as usize, packet))
-        .collect();
-    let mut samples = Vec::new();
-    for (at, packet) in places {
-        samples.resize(at.max(samples.len()), 0);
-        samples.truncate(at);
+    const PAUSE: i32 = 10 * 8_000;
+    let (mut samples, mut next) = (Vec::new(), None);
+    for packet in packets.iter().filter(|packet| packet.payload_type == 0) {
+        let ahead = next.map_or(0, |next| packet.timestamp.wrapping_sub(next) as i32);
+        // The loopback reorders nothing.
+        if (1..PAUSE).contains(&ahead) {
+            samples.resize(samples.len() + ahead as usize, 0);
+        }
         samples.extend(packet.payload.iter().map(|&byte| ulaw_decode(byte)));
+        next = Some(packet.timestamp.wrapping_add(packet.payload.len() as u32));
     }
     samples
 }

@@ -70,6 +70,14 @@ impl Session {
         self.tell_played(played);
     }
 
+    /// The process ends: who takes the call up does not know what was to be played.
+    pub(super) fn interrupt_playing(&mut self) {
+        if let Some(voice) = self.voice() {
+            let stopped = voice.list.stop(Why::Interrupted);
+            self.tell_played(stopped);
+        }
+    }
+
     /// The call is over.
     pub(super) fn end_playing(&mut self) {
         if let Some(mut voice) = self.media.as_mut().and_then(|media| media.voice.take()) {
