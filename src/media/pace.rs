@@ -113,11 +113,6 @@ impl Player {
     pub fn clear(&self) {
         self.shared.clear_to.store(self.pushed, Ordering::Release);
     }
-
-    /// Whether the sender is gone: nothing that is pushed will be played.
-    pub fn is_abandoned(&self) -> bool {
-        self.queue.is_abandoned()
-    }
 }
 
 impl Pacer {
@@ -260,7 +255,5 @@ mod tests {
         assert_eq!(player.push(&[10; 160]), 160);
         assert_eq!(taken(&mut pacer, at(80)), [10; 160], "what is pushed after it was cleared is played");
         assert_eq!((player.played(), player.passed()), (480, player.pushed()));
-        drop(pacer);
-        assert!(player.is_abandoned());
     }
 }

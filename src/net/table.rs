@@ -100,7 +100,7 @@ impl Table {
                     self.wheel.schedule(at, due);
                 }
             }
-            None if self.voices.go_to(datagram.source) => {}
+            None if self.voices.is_peer(datagram.source) => {}
             None => self.counts.unroutable += self.hold.push(datagram),
         }
     }

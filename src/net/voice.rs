@@ -68,8 +68,8 @@ impl Voices {
         }
     }
 
-    /// Whether what comes from `source` answers a voice: nobody else wants it.
-    pub(super) fn go_to(&self, source: SocketAddr) -> bool {
+    /// Whether a voice goes to `source`: then nobody wants what comes from there.
+    pub(super) fn is_peer(&self, source: SocketAddr) -> bool {
         self.peers.contains_key(&source.into())
     }
 

@@ -68,7 +68,7 @@ async fn real_calls_over_websockets_that_we_open_are_recorded_sample_for_sample(
 }
 
 /// Settings of a server whose media WebSockets Asterisk opens, and Asterisk told of it.
-fn websockets_of_asterisk(lab: &Lab) -> Vec<(&'static str, String)> {
+pub fn websockets_of_asterisk(lab: &Lab) -> Vec<(&'static str, String)> {
     let bind = free_tcp();
     let client = format!(
         "[sidetone]\ntype = websocket_client\nconnection_type = per_call_config\nuri = ws://{bind}/\n\
@@ -88,7 +88,7 @@ fn websockets_of_asterisk(lab: &Lab) -> Vec<(&'static str, String)> {
     settings.chain([("websocket.bind", bind.to_string())]).collect()
 }
 
-async fn start_with(lab: &Lab, settings: &[(&str, String)]) -> Sidetone {
+pub async fn start_with(lab: &Lab, settings: &[(&str, String)]) -> Sidetone {
     let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     Sidetone::start_with(lab, &settings).await
 }

@@ -12,6 +12,7 @@ use crate::support::callers::Call;
 use crate::support::lab::{FRAME, Lab, Version, ulaw_decode};
 use crate::support::phone::{Heard, Phone, laid_out};
 use crate::support::server::{Sidetone, free_tcp};
+use crate::transports::{start_with, websockets_of_asterisk};
 use crate::wire::Wire;
 
 const OVER: Duration = Duration::from_secs(60);
@@ -157,6 +158,41 @@ async fn real_caller_hears_what_is_played_over_a_websocket() {
     let settings = [("media.transport", "websocket"), ("speech.model", "off")];
     let server = Sidetone::start_with(&lab, &settings).await;
     played_call(&lab, &server, by_our_ulaw, by_our_ulaw).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_caller_hears_what_is_played_over_a_websocket_that_asterisk_opens() {
+    let lab = Lab::start(Version::V22);
+    let server = start_with(&lab, &websockets_of_asterisk(&lab)).await;
+    // In `slin`.
+    played_call(&lab, &server, by_asterisks_ulaw, <[i16]>::to_vec).await;
+}
+
+/// Somebody removes the channel that speaks: another takes its place, and no leg is the worse for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_voice_that_breaks_in_mid_call_is_made_anew() {
+    let lab = Lab::start(Version::V22);
+    let server = Sidetone::start_with(&lab, &[("speech.model", "off")]).await;
+    let mut phone = Phone::call(&lab, "answer", OVER);
+    let call = server.call_in_state("live").await;
+    phone.hears().await;
+    let voice = |channels: &[String]| channels.iter().find(|id| id.contains("-media-main")).cloned();
+    let before = voice(&lab.everything().await.0).expect("a voice");
+    assert_eq!(lab.ari_delete(&format!("/channels/{before}")).await.status, 204);
+    let prompt = lab.prompt_samples("vm-goodbye");
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(voice(&lab.everything().await.0), Some(format!("{before}-2")));
+    assert_eq!(server.play(&call, &prompt).await.0, 202);
+    server.until_events(&call, "playback.finished", 1).await;
+    sleep(Duration::from_millis(500)).await;
+    hang_up(&server, &call).await;
+    let calls = server.ended_calls(1, OVER).await;
+    phone.ended(OVER).await;
+    assert_eq!(calls[0]["outcome"], "completed", "{:#}", calls[0]);
+    assert!(!server.events(&calls[0]).iter().any(|event| event["type"] == "leg.interrupted"));
+    let followed = follow(&phone.audio(), &by_our_ulaw(&prompt));
+    assert!(followed.found * 100 >= followed.sounding * 95, "{followed:?}");
+    lab.assert_clean().await;
 }
 
 fn by_asterisks_ulaw(samples: &[i16]) -> Vec<i16> {
