@@ -91,6 +91,11 @@ impl Playlist {
         Self { player, rate, clips: VecDeque::new(), last_id: 0 }
     }
 
+    /// Numbers up to `last` are taken.
+    pub(super) fn number_after(&mut self, last: u64) {
+        self.last_id = self.last_id.max(last);
+    }
+
     /// Play `pcm`, which is not empty, after all that is in the list. Returns its number, from 1.
     ///
     /// # Errors

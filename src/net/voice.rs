@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use slab::Slab;
 
+use super::leg::panic_text;
 use super::plane::{AttachError, Seat};
 use super::route::{BuildFoldHasher, Sender};
 use super::rtcp::{Sockets, random};
@@ -116,10 +118,16 @@ impl Voices {
     pub(super) fn tick(&mut self, now: MediaInstant) {
         let tick = next_tick(now) - TICK;
         while let Some(at) = self.wheel.take_due(now) {
-            let voice = &mut self.voices[at as usize];
-            voice.speak(tick, &self.sockets, &mut self.counts);
-            // After this tick, or the pacer would have had it.
-            self.wheel.schedule(at, voice.pacer.next_due());
+            let (voice, sockets, counts) = (&mut self.voices[at as usize], &self.sockets, &mut self.counts);
+            let spoken = catch_unwind(AssertUnwindSafe(|| voice.speak(tick, sockets, counts)));
+            match spoken {
+                // After this tick, or the pacer would have had it.
+                Ok(()) => self.wheel.schedule(at, voice.pacer.next_due()),
+                // It ends this voice, and no other: nothing is due of it any more.
+                Err(panic) => {
+                    tracing::error!(to = %voice.to, panic = panic_text(&*panic), "a voice panicked and is silent from here on");
+                }
+            }
         }
     }
 

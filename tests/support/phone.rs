@@ -73,6 +73,11 @@ impl Phone {
         }
     }
 
+    /// The port of its media.
+    pub fn port(&self) -> u16 {
+        self.socket.local_addr().expect("its address").port()
+    }
+
     /// Waits until the phone hears anything, silence included.
     pub async fn hears(&self) {
         for _ in 0..500 {

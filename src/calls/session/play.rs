@@ -1,16 +1,49 @@
 //! What is played to the caller, as the call's task sees to it.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
 
 use super::Session;
-use crate::calls::hub::EventKind;
+use crate::calls::hub::{EventKind, ReadError};
 use crate::calls::machine::MediaSource;
 use crate::calls::mode::Mode;
 use crate::calls::playlist::{Played, Why};
 use crate::calls::voice::CallVoice;
 use crate::clock;
 
+/// Events read at once.
+const PAGE: usize = 512;
+
 impl Session {
+    /// What an earlier process began to play is over, and its numbers are taken.
+    pub(super) fn take_up_playing(&mut self) -> Result<(), ReadError> {
+        let (mut open, mut last, mut after) = (BTreeSet::new(), 0, 0);
+        loop {
+            let events = self.services.hub.call_events(self.call.as_str(), after, PAGE)?;
+            let Some(newest) = events.last() else { break };
+            after = newest.seq;
+            for event in &events {
+                let number = || serde_json::from_str::<Value>(&event.json).ok()?["playback"].as_u64();
+                match event.kind {
+                    EventKind::PlaybackStarted => open.extend(number()),
+                    EventKind::PlaybackFinished => number().map_or((), |number| drop(open.remove(&number))),
+                    _ => continue,
+                }
+                last = last.max(number().unwrap_or(0));
+            }
+        }
+        if let Some(voice) = self.voice() {
+            voice.list.number_after(last);
+        }
+        let reason = Why::Interrupted.name();
+        for number in open {
+            let body = json!({ "playback": number, "played": null, "reason": reason });
+            self.publish(EventKind::PlaybackFinished, body);
+        }
+        Ok(())
+    }
+
     fn voice(&mut self) -> Option<&mut CallVoice> {
         self.media.as_mut()?.voice.as_mut()
     }
