@@ -269,11 +269,23 @@ async fn real_caller_of_a_tapped_call_is_not_played_to() {
     lab.assert_clean().await;
 }
 
-/// The voice is made anew, and the caller can be spoken to again.
 #[tokio::test(flavor = "multi_thread")]
 async fn real_killed_server_speaks_to_the_caller_again() {
+    speaks_again(&[("speech.model", "off")], by_our_ulaw).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_killed_server_speaks_to_the_caller_again_over_audiosocket() {
+    let bind = free_tcp().to_string();
+    let settings =
+        [("media.transport", "audiosocket"), ("audiosocket.bind", bind.as_str()), ("speech.model", "off")];
+    speaks_again(&settings, by_asterisks_ulaw).await;
+}
+
+/// The voice is made anew, and the caller can be spoken to again.
+async fn speaks_again(settings: &[(&str, &str)], as_heard: fn(&[i16]) -> Vec<i16>) {
     let lab = Lab::start(Version::V22);
-    let mut server = Sidetone::start_with(&lab, &[("speech.model", "off")]).await;
+    let mut server = Sidetone::start_with(&lab, settings).await;
     let mut phone = Phone::call(&lab, "answer", OVER);
     let call = server.call_in_state("live").await;
     phone.hears().await;
@@ -295,7 +307,7 @@ async fn real_killed_server_speaks_to_the_caller_again() {
     let calls = server.ended_calls(1, OVER).await;
     phone.ended(OVER).await;
     assert_eq!(calls[0]["outcome"], "completed", "{:#}", calls[0]);
-    let (audio, expected) = (phone.audio(), by_our_ulaw(&prompt));
+    let (audio, expected) = (phone.audio(), as_heard(&prompt));
     let before = follow(&audio, &expected);
     let after = follow(&audio[before.end..], &expected);
     for followed in [before, after] {

@@ -23,14 +23,16 @@ impl Session {
             let events = self.services.hub.call_events(self.call.as_str(), after, PAGE)?;
             let Some(newest) = events.last() else { break };
             after = newest.seq;
-            for event in &events {
-                let number = || serde_json::from_str::<Value>(&event.json).ok()?["playback"].as_u64();
+            let of_playbacks = [EventKind::PlaybackStarted, EventKind::PlaybackFinished];
+            for event in events.iter().filter(|event| of_playbacks.contains(&event.kind)) {
+                // What this program wrote it can read.
+                let body: Value = serde_json::from_str(&event.json).unwrap_or_default();
+                let Some(number) = body["playback"].as_u64() else { continue };
                 match event.kind {
-                    EventKind::PlaybackStarted => open.extend(number()),
-                    EventKind::PlaybackFinished => number().map_or((), |number| drop(open.remove(&number))),
-                    _ => continue,
-                }
-                last = last.max(number().unwrap_or(0));
+                    EventKind::PlaybackStarted => open.insert(number),
+                    _ => open.remove(&number),
+                };
+                last = last.max(number);
             }
         }
         if let Some(voice) = self.voice() {
