@@ -37,6 +37,7 @@ fn record(id: &str, channel: &str, started_at: i64) -> SessionRecord {
             answered: false,
             legs: [LegSide { generation: 1, source: None }; 2],
             main_bridge: 0,
+            voice: 0,
             ended: false,
         },
         legs: [leg.clone(), leg],

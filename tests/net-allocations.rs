@@ -11,6 +11,7 @@ use std::time::Duration;
 use sidetone::clock;
 use sidetone::media::clock::CallClock;
 use sidetone::media::codec::Codec;
+use sidetone::media::pace::playout;
 use sidetone::media::receiver::{LegConfig, LegReceiver};
 use sidetone::media::time::{MediaInstant, SampleRate};
 use sidetone::net::plane::{PlaneConfig, RtpPlane};
@@ -115,6 +116,16 @@ fn a_shard_allocates_nothing_while_packets_flow() {
         legs.push(seat.attach(source, receiver(clock::now()).into(), Arc::new(|_| ())).unwrap());
         senders.push(socket);
     }
+    // Callers that are spoken to all the while, in codecs with a memory and without.
+    let party = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let voices: Vec<_> = [Codec::Ulaw, Codec::Slin, Codec::G722, Codec::Gsm]
+        .into_iter()
+        .map(|codec| {
+            let (mut player, pacer) = playout(codec.sample_rate(), Duration::from_secs(30));
+            player.push(&[1_000; 200_000]);
+            (plane.seat().speak(party.local_addr().unwrap(), codec, pacer).unwrap(), player)
+        })
+        .collect();
     let mut datagram = [0x55; 172];
     let mut n = 0;
     let mut round = || {
@@ -131,4 +142,7 @@ fn a_shard_allocates_nothing_while_packets_flow() {
     let after = ALLOCATIONS.load(Ordering::Relaxed);
     assert!(plane.totals().received - received >= 40 * 90, "{:?}", plane.totals());
     assert_eq!(after - before, 0);
+    for (_voice, player) in &voices {
+        assert!(player.played() > 100 * 160, "{} samples", player.played());
+    }
 }

@@ -153,15 +153,19 @@ pub(super) async fn resume_recording(
 }
 
 fn commanded(done: Result<(), ControlError>) -> Result<StatusCode, Problem> {
-    let problem = match done {
-        Ok(()) => return Ok(StatusCode::NO_CONTENT),
-        Err(ControlError::NotLive) => Problem::conflict(
+    done.map(|()| StatusCode::NO_CONTENT).map_err(refusal)
+}
+
+/// Why a command was not carried out.
+pub(super) fn refusal(error: ControlError) -> Problem {
+    match error {
+        ControlError::NotLive => Problem::conflict(
             "call-not-live",
             "The call is not live",
             "The call is over, or ending.",
             "GET the call to see its state.",
         ),
-        Err(ControlError::NotTakenUp) => Problem::new(
+        ControlError::NotTakenUp => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "call-not-taken-up",
             "The call is not taken up yet",
@@ -169,10 +173,10 @@ fn commanded(done: Result<(), ControlError>) -> Result<StatusCode, Problem> {
             "Try again in a second; /ready shows how the connection to Asterisk stands.",
         )
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("1")),
-        Err(ControlError::NotPossible(why)) => {
+        ControlError::NotPossible(why) => {
             Problem::conflict("not-possible", "Not with this call", why, "GET the call to see its state.")
         }
-        Err(ControlError::Failed(why)) => {
+        ControlError::Failed(why) => {
             tracing::warn!(error = why, "a command to a call failed");
             Problem::new(
                 StatusCode::BAD_GATEWAY,
@@ -182,6 +186,5 @@ fn commanded(done: Result<(), ControlError>) -> Result<StatusCode, Problem> {
                 "Look at /ready, and try again.",
             )
         }
-    };
-    Err(problem)
+    }
 }

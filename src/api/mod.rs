@@ -9,6 +9,7 @@ mod calls;
 mod health;
 mod observe;
 mod page;
+mod play;
 mod problem;
 mod recording;
 mod server;

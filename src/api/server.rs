@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::state::AppState;
-use super::{auth, calls, health, observe, page, recording, transcript, ws};
+use super::{auth, calls, health, observe, page, play, recording, transcript, ws};
 
 /// Connections that are still busy this long after the server was told to stop are cut.
 const GRACE: Duration = Duration::from_secs(10);
@@ -72,6 +73,8 @@ pub fn router(state: AppState) -> Router {
         .route("/api/calls/{id}/transcript.vtt", get(transcript::vtt))
         .route("/api/calls/{id}/recording", get(recording::show))
         .route("/api/calls/{id}/hangup", post(calls::hangup))
+        .route("/api/calls/{id}/play", post(play::play).layer(DefaultBodyLimit::max(play::MOST_BYTES)))
+        .route("/api/calls/{id}/play/stop", post(play::stop))
         .route("/api/calls/{id}/recording/pause", post(calls::pause_recording))
         .route("/api/calls/{id}/recording/resume", post(calls::resume_recording))
         .route("/ws/events", get(ws::all))

@@ -74,6 +74,9 @@ pub struct AsteriskSide {
     pub legs: [LegSide; 2],
     /// Generation of the main bridge; 0: none made.
     pub main_bridge: u16,
+    /// Generation of the voice's channel; 0: none made. It is made anew by whoever takes the call up.
+    #[serde(default)]
+    pub voice: u16,
     /// `call.ended` is out: nothing to go on with, only to remove.
     #[serde(default)]
     pub ended: bool,

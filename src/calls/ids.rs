@@ -121,6 +121,8 @@ pub enum Role {
     Snoop(Leg),
     /// Bridge that joins a leg's snoop to its media channel.
     Bridge(Leg),
+    /// ExternalMedia channel that speaks to the main channel of an answered call, in the same bridge.
+    MainMedia,
     /// Bridge that holds the main channel of an answered call.
     MainBridge,
 }
@@ -136,13 +138,14 @@ pub enum ObjectKind {
 
 impl Role {
     /// All roles, in the order in which their objects are to be removed: channels before the bridges they are in.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Media(Leg::Caller),
         Self::Snoop(Leg::Caller),
         Self::Bridge(Leg::Caller),
         Self::Media(Leg::Callee),
         Self::Snoop(Leg::Callee),
         Self::Bridge(Leg::Callee),
+        Self::MainMedia,
         Self::MainBridge,
     ];
 
@@ -155,6 +158,7 @@ impl Role {
             Self::Snoop(Leg::Callee) => "snoop-out",
             Self::Bridge(Leg::Caller) => "bridge-in",
             Self::Bridge(Leg::Callee) => "bridge-out",
+            Self::MainMedia => "media-main",
             Self::MainBridge => "bridge-main",
         }
     }
@@ -162,7 +166,7 @@ impl Role {
     /// A channel or a bridge.
     pub const fn kind(self) -> ObjectKind {
         match self {
-            Self::Media(_) | Self::Snoop(_) => ObjectKind::Channel,
+            Self::Media(_) | Self::Snoop(_) | Self::MainMedia => ObjectKind::Channel,
             Self::Bridge(_) | Self::MainBridge => ObjectKind::Bridge,
         }
     }
@@ -171,7 +175,7 @@ impl Role {
     pub const fn leg(self) -> Option<Leg> {
         match self {
             Self::Media(leg) | Self::Snoop(leg) | Self::Bridge(leg) => Some(leg),
-            Self::MainBridge => None,
+            Self::MainMedia | Self::MainBridge => None,
         }
     }
 }
@@ -290,7 +294,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_id_reads_back(node in "[A-Za-z0-9]{1,32}", call in "[a-z0-9]{1,40}", role in 0usize..7, generation in 1u16..) {
+        fn every_id_reads_back(node in "[A-Za-z0-9]{1,32}", call in "[a-z0-9]{1,40}", role in 0usize..8, generation in 1u16..) {
             let id = ObjectId { node: node.parse().unwrap(), call: call.parse().unwrap(), role: Role::ALL[role], generation };
             prop_assert_eq!(ObjectId::parse(&id.to_string()), Some(id.clone()));
             prop_assert!(id.node.owns(&id.to_string()));

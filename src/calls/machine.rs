@@ -20,6 +20,7 @@ mod setup;
 mod task;
 mod teardown;
 pub mod view;
+mod voice;
 
 pub use io::{
     Action, AriEvent, CallEvent, Command, Input, MediaEnd, MediaSource, OpId, Outcome, Reply, Request,
@@ -29,6 +30,7 @@ pub use view::{ChannelState, ChannelView, Snapshot};
 use leg::{Build, LegMachine, Part, Stage, Step};
 use task::{Errand, Task};
 use teardown::Cleanup;
+use voice::{Voice, VoiceStep};
 
 /// What a machine is told about its call at the start.
 #[derive(Clone, Debug)]
@@ -44,8 +46,19 @@ pub struct CallConfig {
     /// Where Asterisk is to send each leg's media, caller first: advertised address and the port of the leg's seat. Of no
     /// meaning for WebSockets.
     pub external_host: [SocketAddr; 2],
+    /// The voice of a call that is answered; `None`: the caller is not spoken to.
+    pub voice: Option<VoiceConfig>,
     /// How long anything may take.
     pub timing: Timing,
+}
+
+/// How Asterisk is to take what is played to a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VoiceConfig {
+    /// Asterisk's name of the format.
+    pub format: String,
+    /// Where our packets come from, and Asterisk's are to go. Of no meaning for WebSockets.
+    pub external_host: SocketAddr,
 }
 
 /// How long anything may take.
@@ -118,6 +131,7 @@ pub enum Phase {
 ///   [`Timing::patience`] is over, whichever comes first; once for each time that it enters our application.
 /// - [`Action::AttachMedia`] is confirmed before the media channel is put into its bridge, which is when it begins to send.
 /// - A channel is put into a bridge only after its own StasisStart.
+/// - The voice ([`CallConfig::voice`]) holds nothing up and ends nothing: [`Action::VoiceFailed`] is all that comes of its failure.
 /// - After `Finished` nothing of ours is left in Asterisk but what `left_behind` names.
 #[derive(Debug)]
 pub struct CallMachine {
@@ -135,6 +149,7 @@ pub struct CallMachine {
     patience_until: MediaInstant,
     connected: bool,
     legs: [LegMachine; 2],
+    voice: Voice,
     /// Generation of the main bridge; 0: none wanted yet.
     home: u16,
     errands: [Task; Errand::ALL.len()],
@@ -152,6 +167,7 @@ pub struct CallMachine {
 enum Op {
     Build { leg: Leg, generation: u16, step: Step },
     Main { errand: Errand, channel: String, home: u16 },
+    Voice { generation: u16, step: VoiceStep },
     Delete,
 }
 
@@ -174,6 +190,7 @@ impl CallMachine {
         machine.task(Errand::Subscribe).want(now);
         if machine.cfg.mode == Mode::Answer {
             machine.make_home(now);
+            machine.build_voice(now);
         }
         for leg in Leg::BOTH {
             machine.build_leg(leg, now);
@@ -204,6 +221,7 @@ impl CallMachine {
         machine.actions.push_back(Action::Claim { channel: machine.channel.id.clone() });
         machine.answered = side.answered;
         machine.home = side.main_bridge;
+        machine.voice = Voice::left_by(side.voice);
         machine.gate_open = true;
         if machine.cfg.mode == Mode::Tap || side.answered {
             machine.phase = Phase::Live;
@@ -239,6 +257,7 @@ impl CallMachine {
             patience_until,
             connected: true,
             legs: [LegMachine::new(), LegMachine::new()],
+            voice: Voice::default(),
             home: 0,
             errands: Default::default(),
             ops: BTreeMap::new(),
@@ -265,6 +284,8 @@ impl CallMachine {
                 (state.heard, state.unheard) = (true, false);
             }
             Input::MediaUnheard { leg } => self.legs[leg.index()].unheard = true,
+            Input::VoiceAttached => self.voice_attached(None, now),
+            Input::VoiceRefused { reason } => self.voice_attached(Some(reason), now),
             Input::Command(command) => self.on_command(command, now),
             Input::Disconnected => self.connected = false,
             Input::Reconnected(snapshot) => self.reconcile(&snapshot, now),
@@ -295,6 +316,7 @@ impl CallMachine {
             .map(|pending| pending.until)
             .chain(self.errands.iter().filter_map(Task::due_at))
             .chain(legs)
+            .chain(self.voice.deadline().filter(|_| self.connected))
             .chain(hangup)
             .chain(self.cleanup_due_at())
             .chain([self.patience_until])
@@ -338,6 +360,7 @@ impl CallMachine {
                 LegSide { generation: leg.generation, source }
             }),
             main_bridge: self.home,
+            voice: self.voice.generation,
             ended: !self.is_running(),
         }
     }
@@ -359,6 +382,7 @@ impl CallMachine {
                 for leg in Leg::BOTH {
                     self.advance_leg(leg, now);
                 }
+                self.advance_voice(now);
             }
             self.advance_gate(now);
             self.advance_errands(now);
@@ -389,13 +413,14 @@ impl CallMachine {
             }
             Some(Op::Main { errand, channel, home }) => {
                 if self.task(errand).is_asked_as(op) {
-                    self.errand_replied(errand, &channel, reply, now);
+                    self.errand_replied(errand, &channel, home, reply, now);
                 } else if errand == Errand::Home && (home != self.home || !self.is_running()) {
                     // Nobody waits for this bridge any more, and it may be there now.
                     let id = self.object(Role::MainBridge, home);
                     self.cleanup.add(id);
                 }
             }
+            Some(Op::Voice { generation, step }) => self.voice_replied(generation, step, reply, now),
             // The late reply to a DELETE says nothing that its retry does not.
             Some(Op::Delete) if self.cleanup.is_deleting_as(op) => self.delete_replied(&reply, now),
             Some(Op::Delete) | None => {}

@@ -17,13 +17,15 @@ use crate::media::ring::Ring;
 use crate::media::stream::{StreamConfig, StreamReceiver};
 use crate::media::time::MediaInstant;
 use crate::net::plane::{LegHandle, LegSink, Refused, Seat};
-use crate::net::stream::{StreamError, StreamLeg, Way, connect};
+use crate::net::stream::{StreamError, StreamLeg};
 use crate::recording::{Finished, RecordingError, RecordingHandle, RecordingSpec};
 use crate::speech::{LegAudio, LegListener, TranscriptEvent};
 
 use super::machine::MediaSource;
+use super::mode::Mode;
 use super::services::Services;
-use super::transport::Transport;
+use super::transport::{Transport, Ways};
+use super::voice::CallVoice;
 
 /// Where a leg's receiver is.
 enum Reception {
@@ -41,8 +43,7 @@ enum Reception {
 
 struct LegMedia {
     seat: Option<Seat>,
-    /// Connections over TCP that are waited for, by their names: one an attempt to make the leg.
-    ways: Vec<(Uuid, Way)>,
+    ways: Ways,
     codec: Codec,
     /// 0 without a port of its own.
     port: u16,
@@ -57,6 +58,8 @@ pub(super) struct CallMedia {
     legs: [LegMedia; 2],
     recording: Recording,
     listeners: Vec<LegListener>,
+    /// Of a call that is answered.
+    pub(super) voice: Option<CallVoice>,
 }
 
 /// How far a call's recording is.
@@ -116,9 +119,10 @@ pub(super) struct PortGone {
 }
 
 impl CallMedia {
-    /// Seats (of RTP) and receivers for both legs, on `clock`, whose rate is that of `codec`.
+    /// Seats (of RTP) and receivers for both legs, on `clock`, whose rate is that of `codec`, and a voice for a call that is answered.
     pub(super) fn prepare(
         services: &Services,
+        mode: Mode,
         codec: Codec,
         clock: Arc<CallClock>,
         resume: &[Resumption; 2],
@@ -143,10 +147,11 @@ impl CallMedia {
             let port = seat.port();
             let reception = Reception::Waiting(Box::new(receiver));
             let (seat, resumed) = (Some(seat), resume.resumed.clone());
-            Ok(LegMedia { seat, ways: Vec::new(), codec, port, reception, ring, resumed })
+            Ok(LegMedia { seat, ways: Ways::default(), codec, port, reception, ring, resumed })
         };
         let legs = [leg(Leg::Caller)?, leg(Leg::Callee)?];
-        Ok(Self { clock, legs, recording: Recording::Off, listeners: Vec::new() })
+        let voice = (mode == Mode::Answer).then(|| CallVoice::new(services));
+        Ok(Self { clock, legs, recording: Recording::Off, listeners: Vec::new(), voice })
     }
 
     pub(super) fn clock(&self) -> &Arc<CallClock> {
@@ -235,27 +240,7 @@ impl CallMedia {
 
     /// Asterisk is about to be asked for `leg`: let its connection in, where Asterisk makes one, and name it.
     pub(super) fn announce(&mut self, services: &Services, leg: Leg) -> Result<Option<Uuid>, StreamError> {
-        let id = Uuid::new_v4();
-        let way = match services.transport {
-            Transport::AudioSocket => services.doors.expect_audiosocket(id)?,
-            Transport::WebSocketOutgoing => services.doors.expect_websocket(id)?,
-            Transport::Rtp | Transport::WebSocketIncoming => return Ok(None),
-        };
-        let ways = &mut self.legs[leg.index()].ways;
-        // An attempt before it has been given up, but for one whose reply is on its way.
-        ways.drain(..ways.len().saturating_sub(1));
-        ways.push((id, way));
-        Ok(Some(id))
-    }
-
-    /// The connection of that name.
-    fn way(&mut self, services: &Services, leg: Leg, id: Uuid) -> Result<Way, String> {
-        if services.transport == Transport::WebSocketIncoming {
-            return Ok(connect(&services.settings.ari.url.replacen("http", "ws", 1), &id.to_string()));
-        }
-        let ways = &mut self.legs[leg.index()].ways;
-        let at = ways.iter().position(|(of, _)| *of == id);
-        at.map(|at| ways.swap_remove(at).1).ok_or_else(|| "nobody waits for this connection any more".into())
+        self.legs[leg.index()].ways.announce(services)
     }
 
     /// Receive `leg` from `source`, for the first time. What is refused may be tried again, with another sender.
@@ -297,11 +282,11 @@ impl CallMedia {
         id: Uuid,
         sink: LegSink,
     ) -> Result<(), String> {
-        let way = self.way(services, leg, id)?;
         let media = &mut self.legs[leg.index()];
+        let way = media.ways.take(services, id)?;
         match std::mem::replace(&mut media.reception, Reception::Gone) {
             Reception::WaitingStream(receiver) => {
-                // Nobody has anything to say to a party yet, but Asterisk is to be sent something all the same.
+                // Nothing is ever said to a snoop, but Asterisk is to be sent something all the same.
                 let (_, pacer) = playout(media.codec.sample_rate(), FRAME);
                 media.reception =
                     Reception::Streaming(StreamLeg::attach(way, receiver, media.codec, pacer, sink));
@@ -322,8 +307,9 @@ impl CallMedia {
         source: MediaSource,
     ) -> Result<(), String> {
         if let MediaSource::Stream(id) = source {
-            let way = self.way(services, leg, id)?;
-            return match &self.legs[leg.index()].reception {
+            let media = &mut self.legs[leg.index()];
+            let way = media.ways.take(services, id)?;
+            return match &media.reception {
                 Reception::Streaming(handle) => {
                     handle.move_to(way);
                     Ok(())
@@ -341,7 +327,9 @@ impl CallMedia {
 
     /// The media is over at `end`: legs, then listeners and recording, to their last sample.
     pub(super) async fn finish(self, end: MediaInstant) -> MediaResult {
-        let Self { legs: [caller, callee], recording, listeners, clock } = self;
+        let Self { legs: [caller, callee], recording, listeners, clock, voice } = self;
+        // Nobody hears it any more.
+        drop(voice);
         let (first, second) = tokio::join!(caller.finish(end), callee.finish(end));
         // Neither recording nor speech looked yet, if the call was short; and one without media begins all the same.
         clock.settle_origin();
@@ -369,7 +357,7 @@ fn stream_leg(services: &Services, codec: Codec, clock: &Arc<CallClock>, resume:
     let (receiver, ring) = StreamReceiver::new(config);
     LegMedia {
         seat: None,
-        ways: Vec::new(),
+        ways: Ways::default(),
         codec,
         port: 0,
         reception: Reception::WaitingStream(Box::new(receiver)),

@@ -25,7 +25,7 @@ use crate::recording::repair;
 use crate::telemetry::metric;
 
 use super::adoption::{Orphan, SessionRecord};
-use super::control::{CallControl, ControlError};
+use super::control::{Audio, CallControl, ControlError, Playback};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
 use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input};
@@ -165,6 +165,25 @@ impl CallServer {
         }
     }
 
+    async fn play(&self, call_id: &str, audio: Audio) -> Result<Playback, ControlError> {
+        let rate = self.services.spoken().sample_rate();
+        // Minutes of audio take the filter a moment.
+        let pcm = tokio::task::spawn_blocking(move || audio.at(rate)).await;
+        let pcm = pcm.map_err(|_| ControlError::Failed("the audio could not be converted".into()))?;
+        let pcm = pcm.map_err(|error| ControlError::NotPossible(error.to_string()))?;
+        let (reply, done) = oneshot::channel();
+        let duration = rate.duration_of(pcm.len() as u64);
+        self.command(call_id, Message::Play { pcm, reply })?;
+        let id = done.await.map_err(|_| ControlError::NotLive)?.map_err(ControlError::NotPossible)?;
+        Ok(Playback { id, duration })
+    }
+
+    async fn stop_playing(&self, call_id: &str) -> Result<(), ControlError> {
+        let (reply, done) = oneshot::channel();
+        self.command(call_id, Message::StopPlaying { reply })?;
+        done.await.map_err(|_| ControlError::NotLive)?.map_err(ControlError::NotPossible)
+    }
+
     async fn pause(&self, call_id: &str, on: bool) -> Result<(), ControlError> {
         let (reply, done) = oneshot::channel();
         self.command(call_id, Message::Pause { on, reply })?;
@@ -277,7 +296,7 @@ impl CallServer {
         let media = match refused {
             Some(_) => None,
             // Without a port to take up there is none to be missing.
-            None => CallMedia::prepare(&self.services, codec, clock, &resume).ok(),
+            None => CallMedia::prepare(&self.services, options.mode, codec, clock, &resume).ok(),
         };
         let cfg = self.config(&call, options.mode, codec, media.as_ref());
         let Ok(files) = CallFiles::new(
@@ -325,6 +344,7 @@ impl CallServer {
             mode,
             format: codec.name().to_owned(),
             external_host: ports.map(|port| self.services.told_to_asterisk(port)),
+            voice: media.and_then(|media| media.voice.as_ref()).map(|voice| voice.config(&self.services)),
             timing: self.services.timing(),
         }
     }
@@ -373,6 +393,14 @@ impl CallControl for CallServer {
 
     fn resume_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
         Box::pin(self.pause(call_id, false))
+    }
+
+    fn play<'a>(&'a self, call_id: &'a str, audio: Audio) -> BoxFuture<'a, Result<Playback, ControlError>> {
+        Box::pin(self.play(call_id, audio))
+    }
+
+    fn stop_playing<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        Box::pin(self.stop_playing(call_id))
     }
 }
 

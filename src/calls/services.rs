@@ -63,6 +63,11 @@ impl Services {
         }
     }
 
+    /// The codec in which callers are spoken to.
+    pub fn spoken(&self) -> Codec {
+        self.transport.spoken(self.codec)
+    }
+
     /// How long a call's steps may take.
     pub fn timing(&self) -> Timing {
         let request = Duration::from_millis(self.settings.ari.request_timeout_ms);

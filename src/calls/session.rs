@@ -2,6 +2,7 @@
 
 mod end;
 mod keep;
+mod play;
 mod tell;
 mod unheard;
 
@@ -51,6 +52,18 @@ pub(super) enum Message {
         /// Silence from now on, or audio again.
         on: bool,
         /// How that went.
+        reply: oneshot::Sender<Result<(), String>>,
+    },
+    /// Play to the caller.
+    Play {
+        /// At the rate of the voice.
+        pcm: Vec<i16>,
+        /// Its number, or why not.
+        reply: oneshot::Sender<Result<u64, String>>,
+    },
+    /// Play nothing more of what there is to play.
+    StopPlaying {
+        /// Or why not.
         reply: oneshot::Sender<Result<(), String>>,
     },
     /// The process ends: write the record and leave the call in Asterisk to the next one.
@@ -120,6 +133,10 @@ pub(super) struct Session {
     closed: bool,
     tx: UnboundedSender<Message>,
     inbox: UnboundedReceiver<Message>,
+    /// Why nothing can be played to the caller.
+    voice_broken: Option<String>,
+    /// When to look after what is played.
+    play_at: Option<MediaInstant>,
     /// When to write the record again: the origin is decided a little after the first packet.
     save_at: Option<MediaInstant>,
 }
@@ -169,6 +186,8 @@ impl Session {
             recording_broken: None,
             closed: false,
             save_at: None,
+            voice_broken: None,
+            play_at: None,
             services,
             table,
             sweeper,
@@ -190,7 +209,8 @@ impl Session {
         while !self.is_over() {
             let now = clock::now();
             let count_at = self.media.as_ref().map(|_| self.count_at);
-            let due = [self.machine.next_deadline(), self.save_at, count_at].into_iter().flatten().min();
+            let due = [self.machine.next_deadline(), self.save_at, self.play_at, count_at];
+            let due = due.into_iter().flatten().min();
             let wait = due.map(|at| at.saturating_since(now));
             tokio::select! {
                 message = self.inbox.recv() => match message {
@@ -204,6 +224,7 @@ impl Session {
                     if self.finishing.is_some() => self.finished(done),
             }
             self.drain().await;
+            self.feed();
         }
     }
 
@@ -214,6 +235,7 @@ impl Session {
             return false;
         }
         self.count().await;
+        self.interrupt_playing();
         // Its legs and its recording go on until the recorder has stopped.
         self.table.keep(self.media.take());
         if self.options.mode == Mode::Tap && self.machine.phase() == Phase::Setup {
@@ -264,6 +286,8 @@ impl Session {
             Message::Leg(leg, event) => self.leg_event(leg, event),
             Message::Transcript(event) => self.spoken(&event),
             Message::RecordingFailed(error) => self.recording_failed(error),
+            Message::Play { pcm, reply } => drop(reply.send(self.play(pcm))),
+            Message::StopPlaying { reply } => drop(reply.send(self.stop_playing())),
             // Handled where it can be waited for.
             Message::Pause { .. } | Message::Leave => {}
         }
@@ -332,6 +356,14 @@ impl Session {
                     };
                     self.confirm(leg, done);
                 }
+                Action::AttachVoice { source } => {
+                    let input = match self.attach_voice(source) {
+                        Ok(()) => Input::VoiceAttached,
+                        Err(reason) => Input::VoiceRefused { reason },
+                    };
+                    self.machine.handle(clock::now(), input);
+                }
+                Action::VoiceFailed { reason } => self.voice_failed(&reason),
                 Action::StopMedia { end } => self.stop_media(end),
                 Action::Emit(event) => self.emit(event),
                 Action::Save => self.save(),
@@ -350,8 +382,11 @@ impl Session {
 
     /// Let the connection of the leg that `id` is for come in, and name it.
     fn announce(&mut self, id: &ObjectId) -> Option<Uuid> {
-        let (media, leg) = (self.media.as_mut()?, id.role.leg()?);
-        let announced = media.announce(&self.services, leg);
+        let media = self.media.as_mut()?;
+        let announced = match id.role.leg() {
+            Some(leg) => media.announce(&self.services, leg),
+            None => media.voice.as_mut()?.announce(&self.services),
+        };
         // Without it Asterisk's connection is refused, and the attempt fails with a reason.
         announced
             .inspect_err(|error| tracing::error!(call = %self.call, %error, "a leg has no way in"))

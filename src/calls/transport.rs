@@ -6,7 +6,8 @@ use crate::asterisk::ari::StreamKind;
 use crate::asterisk::version::{Capabilities, Missing};
 use crate::config::Settings;
 use crate::media::codec::Codec;
-use crate::net::stream::DoorSettings;
+use crate::media::rtp_send::sendable;
+use crate::net::stream::{DoorSettings, StreamError, Way, connect};
 
 use super::services::Services;
 
@@ -77,6 +78,14 @@ impl Transport {
         }
     }
 
+    /// The codec in which callers are spoken to, where their legs are heard in `codec`.
+    pub const fn spoken(self, codec: Codec) -> Codec {
+        match self {
+            Self::Rtp => sendable(codec),
+            _ => codec,
+        }
+    }
+
     /// The modules of Asterisk that it takes.
     pub const fn modules(self) -> &'static [&'static str] {
         match self {
@@ -84,6 +93,36 @@ impl Transport {
             Self::Rtp => &["chan_rtp.so"],
             Self::WebSocketIncoming | Self::WebSocketOutgoing => &["chan_websocket.so"],
         }
+    }
+}
+
+/// Connections over TCP that are waited for, by their names: one an attempt to make a channel.
+#[derive(Debug, Default)]
+pub(super) struct Ways(Vec<(Uuid, Way)>);
+
+impl Ways {
+    /// Asterisk is about to be asked for a channel: let its connection in, where Asterisk makes one, and name it.
+    pub(super) fn announce(&mut self, services: &Services) -> Result<Option<Uuid>, StreamError> {
+        let id = Uuid::new_v4();
+        let way = match services.transport {
+            Transport::AudioSocket => services.doors.expect_audiosocket(id)?,
+            Transport::WebSocketOutgoing => services.doors.expect_websocket(id)?,
+            Transport::Rtp | Transport::WebSocketIncoming => return Ok(None),
+        };
+        // An attempt before it has been given up, but for one whose reply is on its way.
+        self.0.drain(..self.0.len().saturating_sub(1));
+        self.0.push((id, way));
+        Ok(Some(id))
+    }
+
+    /// The connection of that name.
+    pub(super) fn take(&mut self, services: &Services, id: Uuid) -> Result<Way, String> {
+        if services.transport == Transport::WebSocketIncoming {
+            return Ok(connect(&services.settings.ari.url.replacen("http", "ws", 1), &id.to_string()));
+        }
+        let at = self.0.iter().position(|(of, _)| *of == id);
+        at.map(|at| self.0.swap_remove(at).1)
+            .ok_or_else(|| "nobody waits for this connection any more".into())
     }
 }
 

@@ -9,6 +9,8 @@ const PACKETS_A_SECOND: usize = 50;
 /// Kernel memory that a packet of 20 ms takes: 768 bytes for G.711 up to 2,304 for `slin48`, socket buffer header and the
 /// allocator's rounding with it. The kernel books double of what it is asked for, so that half of the largest will do.
 const PACKET_BYTES: usize = 1_152;
+/// Streams that come of a call: its two legs, and what Asterisk sends to the voice of one that is answered.
+const STREAMS_A_CALL: usize = 3;
 /// For few calls, too: a burst after the network stood still.
 const LEAST: usize = 1 << 20;
 
@@ -18,8 +20,8 @@ impl Settings {
         if self.rtp.receive_buffer > 0 {
             return self.rtp.receive_buffer;
         }
-        let legs = (2 * self.calls.max).div_ceil(self.rtp.shards.max(1));
-        let packets = (legs * PACKETS_A_SECOND * SERVICE_GAP_MS).div_ceil(1_000);
+        let streams = (STREAMS_A_CALL * self.calls.max).div_ceil(self.rtp.shards.max(1));
+        let packets = (streams * PACKETS_A_SECOND * SERVICE_GAP_MS).div_ceil(1_000);
         (packets * PACKET_BYTES).max(LEAST)
     }
 }
@@ -31,10 +33,10 @@ mod tests {
     #[test]
     fn the_receive_buffer_follows_from_the_calls_unless_it_is_set() {
         let mut settings = Settings::default();
-        // 2,000 legs of 5 packets in 100 ms.
-        assert_eq!(settings.receive_buffer(), 10_000 * 1_152);
+        // 3,000 streams of 5 packets in 100 ms.
+        assert_eq!(settings.receive_buffer(), 15_000 * 1_152);
         settings.rtp.shards = 4;
-        assert_eq!(settings.receive_buffer(), 2_500 * 1_152);
+        assert_eq!(settings.receive_buffer(), 3_750 * 1_152);
         settings.calls.max = 10;
         assert_eq!(settings.receive_buffer(), LEAST);
         settings.rtp.receive_buffer = 4_096;

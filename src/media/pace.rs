@@ -5,7 +5,7 @@
 //! most; the turns before them are skipped and counted. The producer's audio is not skipped with them, it comes later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -17,11 +17,12 @@ pub const FRAME: Duration = Duration::from_millis(20);
 /// Frames sent at once after a late wake-up: what a jitter buffer of 60 ms, a usual size, still takes in without dropping any.
 pub const MAX_CATCH_UP: u64 = 3;
 
-/// A producer's end: audio to be played to a party.
+/// A producer's end: audio to be played to a party. Its samples are numbered from 0 in the order in which they are pushed.
 #[derive(Debug)]
 pub struct Player {
     queue: Producer<i16>,
     shared: Arc<Shared>,
+    pushed: u64,
 }
 
 /// The sender's end.
@@ -33,12 +34,16 @@ pub struct Pacer {
     start: Option<MediaInstant>,
     /// Turns taken or skipped since the start.
     turn: u64,
+    /// Samples taken from the queue, be it to drop them.
+    passed: u64,
     stats: PaceStats,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
-    clear: AtomicBool,
+    /// What was pushed before this sample is not to be played.
+    clear_to: AtomicU64,
+    passed: AtomicU64,
     played: AtomicU64,
 }
 
@@ -60,9 +65,9 @@ pub fn playout(rate: SampleRate, room: Duration) -> (Player, Pacer) {
     let samples = usize::try_from(rate.samples_in(room)).unwrap_or(usize::MAX).max(frame_samples(rate));
     let (producer, consumer) = RingBuffer::new(samples);
     let shared = Arc::<Shared>::default();
-    let player = Player { queue: producer, shared: shared.clone() };
+    let player = Player { queue: producer, shared: shared.clone(), pushed: 0 };
     let stats = PaceStats::default();
-    (player, Pacer { queue: consumer, shared, rate, start: None, turn: 0, stats })
+    (player, Pacer { queue: consumer, shared, rate, start: None, turn: 0, passed: 0, stats })
 }
 
 /// Samples of a frame at `rate`.
@@ -80,7 +85,18 @@ impl Player {
         first.copy_from_slice(head);
         second.copy_from_slice(tail);
         chunk.commit_all();
+        self.pushed += room as u64;
         room
+    }
+
+    /// Number of the sample that is pushed next: a mark behind all that was pushed so far.
+    pub fn pushed(&self) -> u64 {
+        self.pushed
+    }
+
+    /// Number of the first sample that still waits to be played. What lies before a mark is over once this has reached it.
+    pub fn passed(&self) -> u64 {
+        self.shared.passed.load(Ordering::Acquire)
     }
 
     /// Samples for which there is room.
@@ -93,14 +109,9 @@ impl Player {
         self.shared.played.load(Ordering::Acquire)
     }
 
-    /// Drop what is queued by the time of the next frame: someone began to speak.
+    /// Drop, with the next frame, what was pushed so far and is not played yet: someone began to speak.
     pub fn clear(&self) {
-        self.shared.clear.store(true, Ordering::Release);
-    }
-
-    /// Whether the sender is gone: nothing that is pushed will be played.
-    pub fn is_abandoned(&self) -> bool {
-        self.queue.is_abandoned()
+        self.shared.clear_to.store(self.pushed, Ordering::Release);
     }
 }
 
@@ -121,11 +132,11 @@ impl Pacer {
         if !self.turn_has_come(now) {
             return false;
         }
-        if self.shared.clear.swap(false, Ordering::AcqRel) {
-            let waiting = self.queue.slots();
-            if let Ok(chunk) = self.queue.read_chunk(waiting) {
-                chunk.commit_all();
-            }
+        let cleared = self.shared.clear_to.load(Ordering::Acquire).saturating_sub(self.passed);
+        // All of it is in the queue: it was pushed before the mark was set.
+        if let Ok(chunk) = self.queue.read_chunk(cleared as usize) {
+            chunk.commit_all();
+            self.passed += cleared;
         }
         let ready = frame.len().min(self.queue.slots());
         if let Ok(chunk) = self.queue.read_chunk(ready) {
@@ -135,7 +146,9 @@ impl Pacer {
             chunk.commit_all();
         }
         frame[ready..].fill(0);
+        self.passed += ready as u64;
         self.shared.played.fetch_add(ready as u64, Ordering::AcqRel);
+        self.shared.passed.store(self.passed, Ordering::Release);
         self.stats.frames += 1;
         self.stats.silent += u64::from(ready == 0);
         self.stats.short += u64::from((1..frame.len()).contains(&ready));
@@ -233,10 +246,14 @@ mod tests {
         assert_eq!(taken(&mut pacer, at(0)), [7; 160]);
         player.clear();
         assert_eq!(taken(&mut pacer, at(20)), [0; 160]);
+        assert_eq!((player.played(), player.passed(), player.pushed()), (160, 320, 320));
         assert_eq!(player.push(&[8; 160]), 160);
         assert!(pacer.pass(at(40)) && !pacer.pass(at(40)));
         assert_eq!(taken(&mut pacer, at(60)), [8; 160], "a turn that was passed keeps its audio");
-        drop(pacer);
-        assert!(player.is_abandoned());
+        assert_eq!(player.push(&[9; 160]), 160);
+        player.clear();
+        assert_eq!(player.push(&[10; 160]), 160);
+        assert_eq!(taken(&mut pacer, at(80)), [10; 160], "what is pushed after it was cleared is played");
+        assert_eq!((player.played(), player.passed()), (480, player.pushed()));
     }
 }

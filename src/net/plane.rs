@@ -246,8 +246,8 @@ fn announce(shard: usize, bound: &socket::Bound, asked: usize) {
 
 /// A place on a shard, reserved until it is dropped.
 pub struct Seat {
-    link: Arc<ShardLink>,
-    next_id: Arc<AtomicU64>,
+    pub(super) link: Arc<ShardLink>,
+    pub(super) next_id: Arc<AtomicU64>,
 }
 
 impl Seat {

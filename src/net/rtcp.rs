@@ -34,13 +34,19 @@ pub(super) enum Via {
 pub(super) struct Sockets {
     rtp: UdpSocket,
     rtcp: Option<UdpSocket>,
+    is_ipv6: bool,
 }
 
 impl Sockets {
     /// Those of a shard on `rtp`, and its RTCP port if it has one.
     pub(super) fn of(rtp: &Bound, rtcp: Option<&Bound>) -> std::io::Result<Arc<Self>> {
         let rtcp = rtcp.map(|bound| bound.socket.try_clone()).transpose()?;
-        Ok(Arc::new(Self { rtp: rtp.socket.try_clone()?, rtcp }))
+        Ok(Arc::new(Self { rtp: rtp.socket.try_clone()?, rtcp, is_ipv6: rtp.address.is_ipv6() }))
+    }
+
+    /// Send a packet of media; false if the system did not take it.
+    pub(super) fn send_rtp(&self, bytes: &[u8], to: SocketAddr) -> bool {
+        self.rtp.send_to(bytes, reachable(to, self.is_ipv6)).is_ok()
     }
 
     fn send(&self, via: Via, bytes: &[u8], to: SocketAddr) {
@@ -49,16 +55,16 @@ impl Sockets {
             _ => &self.rtp,
         };
         // A report that cannot be sent is like one that gets lost: the next one follows in seconds.
-        if socket.send_to(bytes, reachable(to, socket)).is_ok() {
+        if socket.send_to(bytes, reachable(to, self.is_ipv6)).is_ok() {
             metric::RTCP_SENT.add(1);
         }
     }
 }
 
-/// `to` as `socket` has to name it: an IPv6 socket reaches IPv4 addresses by their mapping.
-fn reachable(to: SocketAddr, socket: &UdpSocket) -> SocketAddr {
-    match (to.ip(), socket.local_addr()) {
-        (IpAddr::V4(ip), Ok(SocketAddr::V6(_))) => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
+/// `to` as a socket has to name it: one of IPv6 reaches IPv4 addresses by their mapping.
+fn reachable(to: SocketAddr, by_ipv6: bool) -> SocketAddr {
+    match to.ip() {
+        IpAddr::V4(ip) if by_ipv6 => SocketAddr::new(ip.to_ipv6_mapped().into(), to.port()),
         _ => to,
     }
 }
@@ -155,6 +161,6 @@ impl LegRtcp {
 }
 
 /// Some number, from the system's randomness.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -19,7 +19,8 @@ use super::rtcp::{Sockets, Via};
 use super::socket::Bound;
 use super::sys::{self, BATCH, Batch};
 use super::table::{Counts, Table};
-use super::wheel::TICK;
+use super::voice::Voice;
+use super::wheel::next_tick;
 use crate::clock;
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
@@ -44,6 +45,9 @@ pub(super) enum Command {
     Stats { leg: LegKey, reply: oneshot::Sender<LegStats> },
     Finish { leg: LegKey, end: MediaInstant, reply: oneshot::Sender<LegStats> },
     Detach { leg: LegKey },
+    Speak(Box<Voice>),
+    MoveVoice { id: u64, to: SocketAddr },
+    Hush { id: u64 },
     Shutdown,
 }
 
@@ -192,8 +196,9 @@ impl Shard {
             if now >= self.next_tick {
                 self.table.tick(now, self.drained, |key| self.link.release(key));
                 self.table.expire_held(now);
+                self.table.voices.tick(now);
                 self.publish_totals();
-                self.next_tick = now + TICK;
+                self.next_tick = next_tick(now);
             }
             if now >= self.next_rtcp {
                 if let Some(reports) = &mut reports {
@@ -279,6 +284,9 @@ impl Shard {
                 }
                 Command::Finish { leg, end, reply } => self.table.end(leg, end, reply, now),
                 Command::Detach { leg } => self.table.detach(leg, now, |key| self.link.release(key)),
+                Command::Speak(voice) => self.table.voices.add(voice, now),
+                Command::MoveVoice { id, to } => self.table.voices.move_to(id, to),
+                Command::Hush { id } => self.table.voices.remove(id),
                 Command::Shutdown => self.stopping = true,
             }
         }
@@ -288,7 +296,7 @@ impl Shard {
     fn wait(&self, now: MediaInstant) -> bool {
         let legs = self.table.legs();
         let mut timeout = self.next_report.saturating_since(now);
-        if legs > 0 {
+        if legs > 0 || !self.table.voices.is_empty() {
             timeout = timeout.min(self.next_tick.saturating_since(now));
         }
         if let Some(patience) = self.table.hold_patience() {
@@ -316,6 +324,7 @@ impl Shard {
 
     fn report(&mut self, now: MediaInstant) {
         self.publish_totals();
+        self.table.voices.report();
         let (before, drops_before) =
             std::mem::replace(&mut self.reported, (self.table.counts, self.kernel_drops));
         let (counts, shard) = (self.table.counts, self.link.number);

@@ -13,6 +13,7 @@ use super::leg::{Ending, Leg, LegKey};
 use super::route::{BuildFoldHasher, Sender};
 use super::rtcp::{Sockets, Via};
 use super::sys::{BATCH, Datagram};
+use super::voice::Voices;
 use super::wheel::{TICK, Wheel};
 use crate::media::report::LegStats;
 use crate::media::rtcp::is_rtcp;
@@ -52,6 +53,7 @@ pub(super) struct Table {
     hold: Hold,
     /// For what legs send to peers that report to them.
     sockets: Arc<Sockets>,
+    pub voices: Voices,
     pub counts: Counts,
 }
 
@@ -65,6 +67,7 @@ impl Table {
             ending: Vec::new(),
             ticks: 0,
             hold: Hold::new(),
+            voices: Voices::new(sockets.clone(), now),
             sockets,
             counts: Counts::default(),
         }
@@ -107,6 +110,7 @@ impl Table {
                     self.wheel.schedule(at, due);
                 }
             }
+            None if self.voices.is_peer(datagram.source) => {}
             None => self.counts.unroutable += self.hold.push(datagram),
         }
     }

@@ -97,6 +97,11 @@ impl Wheel {
     }
 }
 
+/// When the tick after the one that `now` lies in begins. All lie on one grid, so that what is due every 20 ms comes up every 20 ms.
+pub(super) fn next_tick(now: MediaInstant) -> MediaInstant {
+    MediaInstant::from_nanos((ticks(now) + 1) * TICK.as_nanos() as u64)
+}
+
 fn ticks(at: MediaInstant) -> u64 {
     at.as_nanos() / TICK.as_nanos() as u64
 }
@@ -126,6 +131,11 @@ mod tests {
         assert_eq!(due(&mut wheel, 699), [3]);
         assert_eq!(due(&mut wheel, 700), [2]);
         assert!(due(&mut wheel, 10_000).is_empty());
+    }
+
+    #[test]
+    fn ticks_lie_on_one_grid_however_late_one_is_noticed() {
+        assert_eq!([0, 1, 4, 5, 9, 23].map(|ms| next_tick(at(ms))), [5, 5, 5, 10, 10, 25].map(at));
     }
 
     #[test]

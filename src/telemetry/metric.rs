@@ -191,6 +191,8 @@ table! {
     Counter RTCP_DROPPED = "rtcp_packets_dropped_total", "RTCP datagrams from unknown senders, and such as were not valid.",
         ("reason", &["invalid", "unroutable"]);
     Counter RTP_KERNEL_DROPS = "rtp_kernel_drops_total", "Datagrams that the kernel dropped for want of buffer.";
+    Counter RTP_SENT = "rtp_packets_sent_total", "RTP packets of audio, or silence, sent to callers.";
+    Counter RTP_SKIPPED = "rtp_packets_skipped_total", "RTP packets not sent to callers: woken too late, or the system took none.";
     Counter RTP_RING_OVERRUNS = "rtp_ring_overruns_total", "Slots that a reader missed because the writer lapped it.";
     Counter STREAM_RECEIVED = "stream_frames_received_total", "Frames of audio received over AudioSocket and WebSocket.";
     Counter STREAM_SENT = "stream_frames_sent_total", "Frames of audio, or silence, sent over AudioSocket and WebSocket.";

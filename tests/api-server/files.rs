@@ -229,7 +229,22 @@ async fn commands_reach_the_driver_and_its_refusals_the_user() {
             status
         );
     }
-    assert_eq!(*server.control.asked.lock(), ["hangup c1", "pause c1", "resume c1"]);
+    let mut wav = sidetone::recording::wav::header(8_000, 1, 8_000).to_vec();
+    wav.resize(wav.len() + 8_000, 0);
+    let play = |call: &str, body: Vec<u8>| {
+        server.request("POST", &format!("/api/calls/{call}/play")).body(body).send()
+    };
+    let played = play("c1", wav.clone()).await.unwrap();
+    assert_eq!(played.status(), 202);
+    assert_eq!(played.json::<Value>().await.unwrap(), json!({ "playback": 1, "duration": 0.5 }));
+    assert_eq!(server.request("POST", "/api/calls/c1/play/stop").send().await.unwrap().status(), 204);
+    let asked = ["hangup c1", "pause c1", "resume c1", "play c1", "stop playing c1"];
+    assert_eq!(*server.control.asked.lock(), asked);
+    problem(play("unrecorded", wav.clone()).await.unwrap(), 409).await;
+    problem(play("c1", b"no audio".to_vec()).await.unwrap(), 415).await;
+    problem(play("c1", wav[..80].to_vec()).await.unwrap(), 400).await;
+    problem(play("c1", vec![0; (32 << 20) + 1]).await.unwrap(), 413).await;
+    problem(server.request("POST", "/api/calls/gone/play/stop").send().await.unwrap(), 409).await;
     problem(server.request("POST", "/api/calls/gone/hangup").send().await.unwrap(), 409).await;
     problem(server.request("POST", "/api/calls/waiting/hangup").send().await.unwrap(), 503).await;
     problem(server.request("POST", "/api/calls/unrecorded/recording/pause").send().await.unwrap(), 409).await;

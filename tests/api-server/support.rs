@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use sidetone::api::{self, AppState, Auth, SocketPolicy};
-use sidetone::calls::control::{CallControl, ControlError};
+use sidetone::calls::control::{Audio, CallControl, ControlError, Playback};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::hub::{EventHub, HubConfig, Journals};
 use sidetone::calls::record::{CallMode, CallRecord, CallState};
@@ -184,6 +184,16 @@ impl CallControl for Recorded {
 
     fn pause_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
         self.ask("pause", call_id)
+    }
+
+    fn play<'a>(&'a self, call_id: &'a str, audio: Audio) -> BoxFuture<'a, Result<Playback, ControlError>> {
+        let duration = Duration::from_secs_f64(audio.pcm.len() as f64 / f64::from(audio.rate_hz));
+        let done = self.ask("play", call_id);
+        Box::pin(async move { done.await.map(|()| Playback { id: 1, duration }) })
+    }
+
+    fn stop_playing<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
+        self.ask("stop playing", call_id)
     }
 
     fn resume_recording<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {

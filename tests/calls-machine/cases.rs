@@ -228,6 +228,53 @@ fn an_answered_call_is_answered_when_it_can_be_heard_and_put_into_its_bridge() {
 }
 
 #[test]
+fn a_voice_that_breaks_is_made_anew_under_another_id() {
+    let mut sim = wired(Mode::Answer);
+    sim.asterisk.hang_up("sidetone-n1-0190a5b2call-media-main", true);
+    assert!(!sim.asterisk.is_spoken_to(MAIN));
+    sim.settle();
+    assert!(sim.asterisk.is_spoken_to(MAIN) && sim.machine.voice_is_heard());
+    assert!(sim.asterisk.ours().contains(&"sidetone-n1-0190a5b2call-media-main-2".to_owned()));
+    assert_eq!(sim.count("leg.interrupted"), 0, "the legs are none the worse");
+}
+
+#[test]
+fn a_voice_moves_into_another_main_bridge() {
+    let mut sim = wired(Mode::Answer);
+    sim.asterisk.destroy_bridge("sidetone-n1-0190a5b2call-bridge-main");
+    sim.settle();
+    assert!(sim.asterisk.bridges["sidetone-n1-0190a5b2call-bridge-main-2"].contains(MAIN));
+    assert!(sim.asterisk.is_spoken_to(MAIN) && sim.machine.voice_is_heard());
+}
+
+#[test]
+fn a_call_without_a_voice_is_heard_all_the_same() {
+    let mut sim = Simulation::new(Mode::Answer, ChannelState::Ringing);
+    carry_out(
+        &mut sim,
+        Fate::Refused,
+        |request| matches!(request, Request::ExternalMedia { id, .. } if id.role == Role::MainMedia),
+    );
+    sim.settle();
+    assert!(sim.voice_failed && !sim.machine.voice_is_heard());
+    assert_eq!((sim.count("leg.started"), sim.count("call.answered")), (2, 1));
+    sim.asterisk.hang_up(MAIN, true);
+    sim.settle();
+    assert_eq!(sim.finished, Some((Outcome::Completed, vec![])));
+}
+
+#[test]
+fn after_kill_9_the_voice_is_made_anew_and_the_old_one_removed() {
+    let mut sim = wired(Mode::Answer);
+    sim.restart();
+    assert!(!sim.machine.voice_is_heard());
+    sim.settle();
+    assert!(sim.asterisk.is_spoken_to(MAIN) && sim.machine.voice_is_heard());
+    let voices = sim.asterisk.ours().into_iter().filter(|id| id.contains("media-main"));
+    assert_eq!(voices.collect::<Vec<_>>(), ["sidetone-n1-0190a5b2call-media-main-2"]);
+}
+
+#[test]
 fn a_released_call_goes_on_without_us() {
     for mode in [Mode::Tap, Mode::Answer] {
         let mut sim = wired(mode);

@@ -100,6 +100,13 @@ fn play(sim: &mut Simulation, script: &[(u8, u8)]) {
         let failed = sim.count("leg.failed");
         let wired = Leg::BOTH.iter().filter(|leg| sim.asterisk.is_wired(Role::Snoop(**leg))).count();
         assert!(wired + failed >= 2, "a leg neither wired nor failed");
+        if sim.asterisk.is_spoken_to(&main) {
+            assert!(sim.machine.voice_is_heard(), "it does not know that the caller can hear us");
+        } else {
+            let is_missed = sim.mode == Mode::Answer && sim.asterisk.channels[&main].in_app;
+            assert!(!is_missed || sim.voice_failed || sim.faults > 0, "the caller cannot hear us");
+            assert!(!sim.machine.voice_is_heard(), "it speaks to nobody");
+        }
         sim.asterisk.hang_up(&main, true);
         sim.settle();
     }
@@ -146,6 +153,7 @@ proptest! {
         sim.settle();
         prop_assert_eq!(sim.count("leg.started"), 2);
         prop_assert_eq!(sim.asterisk.continued, usize::from(!answer));
+        prop_assert_eq!((sim.asterisk.is_spoken_to(MAIN), sim.machine.voice_is_heard()), (answer, answer));
         sim.asterisk.hang_up(MAIN, true);
         sim.settle();
         prop_assert_eq!(sim.finished.clone(), Some((Outcome::Completed, vec![])));

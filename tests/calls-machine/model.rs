@@ -256,6 +256,14 @@ impl Asterisk {
         reply
     }
 
+    /// Whether the voice, of whatever generation, is in one bridge with the channel that it speaks to.
+    pub fn is_spoken_to(&self, main: &str) -> bool {
+        let is_voice = |id: &String| ObjectId::parse(id).is_some_and(|id| id.role == Role::MainMedia);
+        self.bridges
+            .values()
+            .any(|members| members.len() == 2 && members.contains(main) && members.iter().any(is_voice))
+    }
+
     /// Whether a leg's snoop and media channel, of whatever generation, are in one bridge.
     pub fn is_wired(&self, snoop: Role) -> bool {
         self.bridges.values().any(|members| {

@@ -29,6 +29,8 @@ pub fn config(mode: Mode) -> CallConfig {
         mode,
         format: "ulaw".into(),
         external_host: [([127, 0, 0, 1], 14_000).into(), ([127, 0, 0, 1], 14_002).into()],
+        voice: (mode == Mode::Answer)
+            .then(|| VoiceConfig { format: "ulaw".into(), external_host: ([127, 0, 0, 1], 14_004).into() }),
         timing: Timing::default(),
     }
 }
@@ -61,12 +63,14 @@ pub struct Simulation {
     /// When the driver sent it.
     sent: BTreeMap<OpId, MediaInstant>,
     deletes_under_way: BTreeSet<OpId>,
-    attaches: Vec<(Leg, MediaSource)>,
-    attached: BTreeMap<Leg, MediaSource>,
+    /// Of legs, and of the voice (`None`).
+    attaches: Vec<(Option<Leg>, MediaSource)>,
+    attached: BTreeMap<Option<Leg>, MediaSource>,
     receivers: BTreeSet<Leg>,
     told_started: BTreeSet<String>,
     sources: BTreeMap<String, MediaSource>,
     pub events: Vec<CallEvent>,
+    pub voice_failed: bool,
     pub stopped: Vec<MediaEnd>,
     pub finished: Option<(Outcome, Vec<ObjectId>)>,
     pub actions: usize,
@@ -102,6 +106,7 @@ impl Simulation {
             told_started: BTreeSet::new(),
             sources: BTreeMap::new(),
             events: Vec::new(),
+            voice_failed: false,
             stopped: Vec::new(),
             finished: None,
             actions: 0,
@@ -143,11 +148,19 @@ impl Simulation {
             Action::Request { op, request } => self.check_and_send(op, request),
             Action::AttachMedia { leg, source } => {
                 assert!(self.receivers.insert(leg), "a second receiver for {leg:?}");
-                self.attaches.push((leg, source));
+                self.attaches.push((Some(leg), source));
             }
             Action::MoveMedia { leg, source } => {
                 assert!(self.receivers.contains(&leg), "no receiver to move for {leg:?}");
-                self.attaches.push((leg, source));
+                self.attaches.push((Some(leg), source));
+            }
+            Action::AttachVoice { source } => {
+                assert!(!self.attaches.iter().any(|(leg, _)| leg.is_none()), "two voices at a time");
+                self.attaches.push((None, source));
+            }
+            Action::VoiceFailed { .. } => {
+                assert!(self.faults > 0, "the voice failed for no reason");
+                self.voice_failed = true;
             }
             Action::StopMedia { end } => self.stopped.push(end),
             Action::Emit(event) => self.events.push(event),
@@ -171,8 +184,10 @@ impl Simulation {
             Request::AddChannel { bridge, channel } => {
                 if let Some(id) = ObjectId::parse(channel) {
                     assert!(self.told_started.contains(channel), "{channel} joins before its StasisStart");
-                    assert_eq!(id.generation, bridge.generation);
-                    if let Role::Media(leg) = id.role {
+                    assert_eq!(id.role == Role::MainMedia, bridge.role == Role::MainBridge);
+                    assert!(id.role == Role::MainMedia || id.generation == bridge.generation);
+                    if let Role::Media(_) | Role::MainMedia = id.role {
+                        let leg = id.role.leg();
                         let attached = self.attached.get(&leg);
                         assert!(
                             attached.is_some() && attached == self.sources.get(channel),
@@ -270,20 +285,27 @@ impl Simulation {
         let (leg, source) = self.attaches.remove(0);
         if refuse {
             self.faults += 1;
-            if !self.attached.contains_key(&leg) {
-                self.receivers.remove(&leg);
-            }
-            self.input(Input::MediaRefused { leg, reason: "no room".into() });
+            let reason = "no room".into();
+            let input = match leg {
+                Some(leg) => {
+                    if !self.attached.contains_key(&Some(leg)) {
+                        self.receivers.remove(&leg);
+                    }
+                    Input::MediaRefused { leg, reason }
+                }
+                None => Input::VoiceRefused { reason },
+            };
+            self.input(input);
         } else {
             self.attached.insert(leg, source);
-            self.input(Input::MediaAttached { leg });
+            self.input(leg.map_or(Input::VoiceAttached, |leg| Input::MediaAttached { leg }));
         }
     }
 
     /// After a restart: `leg`, which is wired, cannot be received as it is.
     pub fn refuse_what_was_wired(&mut self, leg: Leg) {
         self.receivers.remove(&leg);
-        self.attached.remove(&leg);
+        self.attached.remove(&Some(leg));
         self.input(Input::MediaRefused { leg, reason: "its sender is another leg's".into() });
     }
 
@@ -381,7 +403,7 @@ impl Simulation {
         for (leg, source) in Leg::BOTH.into_iter().zip(self.machine.wired_sources()) {
             if let Some(source) = source {
                 self.receivers.insert(leg);
-                self.attached.insert(leg, source);
+                self.attached.insert(Some(leg), source);
             }
         }
         self.stopped.clear();

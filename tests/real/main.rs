@@ -13,4 +13,5 @@ mod crash;
 mod disk;
 mod streams;
 mod transports;
+mod voice;
 mod wire;

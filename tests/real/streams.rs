@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use sidetone::media::audiosocket::{Decoder, Frame, HANGUP_FRAME};
-use sidetone::media::chan_websocket::{Command, Event, Form, MediaStart, XOFF_FRAMES, XON_FRAMES};
+use sidetone::media::chan_websocket::{Command, Direction, Event, Form, MediaStart, XOFF_FRAMES, XON_FRAMES};
 use sidetone::media::clock::CallClock;
 use sidetone::media::codec::Codec;
 use sidetone::media::pace::{Player, playout};
@@ -323,6 +323,73 @@ async fn real_websocket_tells_keys_and_takes_an_id_once() {
         }
     }
     assert_eq!(digits, "12#");
+}
+
+/// Bytes of media that come within `time`; events on the way are kept.
+async fn media_within(socket: &mut Ws, time: Duration, events: &mut Vec<Event>) -> usize {
+    let (until, mut bytes) = (Instant::now() + time, 0);
+    while let Ok(Some(message)) = tokio::time::timeout_at(until, socket.next()).await {
+        match message.expect("a message") {
+            Message::Binary(payload) => bytes += payload.len(),
+            Message::Text(text) => events.push(Event::parse(&text).expect("an event")),
+            Message::Close(_) => break,
+            _ => {}
+        }
+    }
+    bytes
+}
+
+/// The direction is the application's: `in` is what comes to us.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_websocket_changes_the_direction_of_media_when_it_is_told_to() {
+    use Direction::{Both, In, Out};
+    let lab = Lab::start(Version::V22);
+    let say = [("PROMPTS_A", "demo-congrats"), ("HANGUP_BY", "none")];
+    // Frames that come in the second after half a second of ours was sent: from an echo, and from one that speaks all the time.
+    for (to, expected) in [
+        (("lab-pbx", "echo"), [(Both, 23..=25), (In, 0..=0), (Out, 0..=0), (Both, 23..=25)]),
+        (("lab-party", "a"), [(Both, 40..=60), (In, 40..=60), (Out, 0..=0), (Both, 40..=60)]),
+    ] {
+        let (_, _, mut socket) = websocket(&lab, "c(slin)f(json)", to, &say).await;
+        let Some(Event::MediaStart(_)) = event(&mut socket, &mut 0).await else { panic!("MEDIA_START") };
+        for (direction, frames) in expected {
+            tell(&mut socket, Command::SetMediaDirection(direction), Form::Json).await;
+            let mut events = Vec::new();
+            // What is on its way.
+            media_within(&mut socket, Duration::from_millis(200), &mut events).await;
+            socket.send(Message::binary(vec![7_u8; 25 * 2 * FRAME])).await.expect("sent");
+            let came = media_within(&mut socket, Duration::from_secs(1), &mut events).await / (2 * FRAME);
+            assert!(frames.contains(&came), "{to:?} {direction:?}: {came} frames");
+            tell(&mut socket, Command::MarkMedia { correlation_id: "mark" }, Form::Json).await;
+            tell(&mut socket, Command::GetStatus, Form::Json).await;
+            media_within(&mut socket, Duration::from_millis(300), &mut events).await;
+            println!("{to:?} {direction:?}: {came} frames, {events:?}");
+            let is_answered = events.iter().any(|event| matches!(event, Event::Status(_)));
+            assert!(is_answered, "commands are taken whatever the direction: {events:?}");
+            let is_played = events.contains(&Event::MarkProcessed { correlation_id: "mark".into() });
+            let refused = "MARK_MEDIA not supported while media direction is 'in'";
+            let is_refused = events.contains(&Event::Error { text: refused.into() });
+            assert_eq!((is_played, is_refused), (direction != In, direction == In), "{events:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_websocket_channel_ends_when_our_end_closes_orderly_or_not() {
+    let lab = Lab::start(Version::V22);
+    for orderly in [true, false] {
+        let (channel, id, mut socket) = websocket(&lab, "c(slin)f(json)", ("lab-pbx", "echo"), &[]).await;
+        let Some(Event::MediaStart(_)) = event(&mut socket, &mut 0).await else { panic!("MEDIA_START") };
+        if orderly {
+            socket.close(None).await.expect("closed");
+        } else {
+            // As a process that is killed leaves it: the connection is reset, or just ends.
+            drop(socket);
+        }
+        until_gone(&lab, &channel).await;
+        let again = connect_async(media_request(&lab, &id.to_string())).await;
+        assert!(again.is_err_and(|e| e.to_string().contains("404")), "its id is gone with it");
+    }
 }
 
 // ---- both ways ---------------------------------------------------------------------------------------------------------

@@ -67,9 +67,8 @@ async fn real_calls_over_websockets_that_we_open_are_recorded_sample_for_sample(
     tapped_calls(&lab, &server, |prompt| lab.prompt_as_snooped(prompt)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn real_calls_over_websockets_that_asterisk_opens_are_recorded_sample_for_sample() {
-    let lab = Lab::start(Version::V22);
+/// Settings of a server whose media WebSockets Asterisk opens, and Asterisk told of it.
+pub fn websockets_of_asterisk(lab: &Lab) -> Vec<(&'static str, String)> {
     let bind = free_tcp();
     let client = format!(
         "[sidetone]\ntype = websocket_client\nconnection_type = per_call_config\nuri = ws://{bind}/\n\
@@ -77,17 +76,27 @@ async fn real_calls_over_websockets_that_asterisk_opens_are_recorded_sample_for_
     );
     std::fs::write(lab.folder().join("etc/websocket_client.conf"), client).expect("Asterisk's configuration");
     lab.cli("module reload res_websocket_client.so");
-    let bind = bind.to_string();
     let settings = [
         ("media.transport", "websocket"),
         ("websocket.direction", "outgoing"),
-        ("websocket.bind", bind.as_str()),
         ("websocket.format", "slin"),
         ("websocket.user", "asterisk"),
         ("websocket.password", "of-the-media"),
         ("speech.model", "off"),
     ];
-    let server = Sidetone::start_with(&lab, &settings).await;
+    let settings = settings.into_iter().map(|(key, value)| (key, value.to_owned()));
+    settings.chain([("websocket.bind", bind.to_string())]).collect()
+}
+
+pub async fn start_with(lab: &Lab, settings: &[(&str, String)]) -> Sidetone {
+    let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    Sidetone::start_with(lab, &settings).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_calls_over_websockets_that_asterisk_opens_are_recorded_sample_for_sample() {
+    let lab = Lab::start(Version::V22);
+    let server = start_with(&lab, &websockets_of_asterisk(&lab)).await;
     tapped_calls(&lab, &server, |prompt| lab.prompt_samples(prompt)).await;
 }
 
@@ -108,11 +117,27 @@ async fn real_asterisk_16_is_refused_for_transports_that_it_does_not_have() {
 async fn real_killed_server_makes_its_audiosocket_legs_anew_on_the_same_clock() {
     let lab = Lab::start(Version::V22);
     let bind = free_tcp().to_string();
-    let settings =
-        [("media.transport", "audiosocket"), ("audiosocket.bind", bind.as_str()), ("speech.model", "off")];
-    let mut server = Sidetone::start_with(&lab, &settings).await;
+    let settings = [
+        ("media.transport", "audiosocket".to_owned()),
+        ("audiosocket.bind", bind),
+        ("speech.model", "off".to_owned()),
+    ];
+    legs_are_made_anew(&lab, &settings).await;
+}
+
+/// The server that Asterisk's media WebSockets go to is killed in mid-call: Asterisk ends their channels, and opens new ones to
+/// the server that comes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_killed_websocket_server_makes_its_legs_anew_on_the_same_clock() {
+    let lab = Lab::start(Version::V22);
+    let settings = websockets_of_asterisk(&lab);
+    legs_are_made_anew(&lab, &settings).await;
+}
+
+async fn legs_are_made_anew(lab: &Lab, settings: &[(&str, String)]) {
+    let mut server = start_with(lab, settings).await;
     let says = ["agent-pass", "agent-pass", "agent-pass", "vm-goodbye"];
-    Call::tap().caller(&says).callee(&says).place(&lab).await;
+    Call::tap().caller(&says).callee(&says).place(lab).await;
     server.call_in_state("live").await;
     sleep(Duration::from_secs(3)).await;
     server.kill();

@@ -34,13 +34,17 @@ impl Wire {
 
     /// The same, for what also fits the filter `only`.
     pub async fn tap_only(port: u16, only: &str) -> Option<Wire> {
+        Wire::tap_filter(&format!("udp dst port {port} and {only}")).await
+    }
+
+    /// The same, for what fits a filter of one's own.
+    pub async fn tap_filter(filter: &str) -> Option<Wire> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("wire.pcap");
-        let filter = format!("udp dst port {port} and {only}");
         let mut tcpdump = Command::new("tcpdump")
             .args(["-i", "lo", "-B", "65536", "-s", "400", "-U", "--immediate-mode", "-Z", "root", "-w"])
             .arg(&file)
-            .arg(&filter)
+            .arg(filter)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

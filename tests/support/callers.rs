@@ -179,6 +179,7 @@ pub struct SipCall {
     stays: Duration,
     calls: u32,
     headers: Vec<(&'static str, String)>,
+    media: Option<u16>,
 }
 
 impl SipCall {
@@ -190,7 +191,14 @@ impl SipCall {
             stays: Duration::ZERO,
             calls: 1,
             headers: Vec::new(),
+            media: None,
         }
+    }
+
+    /// The media is somebody else's, who has this port: SIPp does the signalling alone.
+    pub fn media_at(mut self, port: u16) -> SipCall {
+        self.media = Some(port);
+        self
     }
 
     /// What the phone says, 8 kHz. Unless `stays` is set it hangs up half a second later.
@@ -241,7 +249,12 @@ impl SipCall {
         for (name, value) in &self.headers {
             write!(headers, "\n      {name}: {value}").expect("a string takes text");
         }
+        let port = self.media.map(|port| port.to_string());
+        let (begin, end) = if self.media.is_some() { ("<!--", "-->") } else { ("", "") };
         let scenario = include_str!("sipp/speak.xml")
+            .replace("[rtpstream_audio_port]", port.as_deref().unwrap_or("[rtpstream_audio_port]"))
+            .replace("<nop>", &format!("{begin}<nop>"))
+            .replace("</nop>", &format!("</nop>{end}"))
             .replacen("@AUDIO@", "AUDIO", 1) // in the comment
             .replace("@AUDIO@", path_text(&audio))
             .replace("@MILLISECONDS@", &stays.as_millis().to_string())

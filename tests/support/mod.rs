@@ -3,5 +3,6 @@
 
 pub mod callers;
 pub mod lab;
+pub mod phone;
 pub mod proxy;
 pub mod server;

@@ -176,6 +176,30 @@ impl Sidetone {
         reply.status().as_u16()
     }
 
+    /// Has `samples`, at 8 kHz, played to the caller; the answer.
+    pub async fn play(&self, call: &Value, samples: &[i16]) -> (u16, Value) {
+        let mut wav = sidetone::recording::wav::header(8_000, 1, 2 * samples.len() as u64).to_vec();
+        wav.extend(samples.iter().flat_map(|sample| sample.to_le_bytes()));
+        let id = call["call_id"].as_str().expect("its id");
+        let url = format!("http://{}/api/calls/{id}/play", self.http());
+        let reply = self.http.post(url).body(wav).send().await.expect("a reply");
+        (reply.status().as_u16(), reply.json().await.expect("JSON"))
+    }
+
+    /// The events of `call` of type `kind`, once there are `count`.
+    pub async fn until_events(&self, call: &Value, kind: &str, count: usize) -> Vec<Value> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let mut events = self.events(call);
+            events.retain(|event| event["type"] == kind);
+            if events.len() >= count {
+                return events;
+            }
+            assert!(Instant::now() < deadline, "{count} times {kind}: {events:#?}\n{}", self.log());
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The value of a metric, all its series added up.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = self.text("/metrics").await;

@@ -34,6 +34,10 @@ pub enum EventKind {
     LegStalled,
     /// Something is done later, or not at all, for want of capacity. Of a call or of the node.
     Overload,
+    /// The caller hears no more of a piece of audio.
+    PlaybackFinished,
+    /// The caller hears the beginning of a piece of audio.
+    PlaybackStarted,
     /// A recording could not be made or finished.
     RecordingFailed,
     /// A recording is complete.
@@ -48,7 +52,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind that is published.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::AriDisconnected,
         Self::AriConnected,
         Self::CallAnswered,
@@ -64,6 +68,8 @@ impl EventKind {
         Self::LegStarted,
         Self::LegStalled,
         Self::Overload,
+        Self::PlaybackFinished,
+        Self::PlaybackStarted,
         Self::RecordingFailed,
         Self::RecordingSaved,
         Self::TranscriptFinal,
@@ -88,6 +94,8 @@ impl EventKind {
             Self::LegStarted => "leg.started",
             Self::LegStalled => "leg.stalled",
             Self::Overload => "overload",
+            Self::PlaybackFinished => "playback.finished",
+            Self::PlaybackStarted => "playback.started",
             Self::RecordingFailed => "recording.failed",
             Self::RecordingSaved => "recording.saved",
             Self::TranscriptFinal => "transcript.final",

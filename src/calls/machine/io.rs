@@ -48,6 +48,13 @@ pub enum Input {
         /// The leg.
         leg: Leg,
     },
+    /// [`Action::AttachVoice`] was carried out: what is played goes there.
+    VoiceAttached,
+    /// [`Action::AttachVoice`] could not be carried out.
+    VoiceRefused {
+        /// Why.
+        reason: String,
+    },
     /// Someone wants something of this call.
     Command(Command),
     /// The event connection is gone: what happens in Asterisk now is not told.
@@ -212,6 +219,17 @@ pub enum Action {
         leg: Leg,
         /// Where its media comes from.
         source: MediaSource,
+    },
+    /// What is played to the caller goes there from now on, silence in between; a former place no longer counts. Answer with
+    /// [`Input::VoiceAttached`] or [`Input::VoiceRefused`].
+    AttachVoice {
+        /// Where to send it: for RTP, where Asterisk sends from.
+        source: MediaSource,
+    },
+    /// Nothing can be played to the caller. The call goes on.
+    VoiceFailed {
+        /// Why.
+        reason: String,
     },
     /// The call's media is over: finish the legs, then the recording and the transcript. Comes once for every call that was
     /// not rejected, also if no media ever came.

@@ -85,13 +85,16 @@ impl CallMachine {
     }
 
     fn on_own_start(&mut self, id: ObjectId) {
+        if id.role == Role::MainMedia {
+            return self.voice_started(id);
+        }
         if let Some(leg) = id.role.leg() {
             let state = &mut self.legs[leg.index()];
             if state.generation == id.generation && state.is_building() {
                 match id.role {
                     Role::Snoop(_) => state.build.snoop_started = true,
                     Role::Media(_) => state.build.media_started = true,
-                    Role::Bridge(_) | Role::MainBridge => {}
+                    Role::Bridge(_) | Role::MainBridge | Role::MainMedia => {}
                 }
                 return;
             }
@@ -106,6 +109,9 @@ impl CallMachine {
     /// An object of ours is gone, by our doing or not.
     fn object_gone(&mut self, id: ObjectId, now: MediaInstant) {
         self.cleanup.forget(&id);
+        if id.role == Role::MainMedia {
+            return self.voice_gone(id.generation, now);
+        }
         let Some(leg) = id.role.leg() else {
             if self.is_running() && id.generation == self.home && self.task(Errand::Home).is_done() {
                 self.make_home(now);
@@ -119,12 +125,18 @@ impl CallMachine {
         match id.role {
             Role::Snoop(_) => state.build.snoop = Part::No,
             Role::Media(_) => state.build.media = Part::No,
-            Role::Bridge(_) | Role::MainBridge => state.build.bridge = Part::No,
+            Role::Bridge(_) | Role::MainBridge | Role::MainMedia => state.build.bridge = Part::No,
         }
         self.lose_leg(leg, format!("{id} is gone"), now);
     }
 
     fn on_entered(&mut self, channel: &str, bridge: &str) {
+        if let (Some(channel), Some(bridge)) = (self.own(channel), self.own(bridge)) {
+            self.voice_entered(&channel, &bridge);
+        }
+        if self.is_main_in_home(channel, bridge) {
+            self.task(Errand::JoinHome).done();
+        }
         if let Some((leg, role)) = self.present_member(channel, bridge) {
             let build = &mut self.legs[leg.index()].build;
             let join = if role == Role::Snoop(leg) { &mut build.join_snoop } else { &mut build.join_media };
@@ -135,6 +147,13 @@ impl CallMachine {
     }
 
     fn on_left(&mut self, channel: &str, bridge: &str, now: MediaInstant) {
+        if let (Some(channel), Some(bridge)) = (self.own(channel), self.own(bridge)) {
+            self.voice_left(&channel, &bridge, now);
+        }
+        // On its way out, or taken out by someone: it is not put back, and does not hear us.
+        if self.is_main_in_home(channel, bridge) && self.task(Errand::JoinHome).is_done() {
+            self.task(Errand::JoinHome).cancel();
+        }
         if let Some((leg, role)) = self.present_member(channel, bridge) {
             let build = &self.legs[leg.index()].build;
             let join = if role == Role::Snoop(leg) { build.join_snoop } else { build.join_media };
@@ -142,6 +161,12 @@ impl CallMachine {
                 self.lose_leg(leg, format!("{channel} left its bridge"), now);
             }
         }
+    }
+
+    /// Whether these are the main channel and the present main bridge.
+    fn is_main_in_home(&self, channel: &str, bridge: &str) -> bool {
+        channel == self.channel.id
+            && self.own(bridge).is_some_and(|id| id.role == Role::MainBridge && id.generation == self.home)
     }
 
     /// The leg and role of `channel`, if both it and `bridge` are of that leg's present generation.
@@ -185,6 +210,9 @@ impl CallMachine {
                     let state = &self.legs[leg.index()];
                     state.generation == id.generation && state.stage == Stage::Wired
                 }
+                None if id.role == Role::MainMedia => {
+                    self.is_running() && self.voice.is_in_use(id.generation)
+                }
                 None => self.is_running() && id.generation == self.home,
             };
             if !is_in_use {
@@ -211,6 +239,7 @@ impl CallMachine {
                 self.reconcile_leg(leg, snapshot, now);
             }
             self.reconcile_home(snapshot, now);
+            self.reconcile_voice(snapshot, now);
         }
         match (self.phase, self.cfg.mode) {
             // The gate opens by itself.
@@ -226,7 +255,7 @@ impl CallMachine {
     }
 
     /// Generations up to the highest one seen are taken.
-    fn highest_generation(&self, roles: [Role; 3], snapshot: &Snapshot) -> u16 {
+    pub(super) fn highest_generation(&self, roles: [Role; 3], snapshot: &Snapshot) -> u16 {
         let ids = snapshot.channels.keys().chain(snapshot.bridges.keys());
         ids.filter_map(|id| self.own(id))
             .filter(|id| roles.contains(&id.role))
@@ -275,7 +304,9 @@ impl CallMachine {
             Some(members) => {
                 let is_member = members.contains(&self.channel.id);
                 self.task(Errand::Home).done();
-                if !is_member && self.phase == Phase::Live {
+                if is_member {
+                    self.task(Errand::JoinHome).done();
+                } else if self.phase == Phase::Live {
                     self.task(Errand::JoinHome).want(now);
                 }
             }
@@ -289,6 +320,7 @@ impl CallMachine {
             self.cleanup.add(old);
         }
         self.home = self.home.saturating_add(1);
+        self.voice_has_to_move(now);
         self.task(Errand::Home).cancel();
         self.task(Errand::Home).want(now);
         self.actions.push_back(Action::Save);

@@ -80,10 +80,18 @@ impl CallMachine {
         self.task(errand).asked(op);
     }
 
-    /// A reply to the request that `errand` waits for.
-    pub(super) fn errand_replied(&mut self, errand: Errand, channel: &str, reply: Reply, now: MediaInstant) {
-        if channel != self.channel.id && errand != Errand::Home {
-            // Another channel has taken the main channel's place meanwhile.
+    /// A reply to the request that `errand` waits for, which was about `channel` and the main bridge of generation `home`.
+    pub(super) fn errand_replied(
+        &mut self,
+        errand: Errand,
+        channel: &str,
+        home: u16,
+        reply: Reply,
+        now: MediaInstant,
+    ) {
+        let is_moved = errand == Errand::JoinHome && home != self.home;
+        if is_moved || (channel != self.channel.id && errand != Errand::Home) {
+            // Another channel has taken the main channel's place meanwhile, or another bridge that of the main bridge.
             self.task(errand).cancel();
             self.task(errand).want(now);
             return;
@@ -120,6 +128,7 @@ impl CallMachine {
                 let made = self.object(Role::MainBridge, self.home);
                 self.cleanup.add(made);
                 self.home = self.home.saturating_add(1);
+                self.voice_has_to_move(now);
             }
         }
     }

@@ -214,7 +214,7 @@ impl CallMachine {
 
 /// Whether a creation that was answered so has certainly made nothing. A conflict means that the id exists: made by this
 /// very request, if the connection dropped after it and the HTTP client sent it again.
-fn was_not_made(reply: &Reply) -> bool {
+pub(super) fn was_not_made(reply: &Reply) -> bool {
     match reply {
         Reply::NotFound => true,
         Reply::Refused { status, .. } => *status != 409,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::io::{Action, CallEvent, MediaEnd, OpId, Outcome, Reply, Request};
 use super::leg::Stage;
 use super::task::{Errand, backoff};
+use super::voice::VoiceStep;
 use super::{CallMachine, Op, Phase};
 use crate::calls::ids::{ObjectId, Role};
 use crate::media::leg::Leg;
@@ -97,6 +98,11 @@ impl CallMachine {
             Op::Main { errand: Errand::Home | Errand::JoinHome, home, .. } => {
                 id.role == Role::MainBridge && id.generation == *home
             }
+            Op::Voice { generation, step } => match step {
+                _ if id.role == Role::MainMedia => id.generation == *generation,
+                VoiceStep::Join { home } => id.role == Role::MainBridge && id.generation == *home,
+                VoiceStep::Media => false,
+            },
             Op::Main { .. } | Op::Delete => false,
         })
     }
@@ -189,6 +195,7 @@ impl CallMachine {
             self.abandon(leg);
             self.legs[leg.index()].stage = Stage::Idle;
         }
+        self.abandon_voice();
         if self.home > 0 {
             let home = self.object(Role::MainBridge, self.home);
             self.cleanup.add(home);

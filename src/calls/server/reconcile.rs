@@ -90,17 +90,18 @@ impl CallServer {
             resumed: Some(Resumed { counts: record.legs[i].counts.clone() }),
         });
         let mut side = record.asterisk.clone();
-        let media = CallMedia::prepare(&self.services, codec, clock.clone(), &resume)
+        let mode = record.options.mode;
+        let media = CallMedia::prepare(&self.services, mode, codec, clock.clone(), &resume)
             .or_else(|error| {
                 tracing::error!(%call, %error, "the call's legs are made anew");
                 for (leg, resume) in side.legs.iter_mut().zip(&mut resume) {
                     (leg.source, resume.port) = (None, None);
                 }
-                CallMedia::prepare(&self.services, codec, clock, &resume)
+                CallMedia::prepare(&self.services, mode, codec, clock, &resume)
             })
             .ok();
         let now = clock::now();
-        let cfg = self.config(call, record.options.mode, codec, media.as_ref());
+        let cfg = self.config(call, mode, codec, media.as_ref());
         let machine = CallMachine::adopted(cfg, &side, snapshot, now);
         let started_at = timestamp(record.started_at.max(0) as u64);
         let Ok(files) =

@@ -19,6 +19,7 @@ impl Session {
     }
 
     pub(super) fn stop_media(&mut self, end: MediaEnd) {
+        self.end_playing();
         let Some(media) = self.media.take() else {
             self.conclude();
             return;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{SAVE_AFTER_ANCHOR, Session};
 use crate::calls::hub::EventKind;
 use crate::calls::machine::CallEvent;
+use crate::calls::mode::Mode;
 use crate::calls::record::{CallRecord, CallState, FileStatus};
 use crate::calls::server::info_of;
 use crate::calls::transcript;
@@ -48,6 +49,12 @@ impl Session {
         }
         if let Err(error) = self.services.directory.insert(record) {
             tracing::error!(call, %error, "the call cannot be listed");
+        }
+        if self.adopted && self.options.mode == Mode::Answer {
+            let taken_up = tokio::task::block_in_place(|| self.take_up_playing());
+            if let Err(error) = taken_up {
+                tracing::error!(call = %self.call, %error, "what is played is numbered from 1 again");
+            }
         }
         self.legs_settled();
     }

@@ -27,6 +27,10 @@ pub(super) fn note(event: &Value) -> String {
             format!("{leg}: {:.2} s {} at {:.2} s", seconds("duration"), text("kind"), seconds("start"))
         }
         "dtmf" => format!("{leg} pressed {}", text("digit")),
+        "playback.started" => format!("the caller hears {:.1} s of audio", seconds("duration")),
+        "playback.finished" => {
+            format!("the caller heard {:.1} s of audio: {}", seconds("played"), text("reason"))
+        }
         "recording.saved" => format!("recorded: {:.1} s  {}", seconds("duration_s"), text("path")),
         "recording.failed" => format!("not recorded: {}", text("error")),
         "gap" => match event["missed"].as_u64() {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::link::{Item, Link};
+use super::link::{Item, Link, LinkEnd};
+use super::outlet::Outlet;
 use super::{StreamError, Way};
 use crate::clock;
 use crate::media::codec::Codec;
-use crate::media::pace::{PaceStats, Pacer};
+use crate::media::pace::Pacer;
 use crate::media::report::{LegEvent, LegStats};
 use crate::media::stream::StreamReceiver;
 use crate::media::time::MediaInstant;
@@ -40,20 +41,15 @@ impl StreamLeg {
         sink: LegSink,
     ) -> Self {
         let (commands, inbox) = mpsc::unbounded_channel();
-        let frame = vec![0; pacer.frame_samples()];
         let task = Task {
             receiver,
             codec,
             sink,
-            pacer,
-            frame,
+            outlet: Outlet::new(codec, pacer),
             inbox,
             way: Some(way),
             link: None,
-            held: false,
             known: LegStats::default(),
-            paced: PaceStats::default(),
-            dropped: 0,
         };
         tokio::spawn(task.run());
         Self { commands }
@@ -89,19 +85,12 @@ struct Task {
     receiver: Box<StreamReceiver>,
     codec: Codec,
     sink: LegSink,
-    pacer: Pacer,
-    /// Room for one frame to be sent.
-    frame: Vec<i16>,
+    outlet: Outlet,
     inbox: mpsc::UnboundedReceiver<Command>,
     way: Option<Way>,
     link: Option<Link>,
-    /// Asterisk has enough to play for now.
-    held: bool,
     /// As of the last report to the metrics.
     known: LegStats,
-    paced: PaceStats,
-    /// Frames that the connection did not take.
-    dropped: u64,
 }
 
 impl Task {
@@ -128,7 +117,7 @@ impl Task {
                         return;
                     }
                 },
-                came = receive(&mut self.link, self.codec, &mut self.receiver, &mut self.held) => {
+                came = receive(&mut self.link, self.codec, &mut self.receiver, &mut self.outlet) => {
                     if let Err(end) = came {
                         self.lost(&end);
                     }
@@ -143,7 +132,7 @@ impl Task {
     }
 
     fn next_due(&self) -> Option<MediaInstant> {
-        let frame = self.link.as_ref().map(|_| self.pacer.next_due());
+        let frame = self.link.as_ref().map(|_| self.outlet.next_due());
         [frame, self.receiver.next_deadline()].into_iter().flatten().min()
     }
 
@@ -152,7 +141,7 @@ impl Task {
         match link {
             Ok(link) => {
                 self.receiver.on_connected(clock::now());
-                self.held = false;
+                self.outlet.on_connected();
                 self.link = Some(link);
             }
             // The leg's objects in Asterisk do not become complete without it: that is noticed, and mended, where they are made.
@@ -160,28 +149,16 @@ impl Task {
         }
     }
 
-    fn lost(&mut self, end: &super::link::LinkEnd) {
-        if matches!(end, super::link::LinkEnd::Closed) {
-            tracing::debug!("a leg's connection was closed");
-        } else {
-            tracing::warn!(reason = %end, "a leg's connection is closed");
-        }
+    fn lost(&mut self, end: &LinkEnd) {
+        end.log("a leg");
         self.link = None;
     }
 
     /// Send what is due.
     fn pace(&mut self) {
         let Some(link) = &mut self.link else { return };
-        let now = clock::now();
-        if self.held {
-            while self.pacer.pass(now) {}
-            return;
-        }
-        while self.pacer.take(now, &mut self.frame) {
-            match link.send(self.codec, &self.frame) {
-                Ok(taken) => self.dropped += u64::from(!taken),
-                Err(end) => return self.lost(&end),
-            }
+        if let Err(end) = self.outlet.send_due(clock::now(), link) {
+            self.lost(&end);
         }
     }
 
@@ -189,7 +166,7 @@ impl Task {
     async fn drain(&mut self) {
         let rest = async {
             while self.link.is_some() {
-                if receive(&mut self.link, self.codec, &mut self.receiver, &mut self.held).await.is_err() {
+                if receive(&mut self.link, self.codec, &mut self.receiver, &mut self.outlet).await.is_err() {
                     self.link = None;
                 }
             }
@@ -217,24 +194,21 @@ impl Task {
             (self.sink)(event);
         }
         // Once a second is enough for counters.
-        if self.pacer.stats().frames >= self.paced.frames + 50 {
+        if self.outlet.should_report() {
             let stats = self.receiver.stats();
             self.report(&stats);
         }
     }
 
     fn report(&mut self, stats: &LegStats) {
-        let paced = self.pacer.stats();
         let received = stats.packets_received.saturating_sub(self.known.packets_received);
         metric::STREAM_RECEIVED.add(received);
-        metric::STREAM_SENT.add(paced.frames - self.paced.frames);
-        metric::STREAM_SKIPPED.add(paced.skipped - self.paced.skipped + std::mem::take(&mut self.dropped));
         self.known.packets_received = stats.packets_received;
-        self.paced = paced;
+        self.outlet.report();
     }
 }
 
-async fn arrival(way: &mut Option<Way>) -> Result<Link, StreamError> {
+pub(super) async fn arrival(way: &mut Option<Way>) -> Result<Link, StreamError> {
     match way {
         Some(way) => (&mut way.link).await,
         None => std::future::pending().await,
@@ -245,8 +219,8 @@ async fn receive(
     link: &mut Option<Link>,
     codec: Codec,
     receiver: &mut StreamReceiver,
-    held: &mut bool,
-) -> Result<(), super::link::LinkEnd> {
+    outlet: &mut Outlet,
+) -> Result<(), LinkEnd> {
     let Some(link) = link else { return std::future::pending().await };
     let mut now = None;
     link.receive(codec, |item| {
@@ -258,7 +232,7 @@ async fn receive(
             }
             Item::Digit(digit) => receiver.on_digit(digit),
             Item::Invalid => receiver.on_invalid(),
-            Item::Hold(hold) => *held = hold,
+            Item::Hold(hold) => outlet.hold(hold),
         }
     })
     .await

@@ -34,6 +34,16 @@ pub(super) enum LinkEnd {
     Protocol(String),
 }
 
+impl LinkEnd {
+    /// Say so of `whose` connection.
+    pub(super) fn log(&self, whose: &str) {
+        match self {
+            Self::Closed => tracing::debug!(whose, "a connection was closed"),
+            _ => tracing::warn!(whose, reason = %self, "a connection is closed"),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(in crate::net) enum Link {
     AudioSocket(AudioSocketLink),

@@ -7,12 +7,15 @@
 mod door;
 mod leg;
 mod link;
+mod outlet;
+mod voice;
 mod websocket;
 
 use std::net::SocketAddr;
 
 pub use door::{DoorSettings, Doors};
 pub use leg::StreamLeg;
+pub use voice::StreamVoice;
 pub use websocket::connect;
 
 use futures_util::future::BoxFuture;
