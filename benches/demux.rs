@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// The shards' own: they keep it to themselves.
-#[allow(dead_code, reason = "the bench needs the table's keys and their hash, not what else stands there")]
+#[allow(unused, reason = "its tests are not run here")]
 #[path = "../src/net/route.rs"]
 mod route;
 
