@@ -92,6 +92,10 @@ fn used(body: &Value) -> Value {
         // Between the making of the channel and its reply it may already be up.
         out.as_object_mut().unwrap().remove("state");
     }
+    if body["state"] == "playing" {
+        // Between the request for it and its reply it may have begun.
+        out["state"] = json!("queued");
+    }
     out
 }
 
