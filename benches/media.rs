@@ -9,12 +9,14 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use sidetone::media::clock::CallClock;
 use sidetone::media::codec::{Codec, Decoder, Encoder};
 use sidetone::media::receiver::{LegConfig, LegReceiver};
+use sidetone::media::resample::Resampler;
 use sidetone::media::ring::{SlotRead, ring};
 use sidetone::media::rtp::RtpPacket;
 use sidetone::media::slot::SlotState;
 use sidetone::media::time::{MediaInstant, SampleRate};
 
 const PTIME: Duration = Duration::from_millis(20);
+const RATES: [SampleRate; 3] = [SampleRate::NARROWBAND, SampleRate::WIDEBAND, SampleRate::FULLBAND];
 
 /// A sender whose packets are made in place.
 struct Stream {
@@ -83,26 +85,69 @@ fn decoders(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn slots(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("slot");
+/// Into a ring of ten seconds, as many as `rtp.ring_seconds` is unless it is set.
+fn writes(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ring write, 20 ms");
     group.throughput(Throughput::Elements(1));
-    for rate in [SampleRate::NARROWBAND, SampleRate::WIDEBAND] {
-        let (mut writer, shared) = ring(rate, 1_024);
-        let len = rate.slot_samples();
-        writer.place(0, len * 1_023, |i| i as i16, SlotState::Lost);
-        let first = shared.reader();
-        let mut reader = first.clone();
-        let mut pcm = vec![0; len];
-        group.bench_function(format!("read at {} Hz", rate.hz()), |bencher| {
+    for rate in RATES {
+        let (mut writer, _shared) = ring(rate, 1_000);
+        let pcm: Vec<_> = (0..2 * rate.slot_samples()).map(|i| i as i16).collect();
+        let mut at = 0;
+        group.bench_function(format!("{} Hz", rate.hz()), |bencher| {
             bencher.iter(|| {
-                if reader.read_slot(0, &mut pcm) == SlotRead::Pending {
-                    reader = first.clone();
-                }
+                let pcm = black_box(&pcm);
+                let placed = writer.place(at, pcm.len(), |i| pcm[i], SlotState::Lost);
+                at += pcm.len() as u64;
+                black_box(placed)
             });
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, packets, decoders, slots);
+fn reads(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ring read, a slot");
+    group.throughput(Throughput::Elements(1));
+    for rate in RATES {
+        let (mut writer, shared) = ring(rate, 1_024);
+        let len = rate.slot_samples();
+        writer.place(0, len * 1_023, |i| i as i16, SlotState::Lost);
+        let first = shared.reader();
+        let mut reader = first.clone();
+        let mut pcm = vec![0; len];
+        group.bench_function(format!("{} Hz", rate.hz()), |bencher| {
+            bencher.iter(|| {
+                let read = reader.read_slot(0, black_box(&mut pcm));
+                if read == SlotRead::Pending {
+                    reader = first.clone();
+                }
+                black_box(read)
+            });
+        });
+    }
+    group.finish();
+}
+
+/// 20 ms at a time, as a stream.
+fn resamplers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("resample, 20 ms");
+    group.throughput(Throughput::Elements(1));
+    for (from, to) in
+        [(8_000, SampleRate::WIDEBAND), (16_000, SampleRate::NARROWBAND), (48_000, SampleRate::WIDEBAND)]
+    {
+        let input: Vec<_> = (0..from / 50).map(|i| 0.3 * (f64::from(i) * 0.3).sin() as f32).collect();
+        let mut resampler = Resampler::between(from, to).unwrap();
+        let mut output = Vec::with_capacity(2 * to.hz() as usize / 50);
+        group.bench_function(format!("{from} to {} Hz", to.hz()), |bencher| {
+            bencher.iter(|| {
+                output.clear();
+                resampler.push(black_box(&input), &mut output);
+                black_box(output.last().copied())
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, packets, decoders, writes, reads, resamplers);
 criterion_main!(benches);

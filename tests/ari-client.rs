@@ -1,6 +1,6 @@
 //! Requests and the application guard, against a peer that fails in every way.
 
-#[path = "support/fake_ari.rs"]
+#[path = "support/fake_ari/mod.rs"]
 mod fake_ari;
 
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! The event socket against a peer that fails in every way.
 
-#[path = "support/fake_ari.rs"]
+#[path = "support/fake_ari/mod.rs"]
 mod fake_ari;
 
 use std::fs::File;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
 
-#[path = "support/fake_ari.rs"]
+#[path = "support/fake_ari/mod.rs"]
 mod fake_ari;
 #[path = "support/mod.rs"]
 mod support;
@@ -91,6 +91,37 @@ async fn a_reconnect_to_an_asterisk_that_cannot_send_the_format_takes_no_call_un
     ari.set_version("22.10.1");
     ari.cut_socket("sidetone");
     ready(&server, |asterisk| asterisk["state"] == "ok" && asterisk["version"] == "22.10.1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_format_without_its_codec_is_refused_at_the_start_by_check_and_at_a_reconnect() {
+    let ari = FakeAri::start().await;
+    for (format, module, remedy) in [
+        ("g722", "codec_g722.so", "g722 needs a codec that this Asterisk has not loaded: load codec_g722.so"),
+        ("gsm", "codec_gsm.so", "load codec_gsm.so"),
+        ("opus", "codec_opus_open_source.so", "load codec_opus.so"),
+    ] {
+        let settings = [("rtp.format", format), ("ari.backoff_max_ms", "300")];
+        let mut running = spawn(&ari, &settings);
+        running.until_ready().await;
+
+        ari.unload(module);
+        let mut server = spawn(&ari, &settings);
+        assert_eq!(server.exit().await.code(), Some(64), "{}", server.log());
+        let log = server.log();
+        assert!(log.contains(remedy) && log.contains("or use another `rtp.format`"), "{log}");
+        let (code, findings) = check(&ari, &settings).await;
+        let found = all(&findings, "rtp.format");
+        assert!(matches!(found[..], [("bad", m)] if m.contains(remedy)), "{findings:#?}");
+        assert_eq!(code, 1);
+
+        ari.cut_socket("sidetone");
+        let is_told = |said: &Value| said["message"].as_str().is_some_and(|m| m.contains(remedy));
+        ready(&running, |asterisk| asterisk["state"] == "failed" && is_told(asterisk)).await;
+        assert!(running.stop().await.success());
+    }
+    let mut server = spawn(&ari, &[("rtp.format", "alaw")]);
+    server.until_ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

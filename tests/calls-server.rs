@@ -2,7 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
 
-#[path = "support/fake_ari.rs"]
+#[path = "support/fake_ari/mod.rs"]
 mod fake_ari;
 #[path = "support/mod.rs"]
 mod support;

@@ -1,3 +1,4 @@
-//! Asterisk: REST, events, versions and quirks.
+//! Asterisk: REST, events, versions, codecs and quirks.
 pub mod ari;
+pub mod codecs;
 pub mod version;

@@ -5,6 +5,7 @@ pub mod control;
 pub mod directory;
 pub mod event;
 mod finish;
+pub mod fitness;
 pub mod hub;
 pub mod ids;
 pub mod machine;

@@ -2,10 +2,10 @@
 
 mod greet;
 mod reconcile;
+mod restart;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,23 +21,22 @@ use crate::asterisk::version::AsteriskVersion;
 use crate::clock;
 use crate::media::clock::CallClock;
 use crate::media::codec::Codec;
-use crate::recording::repair;
 use crate::telemetry::metric;
 
-use super::adoption::{Orphan, SessionRecord};
+use super::adoption::Orphan;
 use super::control::{Audio, CallControl, ControlError, Playback};
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
 use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input};
 use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
-use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party, recordings_root};
-use super::recover::{self, Lost};
+use super::record::{CallFiles, CallMode, CallRecord, ChannelInfo, Party};
 use super::services::Services;
 use super::session::{Message, Session, Start};
 use super::sweep::Sweeper;
 use super::table::CallTable;
 use super::translate;
+use restart::Left;
 
 /// How the connection to Asterisk stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,10 +65,7 @@ pub struct CallServer {
     tasks: TaskTracker,
     sweeper: Arc<Sweeper>,
     connection: watch::Sender<Connection>,
-    /// Calls that an earlier process did not bring to their end, by its session records: Asterisk says which of them live.
-    sessions: Vec<SessionRecord>,
-    /// Recordings of these that it left open (finished paths); found before any of ours begins.
-    unfinished: Vec<PathBuf>,
+    left: Left,
     /// What it left has been compared with Asterisk: calls of its that live are in the table.
     compared: AtomicBool,
 }
@@ -83,31 +79,18 @@ impl CallServer {
     /// A server without calls. Looks through the data folder: call it where blocking is allowed, within the runtime. What
     /// an earlier process left and no session record claims is mended from now on, whether Asterisk is there or not.
     pub fn new(services: Arc<Services>) -> Self {
-        let sessions = services.sessions.load();
-        let claimed: BTreeSet<&str> = sessions.iter().map(|session| session.call.as_str()).collect();
-        // By name: the data folder may be spelt otherwise than it was then.
-        let is_claimed =
-            |wav: &PathBuf| wav.file_stem().is_some_and(|call| claimed.contains(&*call.to_string_lossy()));
-        let leftovers = repair::leftovers(&recordings_root(services.directory.data()));
-        let (unfinished, left): (Vec<_>, Vec<_>) = leftovers.into_iter().partition(is_claimed);
-        let mut cut_off = services.directory.unfinished();
-        cut_off.retain(|record| !claimed.contains(record.call_id.as_str()));
-        let lost = cut_off.iter().map(|record| Lost {
-            record: (**record).clone(),
-            reason: "the process that had it was cut off, and left nothing to go on with".into(),
-        });
-        let (lost, tasks) = (lost.collect(), TaskTracker::new());
+        let (left, unclaimed) = Left::find(&services);
+        let tasks = TaskTracker::new();
         let sweeper = Arc::new(Sweeper::new(services.ari.clone(), tasks.clone()));
         let mending = services.clone();
-        tasks.spawn_blocking(move || recover::after_crash(&mending, lost, &left));
+        tasks.spawn_blocking(move || unclaimed.mend(&mending));
         Self {
             services,
             table: Arc::default(),
             tasks,
             sweeper,
             connection: watch::Sender::new(Connection::Down("not connected yet".into())),
-            sessions,
-            unfinished,
+            left,
             compared: AtomicBool::new(false),
         }
     }

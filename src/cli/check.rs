@@ -169,14 +169,12 @@ async fn asterisk(settings: &Settings, findings: &mut Findings) {
         Ok(client) => client,
         Err(error) => return findings.add("asterisk", Verdict::Bad, error.to_string()),
     };
-    let can = match client.asterisk_info().await {
-        Ok(info) => {
-            findings.add("asterisk", Verdict::Good, format!("{} at {}", info.version, settings.ari.url));
-            info.version.capabilities()
-        }
+    let version = match client.asterisk_info().await {
+        Ok(info) => info.version,
         Err(error) => return findings.add("asterisk", Verdict::Bad, error.to_string()),
     };
-    for fault in &can.known_bad {
+    findings.add("asterisk", Verdict::Good, format!("{version} at {}", settings.ari.url));
+    for fault in version.capabilities().known_bad {
         findings.add("version", Verdict::Warning, format!("{fault}; a later release mends it"));
     }
     let transport = Transport::of(settings);
@@ -192,15 +190,16 @@ async fn asterisk(settings: &Settings, findings: &mut Findings) {
         }
     }
     let (format, setting) = transport.format(settings);
-    match transport.works_with(&can, format) {
-        Ok(()) if transport != Transport::Rtp => {
+    match transport.unfit(&client, &version, format).await {
+        Ok(None) if transport != Transport::Rtp => {
             findings.add(
                 "media path",
                 Verdict::Warning,
                 format!("{format} over {}: not tried", settings.media.transport),
             );
         }
-        Ok(()) => findings.result("media path", tone::arrives(settings, &client).await),
-        Err(missing) => findings.add(setting, Verdict::Bad, missing.to_string()),
+        Ok(None) => findings.result("media path", tone::arrives(settings, &client).await),
+        Ok(Some(unfit)) => findings.add(setting, Verdict::Bad, unfit.to_string()),
+        Err(error) => findings.add(setting, Verdict::Bad, error.to_string()),
     }
 }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api::{BindRefused, KeyError};
-use crate::asterisk::version::Missing;
+use crate::calls::fitness::Unfit;
 use crate::config::{ConfigError, ENV_OURS, Settings, Sources};
 use crate::telemetry::log::LogError;
 use output::OutputError;
@@ -100,7 +100,7 @@ fn is_bad_config(error: &anyhow::Error) -> bool {
             || e.is::<KeyError>()
             || e.is::<BindRefused>()
             || e.is::<LogError>()
-            || e.is::<Missing>()
+            || e.is::<Unfit>()
     })
 }
 

@@ -16,6 +16,7 @@ use crate::api::{self, AppState, Auth};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
 use crate::calls::directory::CallDirectory;
+use crate::calls::fitness::Unfit;
 use crate::calls::hub::{EventHub, HubConfig};
 use crate::calls::server::{CallServer, Connection, End};
 use crate::calls::services::Services;
@@ -115,15 +116,9 @@ async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> any
     let mut pause = Duration::from_millis(settings.backoff_min_ms);
     let mut told = false;
     loop {
-        let asked = match services.ari.asterisk_info().await {
-            Ok(info) => {
-                services.transport.works_with(&info.version.capabilities(), services.codec.name())?;
-                if settings.takeover { Ok(()) } else { ari::ensure_app_is_free(&services.ari).await }
-            }
-            Err(error) => Err(error),
-        };
-        match asked {
-            Ok(()) => return Ok(()),
+        match look_at_asterisk(services).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(unfit)) => return Err(unfit.into()),
             Err(
                 error @ (AriError::AppTaken { .. } | AriError::Unauthorised { .. } | AriError::BadUrl { .. }),
             ) => {
@@ -141,6 +136,16 @@ async fn wait_until_free(services: &Services, readiness: &ReadinessBoard) -> any
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(settings.backoff_max_ms));
     }
+}
+
+/// What this Asterisk cannot do, once the application is free.
+async fn look_at_asterisk(services: &Services) -> Result<Option<Unfit>, AriError> {
+    let version = services.ari.asterisk_info().await?.version;
+    let unfit = services.transport.unfit(&services.ari, &version, services.codec.name()).await?;
+    if unfit.is_none() && !services.settings.ari.takeover {
+        ari::ensure_app_is_free(&services.ari).await?;
+    }
+    Ok(unfit)
 }
 
 async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {

@@ -132,8 +132,11 @@ sections! {
         /// Receive threads, 1 to 16, each with a socket of its own.
         shards: usize = 1;
         /// Format in which Asterisk sends us the media: `ulaw`, `alaw`, `gsm`, `slin` (8 kHz), `g722`, `slin16` (16 kHz), `slin12`,
-        /// `slin24`, `slin48`, or `opus` (recorded at 16 kHz; Asterisk needs a codec_opus for it). Callers of answered calls are
-        /// spoken to in it as well, or in `g722` where Asterisk takes none of it (`opus`, `slin12` and the like).
+        /// `slin24`, `slin48`, or `opus` (recorded at 16 kHz; Asterisk needs codec_opus.so or codec_opus_open_source.so for it).
+        /// The higher the rate of its clock, the less an Asterisk short of time keeps to it: one that is 640 ticks late (80 ms with `ulaw`,
+        /// 13 ms with `slin48` and `opus`) moves the audio that follows, and the recording has a gap of silence there.
+        /// Callers of answered calls are spoken to in it as well, or in `g722` where Asterisk takes none of it (`opus`,
+        /// `slin12` and the like).
         format: String = "ulaw".into();
         /// Processors that the receive threads stay on: `auto` (one for each, where there are four or more), `off`, or which,
         /// as in `2,4-7`.

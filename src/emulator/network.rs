@@ -1,6 +1,6 @@
 //! What lies between sender and receiver.
 
-use super::chance::{Choice, Rng};
+use super::chance::{Choice, Rng, exponential, normal};
 use super::sender::Datagram;
 
 /// Copies come within this of the original.
@@ -64,8 +64,8 @@ impl Jitter {
         match self {
             Self::None => 0,
             Self::Uniform(width) => rng.below(width + 1),
-            Self::Exponential(mean) => rng.exponential(mean as f64).min(8.0 * mean as f64) as u64,
-            Self::Normal(deviation) => ((rng.normal() + 3.0) * deviation as f64).max(0.0) as u64,
+            Self::Exponential(mean) => exponential(rng, mean as f64).min(8.0 * mean as f64) as u64,
+            Self::Normal(deviation) => ((normal(rng) + 3.0) * deviation as f64).max(0.0) as u64,
             Self::Spikes { share, height } => u64::from(rng.unit() < share) * height,
         }
     }

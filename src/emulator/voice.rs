@@ -1,7 +1,7 @@
 //! Audio whose every sample says when it was spoken, and by whom.
 
-use super::chance::mix;
 use crate::media::codec::Codec;
+use crate::media::random::mix;
 
 /// Append the bytes of the sample that `voice` speaks at sample `spoken` of its clock, as `codec`, one of [`Codec::STATELESS`], sends it. None decodes to
 /// 0: silence must be tellable from audio.

@@ -15,6 +15,7 @@ mod hold;
 pub mod leg;
 pub mod pace;
 pub mod quality;
+pub mod random;
 pub mod receiver;
 pub mod report;
 pub mod resample;

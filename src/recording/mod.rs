@@ -13,7 +13,7 @@ mod error;
 pub mod gaps;
 pub mod interleave;
 mod journal;
-mod part;
+pub mod part;
 mod pool;
 pub mod repair;
 pub mod report;

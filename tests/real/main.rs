@@ -11,6 +11,7 @@ mod calls;
 mod check;
 mod crash;
 mod disk;
+mod formats;
 mod streams;
 mod transports;
 mod voice;

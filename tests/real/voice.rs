@@ -93,7 +93,7 @@ async fn played_call(
 async fn played_over_rtp(version: Version) {
     let lab = Lab::start(version);
     let server = Sidetone::start_with(&lab, &[("speech.model", "off")]).await;
-    let wire = Wire::tap_filter(&format!("udp src port {}", server.rtp().port())).await;
+    let wire = Wire::tap_filter(&format!("udp src port {}", server.rtp().port()), 400).await;
     let heard = played_call(&lab, &server, by_our_ulaw, by_our_ulaw).await;
     assert_eq!(heard.iter().filter(|packet| packet.payload_type != 0).count(), 0);
     assert!(server.metric("sidetone_rtp_packets_sent_total").await > 200.0);
@@ -327,7 +327,7 @@ async fn real_comfort_noise_of_a_phone_is_silence_of_its_length() {
         // Payload type 13, whatever the marker: what the phone sends, and what comes to us.
         let (said, came) = (phone.port(), server.rtp().port());
         let filter = format!("udp[9] & 0x7f = 13 and (udp src port {said} or udp dst port {came})");
-        let wire = Wire::tap_filter(&filter).await;
+        let wire = Wire::tap_filter(&filter, 400).await;
         let call = server.call_in_state("live").await;
         phone.hears().await;
         let prompt = lab.prompt_samples("vm-goodbye");

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use sidetone::media::codec::{Codec, Decoder};
 use sidetone::net::capture::Capture;
 use tempfile::TempDir;
 
@@ -18,11 +19,12 @@ pub struct Wire {
     folder: TempDir,
 }
 
-/// What one SSRC sent: u-law decoded, by position relative to its first timestamp.
+/// What one SSRC sent.
 #[derive(Debug, Default)]
 pub struct Sent {
     pub first_timestamp: u32,
-    pub packets: BTreeMap<u32, Vec<i16>>,
+    /// In the order in which they came: RTP ticks since the first timestamp, and the samples.
+    pub packets: Vec<(u32, Vec<i16>)>,
     pub datagrams: u64,
 }
 
@@ -34,15 +36,37 @@ impl Wire {
 
     /// The same, for what also fits the filter `only`.
     pub async fn tap_only(port: u16, only: &str) -> Option<Wire> {
-        Wire::tap_filter(&format!("udp dst port {port} and {only}")).await
+        Wire::tap_whole(port, only, 400).await
     }
 
-    /// The same, for what fits a filter of one's own.
-    pub async fn tap_filter(filter: &str) -> Option<Wire> {
+    /// The same, for packets of `codec`, of 20 ms.
+    pub async fn tap_for(port: u16, codec: Codec) -> Option<Wire> {
+        // Two bytes a sample at most, and headers.
+        Wire::tap_whole(port, "udp", 200 + 4 * codec.sample_rate().slot_samples()).await
+    }
+
+    async fn tap_whole(port: u16, only: &str, bytes: usize) -> Option<Wire> {
+        Wire::tap_filter(&format!("udp dst port {port} and {only}"), bytes).await
+    }
+
+    /// The same, for the first `bytes` bytes of what fits a filter of one's own.
+    pub async fn tap_filter(filter: &str, bytes: usize) -> Option<Wire> {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("wire.pcap");
         let mut tcpdump = Command::new("tcpdump")
-            .args(["-i", "lo", "-B", "65536", "-s", "400", "-U", "--immediate-mode", "-Z", "root", "-w"])
+            .args([
+                "-i",
+                "lo",
+                "-B",
+                "65536",
+                "-s",
+                &bytes.to_string(),
+                "-U",
+                "--immediate-mode",
+                "-Z",
+                "root",
+            ])
+            .arg("-w")
             .arg(&file)
             .arg(filter)
             .stdout(Stdio::null())
@@ -73,24 +97,43 @@ impl Wire {
         self.folder.path().join("wire.pcap")
     }
 
-    /// Stop, and lay out what was seen, by SSRC.
-    pub fn sent(mut self) -> BTreeMap<u32, Sent> {
+    /// Stop, and lay out what was seen, by SSRC. Decoded by nothing of Sidetone's.
+    pub fn sent(self) -> BTreeMap<u32, Sent> {
+        let ulaw = |payload: &[u8], _: u32| {
+            assert_eq!(payload.len(), FRAME, "not as chan_rtp sends u-law");
+            payload.iter().map(|&byte| ulaw_decode(byte)).collect()
+        };
+        self.laid_out(Codec::Ulaw, ulaw)
+    }
+
+    /// The same of packets of `codec`, decoded in the order in which they came: no network is in between that could change it.
+    pub fn sent_as(self, codec: Codec) -> BTreeMap<u32, Sent> {
+        let mut decoders = BTreeMap::new();
+        self.laid_out(codec, move |payload, ssrc| {
+            let decoder = decoders.entry(ssrc).or_insert_with(|| Decoder::new(codec).expect("a decoder"));
+            let mut pcm = vec![0; codec.samples_in(payload).expect("a payload of whole samples")];
+            assert_eq!(decoder.decode(payload, &mut pcm), Ok(pcm.len()));
+            pcm
+        })
+    }
+
+    fn laid_out(
+        mut self,
+        codec: Codec,
+        mut decode: impl FnMut(&[u8], u32) -> Vec<i16>,
+    ) -> BTreeMap<u32, Sent> {
         let file = self.stop();
         let mut sent = BTreeMap::<u32, Sent>::new();
         for datagram in Capture::open(&file).expect("a capture") {
             let rtp = datagram.expect("a whole packet").payload;
             let word = |at: usize| u32::from_be_bytes([rtp[at], rtp[at + 1], rtp[at + 2], rtp[at + 3]]);
-            assert_eq!(
-                (rtp.len(), rtp[0], rtp[1] & 0x7f),
-                (12 + FRAME, 0x80, 0),
-                "not as chan_rtp sends u-law"
-            );
+            assert_eq!((rtp[0], rtp[1] & 0x7f), (0x80, codec.payload_type()), "not as chan_rtp sends");
             let (timestamp, ssrc) = (word(4), word(8));
             let mine =
                 sent.entry(ssrc).or_insert_with(|| Sent { first_timestamp: timestamp, ..Sent::default() });
             mine.datagrams += 1;
             let at = timestamp.wrapping_sub(mine.first_timestamp);
-            mine.packets.insert(at, rtp[12..].iter().map(|&byte| ulaw_decode(byte)).collect());
+            mine.packets.push((at, decode(&rtp[12..], ssrc)));
         }
         sent
     }
@@ -104,6 +147,19 @@ pub fn ssrc(leg: &Value) -> u32 {
 /// The recording is what was sent, every sample at the place that its timestamp says and nothing else anywhere, and ends
 /// with it, to a slot. With `holes`, what the report lists as lost is left out.
 pub fn assert_samples_as_sent(call: &Value, recorded: &Recorded, wire: &BTreeMap<u32, Sent>, holes: bool) {
+    assert_recorded_as_sent(Codec::Ulaw, call, recorded, wire, holes);
+}
+
+/// The same for any codec.
+pub fn assert_recorded_as_sent(
+    codec: Codec,
+    call: &Value,
+    recorded: &Recorded,
+    wire: &BTreeMap<u32, Sent>,
+    holes: bool,
+) {
+    let (rate, ticks) = (u64::from(codec.sample_rate().hz()), u64::from(codec.rtp_clock_rate()));
+    let samples_in = |span: u32| (u64::from(span) * rate / ticks) as usize;
     let id = &call["call_id"];
     let mut longest = 0;
     for (samples, leg) in recorded.legs.iter().zip(recorded.report["legs"].as_array().expect("legs")) {
@@ -111,11 +167,13 @@ pub fn assert_samples_as_sent(call: &Value, recorded: &Recorded, wire: &BTreeMap
         let segment = &leg["segments"][0];
         // After a crash the report's first segment may begin later than the first packet on the wire.
         let skipped = (segment["first_rtp_timestamp"].as_u64().expect("a timestamp") as u32)
-            .wrapping_sub(sent.first_timestamp) as usize;
-        let first = segment["first_sample"].as_u64().expect("a sample") as usize - skipped;
+            .wrapping_sub(sent.first_timestamp);
+        let first = segment["first_sample"].as_u64().expect("a sample") as usize - samples_in(skipped);
         let mut expected = vec![0; samples.len()];
-        for (&at, packet) in &sent.packets {
-            let at = first + at as usize;
+        // Where Asterisk is late by more than 640 ticks, its timestamps jump to the wall clock, and back when it has caught up: of
+        // two samples for one place the first to come stays.
+        for (at, packet) in sent.packets.iter().rev() {
+            let at = first + samples_in(*at);
             longest = longest.max(at + packet.len());
             for (to, &sample) in expected.iter_mut().skip(at).zip(packet) {
                 *to = sample;
@@ -135,7 +193,10 @@ pub fn assert_samples_as_sent(call: &Value, recorded: &Recorded, wire: &BTreeMap
         assert_eq!(wrong, 0, "{id}: {wrong} of {} samples are not as sent: {leg:#}", samples.len());
     }
     let length = recorded.legs[0].len();
-    assert!(length.abs_diff(longest) <= 80, "{id}: {length} samples, the last packet ends at {longest}");
+    assert!(
+        length.abs_diff(longest) <= codec.sample_rate().slot_samples(),
+        "{id}: {length} samples, the last packet ends at {longest}"
+    );
 }
 
 impl Drop for Wire {

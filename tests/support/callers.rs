@@ -19,6 +19,7 @@ pub struct Call {
     callee: String,
     variables: Vec<(&'static str, String)>,
     caller_id: String,
+    formats: &'static str,
 }
 
 impl Call {
@@ -74,6 +75,8 @@ impl Call {
             callee: String::new(),
             variables: Vec::new(),
             caller_id: "1000".into(),
+            // Without this a Local channel is 192 kHz, and resampling changes every sample.
+            formats: "slin",
         }
     }
 
@@ -117,6 +120,12 @@ impl Call {
         self
     }
 
+    /// What the caller's channel carries (`slin` if not set): its own rate, and with it the rate of what is heard of it.
+    pub fn formats(mut self, formats: &'static str) -> Call {
+        self.formats = formats;
+        self
+    }
+
     /// Originates it and returns at once.
     pub async fn place<'a>(&self, lab: &'a Lab) -> PlacedCall<'a> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -135,8 +144,7 @@ impl Call {
             ("channelId", &caller),
             ("otherChannelId", &main),
             ("timeout", "30"),
-            // Without this a Local channel is 192 kHz, and resampling changes every sample.
-            ("formats", "slin"),
+            ("formats", self.formats),
         ];
         lab.ari_post("/channels", &query, Some(json!({ "variables": variables }))).await.ok();
         PlacedCall { lab, caller, main }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::counter::Ssrc;
+use super::super::random::Rng;
 use super::super::time::MediaInstant;
 use super::block::{LossPrior, Reception, ReportBlock};
 use super::error::RtcpError;
@@ -64,7 +65,7 @@ pub struct RtcpSession {
     source: Ssrc,
     cname: Box<str>,
     bandwidth: f64,
-    chance: Chance,
+    chance: Rng,
     /// When to report, once a peer is there.
     timer: Option<Timer>,
     average_size: f64,
@@ -86,25 +87,6 @@ struct Timer {
     initial: bool,
 }
 
-/// SplitMix64 (Steele, Lea, Flood, 2014).
-#[derive(Debug)]
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// Uniform in 0..1.
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-}
-
 impl RtcpSession {
     /// A session that begins at `now`.
     pub fn new(config: RtcpConfig, now: MediaInstant) -> Self {
@@ -116,7 +98,7 @@ impl RtcpSession {
             source,
             cname: cname.into_boxed_str(),
             bandwidth,
-            chance: Chance(seed),
+            chance: Rng(seed),
             timer: None,
             average_size,
             ever_sent: false,

@@ -1,20 +1,11 @@
 //! The last stretch, which late packets may still mend, is on disk all the same.
 
-use std::path::PathBuf;
-
-use tempfile::TempDir;
-
 use super::*;
-use crate::media::time::MediaInstant;
 use crate::recording::writer::OpenRecording;
 
 const PACKET: usize = 160;
 const PACKET_MS: u64 = 20;
 const TURN_MS: u64 = 100;
-
-fn at(ms: u64) -> MediaInstant {
-    MediaInstant::from_nanos(1_000_000_000_000 + ms * 1_000_000)
-}
 
 /// A recording with 2 s of repair, and the one leg that it hears.
 struct Recorded {
@@ -30,15 +21,7 @@ impl Recorded {
     fn begin(folder: &Path) -> Self {
         let (mut writer, ring) = ring(RATE, 1_000);
         writer.set_lags(480, 16_000);
-        let spec = RecordingSpec {
-            call_id: "c1".into(),
-            path: folder.join("c1.wav"),
-            clock: Arc::new(CallClock::new(at(0), RATE, 1)),
-            legs: [Some(ring), None],
-            resume: false,
-            on_failure: Arc::new(|error| panic!("{error}")),
-        };
-        spec.clock.propose_origin(0, at(200));
+        let spec = driven(folder, [Some(ring), None]);
         let recording = OpenRecording::begin(&spec, &config(), at(0)).unwrap();
         let part = recording.part_path().to_owned();
         Self { recording, writer, part, buffer: vec![0; 256 << 10], bytes: 0, ahead: 0 }

@@ -1,23 +1,15 @@
 //! A recording that is killed, suspended or finished at any moment: what is on disk then says exactly what it lacks.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::Path;
 
 use proptest::prelude::*;
-use tempfile::TempDir;
 
 use super::*;
-use crate::media::time::MediaInstant;
 use crate::recording::repair::{Mended, Outcome, mend};
 use crate::recording::writer::OpenRecording;
 
 const PACKET_MS: u64 = 20;
 const PACKET: usize = 160;
-
-fn at(ms: u64) -> MediaInstant {
-    MediaInstant::from_nanos(1_000_000_000_000 + ms * 1_000_000)
-}
 
 /// A leg that loses packets, has some late, and is silent now and then.
 struct Leg {
@@ -109,15 +101,7 @@ proptest! {
             writer.set_lags(480, repair * 8);
             Leg { writer, begins, silent_until: 0, late: Vec::new() }
         });
-        let spec = RecordingSpec {
-            call_id: "c1".into(),
-            path: dir.path().join("c1.wav"),
-            clock: Arc::new(CallClock::new(at(0), RATE, 1)),
-            legs: [Some(left_ring), Some(right_ring)],
-            resume: false,
-            on_failure: Arc::new(|error| panic!("{error}")),
-        };
-        spec.clock.propose_origin(0, at(200));
+        let spec = driven(dir.path(), [Some(left_ring), Some(right_ring)]);
         let mut recording =
             OpenRecording::begin(&spec, &RecorderConfig { repair_window, ..config() }, at(0)).unwrap();
         let mut buffer = vec![0; 256 << 10];

@@ -3,7 +3,7 @@ mod killed;
 mod repair;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -13,7 +13,7 @@ use super::*;
 use crate::clock;
 use crate::media::ring::{RingWriter, ring};
 use crate::media::slot::SlotState;
-use crate::media::time::SampleRate;
+use crate::media::time::{MediaInstant, SampleRate};
 
 const RATE: SampleRate = SampleRate::NARROWBAND;
 
@@ -40,6 +40,51 @@ fn call(path: &Path) -> Call {
     Call { spec, failures, writers: [a, b] }
 }
 
+/// A recording under way, alone in a folder and with a recorder.
+struct Begun {
+    dir: TempDir,
+    path: PathBuf,
+    recorder: Recorder,
+    call: Call,
+    handle: RecordingHandle,
+}
+
+impl Begun {
+    fn new(config: RecorderConfig) -> Self {
+        Self::under("c1.wav", config)
+    }
+
+    /// At `name` below the folder.
+    fn under(name: &str, config: RecorderConfig) -> Self {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(name);
+        let recorder = Recorder::start(config).unwrap();
+        let call = call(&path);
+        let handle = recorder.begin(call.spec.clone()).unwrap();
+        Self { dir, path, recorder, call, handle }
+    }
+
+    /// The call ends: its rings close, and the file is finished.
+    fn hang_up(self) -> (TempDir, PathBuf, Result<Finished, RecordingError>) {
+        drop(self.call);
+        (self.dir, self.path, wait(self.handle))
+    }
+}
+
+/// A moment of a call that is driven without threads.
+fn at(ms: u64) -> MediaInstant {
+    MediaInstant::from_nanos(1_000_000_000_000 + ms * 1_000_000)
+}
+
+/// Such a call: it began at 0 ms, and its first sample is there.
+fn driven(folder: &Path, legs: [Option<Arc<Ring>>; 2]) -> RecordingSpec {
+    let clock = Arc::new(CallClock::new(at(0), RATE, 1));
+    clock.propose_origin(0, at(200));
+    let on_failure: OnFailure = Arc::new(|error| panic!("{error}"));
+    let path = folder.join("c1.wav");
+    RecordingSpec { call_id: "c1".into(), path, clock, legs, resume: false, on_failure }
+}
+
 impl Call {
     /// Both legs speak from call sample 0 for `samples`: the left one 1, 2, 3 …, the right one backwards.
     fn speak(&mut self, samples: usize) {
@@ -47,10 +92,6 @@ impl Call {
             writer.place(0, samples, |i| sign * (i % 1_000) as i16, SlotState::Silence);
             self.spec.clock.propose_origin(0, clock::now());
         }
-    }
-
-    fn hang_up(self) -> RecordingSpec {
-        self.spec
     }
 }
 
@@ -100,16 +141,12 @@ fn sha256_of(path: &Path) -> String {
 
 #[test]
 fn a_call_becomes_a_file_of_exactly_its_samples() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("t/2026/c1.wav");
-    let recorder = Recorder::start(config()).unwrap();
-    let mut call = call(&path);
-    let handle = recorder.begin(call.spec.clone()).unwrap();
-    assert!(dir.path().join("t/2026/c1.wav.part").exists(), "the part file is there from the start");
-    call.speak(8_037);
-    let failures = call.failures.clone();
-    drop(call.hang_up());
-    let finished = wait(handle).unwrap();
+    let mut begun = Begun::under("t/2026/c1.wav", config());
+    assert!(begun.dir.path().join("t/2026/c1.wav.part").exists(), "the part file is there from the start");
+    begun.call.speak(8_037);
+    let failures = begun.call.failures.clone();
+    let (_dir, path, finished) = begun.hang_up();
+    let finished = finished.unwrap();
 
     assert_eq!((finished.frames, finished.sample_rate, finished.origin), (8_037, 8_000, 0));
     assert_eq!(finished.gaps, [vec![], vec![]]);
@@ -125,15 +162,11 @@ fn a_call_becomes_a_file_of_exactly_its_samples() {
 
 #[test]
 fn a_call_without_a_packet_is_silence_of_its_length() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("c1.wav");
-    let recorder = Recorder::start(quick()).unwrap();
-    let call = call(&path);
-    let started = call.spec.clock.start();
-    let handle = recorder.begin(call.spec.clone()).unwrap();
+    let begun = Begun::new(quick());
+    let started = begun.call.spec.clock.start();
     sleep_ms(250);
-    drop(call);
-    let finished = wait(handle).unwrap();
+    let (_dir, path, finished) = begun.hang_up();
+    let finished = finished.unwrap();
     let age = clock::since(started);
     let length = RATE.duration_of(finished.frames);
     assert!(length >= Duration::from_millis(250) && length <= age, "{length:?} of {age:?}");
@@ -144,20 +177,16 @@ fn a_call_without_a_packet_is_silence_of_its_length() {
 
 #[test]
 fn a_pause_is_marked_silence() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("c1.wav");
-    let recorder = Recorder::start(config()).unwrap();
-    let mut call = call(&path);
-    let handle = recorder.begin(call.spec.clone()).unwrap();
+    let mut begun = Begun::new(config());
     sleep_ms(50);
-    handle.pause();
-    handle.pause();
+    begun.handle.pause();
+    begun.handle.pause();
     sleep_ms(50);
-    handle.resume();
-    handle.resume();
-    call.speak(16_000);
-    drop(call);
-    let finished = wait(handle).unwrap();
+    begun.handle.resume();
+    begun.handle.resume();
+    begun.call.speak(16_000);
+    let (_dir, path, finished) = begun.hang_up();
+    let finished = finished.unwrap();
     let [pause] = finished.paused[..] else { panic!("{:?}", finished.paused) };
     assert!((400..4_000).contains(&pause.start_sample) && pause.samples >= 400, "{pause:?}");
     let gap = Gap { start_sample: pause.start_sample, samples: pause.samples, kind: SlotState::Silence };
@@ -170,31 +199,23 @@ fn a_pause_is_marked_silence() {
 
 #[test]
 fn a_part_file_is_valid_at_every_checkpoint_and_lag_is_known() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("c1.wav");
-    let recorder = Recorder::start(quick()).unwrap();
-    let mut call = call(&path);
-    let handle = recorder.begin(call.spec.clone()).unwrap();
-    call.speak(8_000);
-    let part = dir.path().join("c1.wav.part");
+    let mut begun = Begun::new(quick());
+    begun.call.speak(8_000);
+    let part = begun.dir.path().join("c1.wav.part");
     let announced = || u32::from_le_bytes(fs::read(&part).unwrap()[76..80].try_into().unwrap());
     eventually(|| announced() >= 4 * 7_800);
     let mut reader = WavReader::open(&part).unwrap();
     assert!(!reader.format().clamped);
     assert_eq!(reader.read_all().unwrap()[2 * 500], 500);
-    let lag = recorder.lag();
+    let lag = begun.recorder.lag();
     assert!(lag.write < Duration::from_secs(1) && lag.durable < Duration::from_secs(2), "{lag:?}");
-    drop(call);
-    assert_eq!(wait(handle).unwrap().frames, 8_000);
+    let (_dir, _, finished) = begun.hang_up();
+    assert_eq!(finished.unwrap().frames, 8_000);
 }
 
 #[test]
 fn a_suspended_recording_goes_on_in_the_next_process() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("c1.wav");
-    let recorder = Recorder::start(config()).unwrap();
-    let mut first = call(&path);
-    let handle = recorder.begin(first.spec.clone()).unwrap();
+    let Begun { dir, path, recorder, call: mut first, handle } = Begun::new(config());
     first.speak(4_000);
     sleep_ms(150);
     recorder.suspend();
@@ -222,22 +243,18 @@ fn a_suspended_recording_goes_on_in_the_next_process() {
 
 #[test]
 fn a_call_that_ended_longer_ago_than_was_known_ends_with_its_last_sample() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("c1.wav");
-    let recorder = Recorder::start(quick()).unwrap();
-    let mut call = call(&path);
-    let handle = recorder.begin(call.spec.clone()).unwrap();
-    call.speak(8_000);
-    for writer in &mut call.writers {
+    let mut begun = Begun::new(quick());
+    begun.call.speak(8_000);
+    for writer in &mut begun.call.writers {
         writer.advance(40_000, SlotState::Silence);
     }
-    let length = || fs::metadata(dir.path().join("c1.wav.part")).unwrap().len();
-    eventually(|| length() > 4 * 30_000);
-    for writer in &mut call.writers {
+    let part = begun.dir.path().join("c1.wav.part");
+    eventually(|| fs::metadata(&part).unwrap().len() > 4 * 30_000);
+    for writer in &mut begun.call.writers {
         writer.cut(0);
     }
-    drop(call);
-    let finished = wait(handle).unwrap();
+    let (_dir, path, finished) = begun.hang_up();
+    let finished = finished.unwrap();
     assert_eq!((finished.frames, samples(&path).len()), (8_000, 2 * 8_000));
     assert_eq!(finished.gaps, [vec![], vec![]]);
     assert_eq!(finished.sha256, sha256_of(&path));
@@ -245,13 +262,9 @@ fn a_call_that_ended_longer_ago_than_was_known_ends_with_its_last_sample() {
 
 #[test]
 fn a_dropped_handle_finishes_the_recording_though_its_rings_are_open() {
-    let dir = TempDir::new().unwrap();
-    let recorder = Recorder::start(config()).unwrap();
-    let mut call = call(&dir.path().join("c1.wav"));
-    let handle = recorder.begin(call.spec.clone()).unwrap();
+    let Begun { dir: _dir, path, recorder: _recorder, mut call, handle } = Begun::new(config());
     call.speak(4_030);
     drop(handle);
-    let path = dir.path().join("c1.wav");
     eventually(|| path.exists());
     assert_eq!(samples(&path).len(), 2 * 4_000, "an open ring's last slot may not be whole");
 }
