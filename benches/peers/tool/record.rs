@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::json;
 use sidetone::clock;
+use sidetone::config::Settings;
 use sidetone::media::clock::CallClock;
 use sidetone::media::codec::Codec;
 use sidetone::media::receiver::{LegConfig, LegReceiver};
@@ -19,8 +20,6 @@ use sidetone::recording::{Recorder, RecorderConfig, RecordingHandle, RecordingSp
 
 use crate::{source, spent};
 
-/// `rtp.receive_buffer` and `rtp.ring_seconds` as a user has them who sets nothing.
-const RECEIVE_BUFFER: usize = 8 << 20;
 const RING_SLOTS: usize = 1_000;
 const FRAME_BYTES: u64 = 4;
 const LOOK: Duration = Duration::from_millis(50);
@@ -47,8 +46,11 @@ struct Worst {
 
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let bind = "127.0.0.1:0".parse()?;
-    let plane =
-        RtpPlane::start(PlaneConfig { bind, shards: options.shards, receive_buffer: RECEIVE_BUFFER })?;
+    // As the server has them for so many calls.
+    let mut settings = Settings::default();
+    (settings.calls.max, settings.rtp.shards) = (options.calls, options.shards);
+    let receive_buffer = settings.receive_buffer();
+    let plane = RtpPlane::start(PlaneConfig { receive_buffer, ..PlaneConfig::new(bind, options.shards) })?;
     let config = RecorderConfig { writers: options.writers, ..RecorderConfig::default() };
     let recorder = Arc::new(Recorder::start(config)?);
     let (before, disk_before) = (spent::resident(), spent::written());
@@ -105,7 +107,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             "packets_lost": lost,
             "packets_too_late": late,
             "recordings_failed": failed,
-            "audio_mib": frames * FRAME_BYTES >> 20,
+            "audio_mib": (frames * FRAME_BYTES) >> 20,
             "disk_write_mib": disk.saturating_sub(disk_before) >> 20,
             "resident_a_call": resident.saturating_sub(before) / options.calls.max(1) as u64,
             "write_lag_ms": worst.write.load(Ordering::Relaxed),
