@@ -87,6 +87,37 @@ fn a_reader_that_is_lapped_learns_it_and_never_reads_another_slot_for_its_own() 
     });
 }
 
+/// Four samples of `value`, appended as slot `slot`.
+fn append(writer: &mut RingWriter, slot: u64, value: u16) {
+    assert!(writer.takes_next(slot * 4, 4));
+    writer.append(slot * 4, 1, std::iter::once(u64::from(value) * 0x0001_0001_0001_0001));
+    writer.appended(slot * 4 + 4);
+}
+
+#[test]
+fn an_appended_slot_is_seen_whole_or_not_at_all_also_by_a_reader_that_is_lapped() {
+    check(|| {
+        let (mut writer, shared) = ring(rate(), 2);
+        append(&mut writer, 0, 1);
+        let mut reader = shared.reader();
+        let writing = thread::spawn(move || {
+            append(&mut writer, 1, 2);
+            append(&mut writer, 2, 3);
+        });
+        for _ in 0..2 {
+            let slot = reader.position() / 4;
+            match read(&mut reader) {
+                (SlotRead::Ready { state, len }, pcm) => {
+                    assert_eq!((state, len, pcm), (SlotState::Received, 4, [slot as i16 + 1; 4]));
+                }
+                (SlotRead::Missed { slots }, _) => assert_eq!(reader.position() / 4, slot + slots),
+                (SlotRead::Pending | SlotRead::End, _) => {}
+            }
+        }
+        writing.join().unwrap();
+    });
+}
+
 #[test]
 fn the_end_comes_after_everything_that_was_written() {
     check(|| {
