@@ -65,44 +65,15 @@ fn a_late_packet_is_seen_whole_or_not_at_all() {
     });
 }
 
-#[test]
-fn a_reader_that_is_lapped_learns_it_and_never_reads_another_slot_for_its_own() {
-    check(|| {
+/// A reader that is lapped by a writer which puts its slots there by `put`: 1 into slot 0, 2 into slot 1, and so on.
+fn lap(put: impl Fn(&mut RingWriter, u64, i16) + Copy + Send + Sync + 'static) {
+    check(move || {
         let (mut writer, shared) = ring(rate(), 2);
-        place(&mut writer, 0, 1);
+        put(&mut writer, 0, 1);
         let mut reader = shared.reader();
         let writing = thread::spawn(move || {
-            place(&mut writer, 1, 2);
-            place(&mut writer, 2, 3);
-        });
-        for _ in 0..2 {
-            let slot = reader.position() / 4;
-            match read(&mut reader) {
-                (SlotRead::Ready { .. }, pcm) => assert_eq!(pcm, [slot as i16 + 1; 4]),
-                (SlotRead::Missed { slots }, _) => assert_eq!(reader.position() / 4, slot + slots),
-                (SlotRead::Pending | SlotRead::End, _) => {}
-            }
-        }
-        writing.join().unwrap();
-    });
-}
-
-/// Four samples of `value`, appended as slot `slot`.
-fn append(writer: &mut RingWriter, slot: u64, value: u16) {
-    assert!(writer.takes_next(slot * 4, 4));
-    writer.append(slot * 4, 1, std::iter::once(u64::from(value) * 0x0001_0001_0001_0001));
-    writer.appended(slot * 4 + 4);
-}
-
-#[test]
-fn an_appended_slot_is_seen_whole_or_not_at_all_also_by_a_reader_that_is_lapped() {
-    check(|| {
-        let (mut writer, shared) = ring(rate(), 2);
-        append(&mut writer, 0, 1);
-        let mut reader = shared.reader();
-        let writing = thread::spawn(move || {
-            append(&mut writer, 1, 2);
-            append(&mut writer, 2, 3);
+            put(&mut writer, 1, 2);
+            put(&mut writer, 2, 3);
         });
         for _ in 0..2 {
             let slot = reader.position() / 4;
@@ -115,6 +86,20 @@ fn an_appended_slot_is_seen_whole_or_not_at_all_also_by_a_reader_that_is_lapped(
             }
         }
         writing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_that_is_lapped_learns_it_and_never_reads_another_slot_for_its_own() {
+    lap(place);
+}
+
+#[test]
+fn an_appended_slot_is_seen_whole_or_not_at_all_also_by_a_reader_that_is_lapped() {
+    lap(|writer, slot, value| {
+        assert!(writer.takes_next(slot * 4, 4));
+        writer.append(slot * 4, 1, std::iter::once(value as u64 * 0x0001_0001_0001_0001));
+        writer.appended(slot * 4 + 4);
     });
 }
 
