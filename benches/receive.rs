@@ -10,7 +10,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sidetone::clock;
@@ -26,6 +26,8 @@ use sidetone::net::plane::{LegHandle, PlaneConfig, RtpPlane};
 const PACE: Duration = Duration::from_micros(500);
 const RECEIVE_BUFFER: usize = 32 << 20;
 const RUN: Duration = Duration::from_secs(4);
+/// Before anything is counted: legs find their anchors, and memory is touched for the first time.
+const WARM_UP: Duration = Duration::from_secs(1);
 /// Runs of each, by turns.
 const PAIRS: usize = 7;
 /// For the ratio: what one sender can keep up on a small machine.
@@ -82,7 +84,7 @@ enum Loop {
 }
 
 /// `recvmmsg` into the same buffers for ever, and a wait when the socket is dry.
-fn bare_loop(socket: &UdpSocket, stop: &AtomicBool, kind: Loop) -> u64 {
+fn bare_loop(socket: &UdpSocket, stop: &AtomicBool, packets: &AtomicU64, kind: Loop) {
     let mut slab = vec![[0_u8; SLOT]; BATCH];
     let mut names = vec![[0_u64; size_of::<libc::sockaddr_storage>() / 8]; BATCH];
     let mut controls = vec![[0_u64; CONTROL / 8]; BATCH];
@@ -109,7 +111,6 @@ fn bare_loop(socket: &UdpSocket, stop: &AtomicBool, kind: Loop) -> u64 {
             header
         })
         .collect();
-    let mut packets = 0;
     let mut filled = BATCH;
     while !stop.load(Ordering::Relaxed) {
         if kind == Loop::Addressed {
@@ -134,12 +135,11 @@ fn bare_loop(socket: &UdpSocket, stop: &AtomicBool, kind: Loop) -> u64 {
             )
         };
         filled = n.max(0) as usize;
-        packets += filled as u64;
+        packets.fetch_add(filled as u64, Ordering::Relaxed);
         if n < BATCH as libc::c_int {
             std::thread::sleep(PACE);
         }
     }
-    packets
 }
 
 fn bare(streams: usize, kind: Loop) -> Run {
@@ -148,18 +148,27 @@ fn bare(streams: usize, kind: Loop) -> Run {
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     let socket = UdpSocket::from(socket);
     let port = socket.local_addr().unwrap().port();
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
+    let shared = Arc::new((AtomicBool::new(false), AtomicU64::new(0)));
+    let (stop, received) = &*shared;
+    let theirs = shared.clone();
     let thread = std::thread::Builder::new().name("bare".into());
-    let thread = thread.spawn(move || bare_loop(&socket, &stopped, kind)).unwrap();
+    let thread = thread.spawn(move || bare_loop(&socket, &theirs.0, &theirs.1, kind)).unwrap();
     let load = load_to(vec![v4(port); streams], Load::new().unwrap());
-    std::thread::sleep(RUN);
+    let (packets, spent) = counted("bare", || received.load(Ordering::Relaxed));
     let sent = load.stop().unwrap();
     std::thread::sleep(Duration::from_millis(50));
-    let spent = time_of("bare");
     stop.store(true, Ordering::Relaxed);
-    let packets = thread.join().unwrap();
-    Run { packets, lost: sent.rounds * streams as u64 - packets, spent, kib_per_leg: 0.0 }
+    thread.join().unwrap();
+    let lost = sent.rounds * streams as u64 - received.load(Ordering::Relaxed);
+    Run { packets, lost, spent, kib_per_leg: 0.0 }
+}
+
+/// What came within [`RUN`], and the time that the threads of this name spent on it.
+fn counted(threads: &str, received: impl Fn() -> u64) -> (u64, Duration) {
+    std::thread::sleep(WARM_UP);
+    let (before, spent) = (received(), time_of(threads));
+    std::thread::sleep(RUN);
+    (received() - before, time_of(threads) - spent)
 }
 
 fn leg() -> (LegReceiver, Arc<Ring>) {
@@ -182,20 +191,18 @@ async fn sidetone(streams: usize) -> Run {
     let memory = resident_kib();
     let (plane, load) = (plane(), Load::new().unwrap());
     let (legs, to): (Vec<_>, Vec<_>) = (0..streams).map(|n| attach(&plane, load.source(n), leg().0)).unzip();
-    let before = time_of("rtp-");
     let load = load_to(to, load);
-    std::thread::sleep(RUN);
+    let (packets, spent) = counted("rtp-", || plane.totals().received);
     let sent = load.stop().unwrap();
     std::thread::sleep(Duration::from_millis(50));
-    let spent = time_of("rtp-") - before;
     let grown = resident_kib() - memory;
-    let mut packets = 0;
+    let mut received = 0;
     let end = clock::now();
     let endings: Vec<_> = legs.into_iter().map(|leg| leg.finish(end)).collect();
     for ending in endings {
-        packets += ending.await.packets_received;
+        received += ending.await.packets_received;
     }
-    let lost = sent.rounds * streams as u64 - packets;
+    let lost = sent.rounds * streams as u64 - received;
     Run { packets, lost, spent, kib_per_leg: grown / streams as f64 }
 }
 

@@ -17,7 +17,7 @@ const MAX_STEP_NANOS: i64 = 1_000_000;
 const MIN_POINTS: u32 = 60;
 
 /// Drift of a sender's clock, from the lags of its packets behind their places.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Skew {
     nanos: i64,
@@ -26,7 +26,7 @@ pub struct Skew {
 }
 
 /// Least squares, one point at a time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Line {
     origin: Option<MediaInstant>,
     n: u32,

@@ -33,68 +33,59 @@ pub(super) struct Ending {
     pub drained_to: MediaInstant,
 }
 
-/// An attached leg. The receiver comes first, and with it what an expected packet needs.
-#[repr(C, align(64))]
+/// An attached leg. What every packet needs is here, side by side with that of other legs, and the rest is elsewhere.
+#[repr(align(64))]
 pub(super) struct Leg {
-    receiver: Slot,
-    pub key: LegKey,
-    sink: Option<LegSink>,
-    pub ending: Option<Ending>,
+    /// `None` if it panicked, or was finished.
+    receiver: Option<LegReceiver>,
     /// Of a sender that speaks it.
     rtcp: Option<Box<LegRtcp>>,
+    rest: Box<Rest>,
+}
+
+struct Rest {
+    key: LegKey,
+    sink: Option<LegSink>,
+    ending: Option<Ending>,
     /// As of the last report.
     reported: LegCounts,
     /// The last there is of a receiver that panicked.
     last: Option<LegStats>,
 }
 
-/// As an `Option`, but that says at once, in the receiver's first line of the processor's cache, which of the two it is.
-#[repr(u8)]
-#[expect(clippy::large_enum_variant, reason = "a leg is boxed, and nearly always has its receiver")]
-enum Slot {
-    Receiver(LegReceiver),
-    /// It panicked, or was finished.
-    Empty,
-}
-
-impl Slot {
-    fn get(&self) -> Option<&LegReceiver> {
-        if let Self::Receiver(receiver) = self { Some(receiver) } else { None }
-    }
-
-    fn get_mut(&mut self) -> Option<&mut LegReceiver> {
-        if let Self::Receiver(receiver) = self { Some(receiver) } else { None }
-    }
-
-    fn take(&mut self) -> Option<LegReceiver> {
-        match std::mem::replace(self, Self::Empty) {
-            Self::Receiver(receiver) => Some(receiver),
-            Self::Empty => None,
-        }
-    }
-}
-
 impl Leg {
     pub(super) fn new(key: LegKey, receiver: LegReceiver, sink: LegSink) -> Self {
-        Self {
-            key,
-            receiver: Slot::Receiver(receiver),
-            sink: Some(sink),
-            ending: None,
-            rtcp: None,
-            reported: LegCounts::default(),
-            last: None,
-        }
+        let (reported, sink) = (LegCounts::default(), Some(sink));
+        let rest = Box::new(Rest { key, sink, ending: None, reported, last: None });
+        Self { receiver: Some(receiver), rtcp: None, rest }
+    }
+
+    pub(super) fn key(&self) -> LegKey {
+        self.rest.key
+    }
+
+    /// Its sender is another from now on.
+    pub(super) fn move_to(&mut self, source: SocketAddr) {
+        self.rest.key.source = source;
+    }
+
+    /// The end that was asked for.
+    pub(super) fn ending(&self) -> Option<&Ending> {
+        self.rest.ending.as_ref()
+    }
+
+    pub(super) fn end(&mut self, ending: Ending) {
+        self.rest.ending = Some(ending);
     }
 
     /// See [`LegReceiver::touch`].
     pub(super) fn touch(&self) -> u64 {
-        self.receiver.get().map_or(0, LegReceiver::touch)
+        self.receiver.as_ref().map_or(0, LegReceiver::touch)
     }
 
     /// See [`LegReceiver::touch_ring`].
     pub(super) fn touch_ring(&self) -> u64 {
-        self.receiver.get().map_or(0, LegReceiver::touch_ring)
+        self.receiver.as_ref().map_or(0, LegReceiver::touch_ring)
     }
 
     /// Whether [`Leg::next_deadline`] may be sooner than it was.
@@ -113,7 +104,7 @@ impl Leg {
 
     /// When [`Leg::on_tick`] is due next, if ever.
     pub(super) fn next_deadline(&self) -> Option<MediaInstant> {
-        let receiver = self.receiver.get().and_then(LegReceiver::next_deadline);
+        let receiver = self.receiver.as_ref().and_then(LegReceiver::next_deadline);
         let rtcp = self.rtcp.as_ref().and_then(|rtcp| rtcp.next_deadline());
         receiver.into_iter().chain(rtcp).min()
     }
@@ -132,7 +123,14 @@ impl Leg {
 
     /// All that arrived before `drained` has been handed over.
     pub(super) fn on_tick(&mut self, drained: MediaInstant) {
-        self.guarded(|receiver| receiver.on_tick(drained));
+        let mut is_flowing = false;
+        self.guarded(|receiver| {
+            receiver.on_tick(drained);
+            is_flowing = receiver.is_flowing();
+        });
+        if is_flowing && self.rtcp.is_none() {
+            return;
+        }
         self.forward_events();
         let due = self.rtcp.as_ref().and_then(|rtcp| rtcp.next_deadline());
         if due.is_some_and(|due| due <= drained) {
@@ -154,7 +152,7 @@ impl Leg {
         let mut stats = None;
         self.guarded(|receiver| stats = Some(receiver.stats()));
         let stats = stats.map(|stats| self.with_round_trip(stats));
-        stats.or_else(|| self.last.clone()).unwrap_or_default()
+        stats.or_else(|| self.rest.last.clone()).unwrap_or_default()
     }
 
     /// Add to the metrics what came since the last report.
@@ -177,7 +175,7 @@ impl Leg {
 
     /// Flush, close the ring, tell the metrics, and answer whoever asked for the end.
     pub(super) fn finish(mut self, now: MediaInstant) {
-        let ending = self.ending.take();
+        let ending = self.rest.ending.take();
         let end = ending.as_ref().map_or(now, |ending| ending.end);
         // What flushing brings about is heard of too.
         self.guarded(|receiver| receiver.flush(end));
@@ -195,7 +193,7 @@ impl Leg {
         let stats = stats.map(|stats| self.with_round_trip(stats));
         if let Some(stats) = &stats {
             // Nothing more will come. Of what came too late, some is counted as lost already.
-            metric::RTP_LOST.add(stats.packets_lost.saturating_sub(self.reported.lost));
+            metric::RTP_LOST.add(stats.packets_lost.saturating_sub(self.rest.reported.lost));
             if stats.packets_received > 0 {
                 metric::LEG_JITTER.record(stats.jitter_ms / 1_000.0);
             }
@@ -205,12 +203,12 @@ impl Leg {
         }
         if let Some(ending) = ending {
             // Nobody may be waiting any more; the ring is closed all the same.
-            let _ = ending.reply.send(stats.or(self.last).unwrap_or_default());
+            let _ = ending.reply.send(stats.or(self.rest.last).unwrap_or_default());
         }
     }
 
     fn report_growth(&mut self, after: LegCounts) {
-        let before = std::mem::replace(&mut self.reported, after);
+        let before = std::mem::replace(&mut self.rest.reported, after);
         for (counter, after, before) in [
             (&metric::RTP_RECEIVED, after.received, before.received),
             (&metric::RTP_LOST, after.lost, before.lost),
@@ -226,7 +224,7 @@ impl Leg {
     }
 
     fn forward_events(&mut self) {
-        let (Some(receiver), Some(sink)) = (self.receiver.get_mut(), &self.sink) else { return };
+        let (Some(receiver), Some(sink)) = (self.receiver.as_mut(), &self.rest.sink) else { return };
         let forward = || {
             for event in receiver.take_events() {
                 if matches!(event, LegEvent::Stalled | LegEvent::Unheard { .. }) {
@@ -237,25 +235,25 @@ impl Leg {
         };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(forward)) {
             self.log_panic("telling of events; it goes on without telling", &*panic);
-            self.sink = None;
+            self.rest.sink = None;
         }
     }
 
     /// Run `work` on the receiver. A panic ends this leg, and no other.
     fn guarded(&mut self, work: impl FnOnce(&mut LegReceiver)) {
-        let Some(receiver) = self.receiver.get_mut() else { return };
+        let Some(receiver) = self.receiver.as_mut() else { return };
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(receiver))) {
             self.log_panic("receiving; its audio ends here", &*panic);
             let mut broken = self.receiver.take();
-            self.last = catch_unwind(AssertUnwindSafe(|| Some(broken.as_mut()?.stats()))).ok().flatten();
+            self.rest.last = catch_unwind(AssertUnwindSafe(|| Some(broken.as_mut()?.stats()))).ok().flatten();
             if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
-                tracing::error!(source = %self.key.source, "the receiver of a leg panicked again when dropped");
+                tracing::error!(source = %self.rest.key.source, "the receiver of a leg panicked again when dropped");
             }
         }
     }
 
     fn log_panic(&self, doing: &str, panic: &(dyn Any + Send)) {
-        tracing::error!(source = %self.key.source, panic = panic_text(panic), "a leg panicked when {doing}");
+        tracing::error!(source = %self.rest.key.source, panic = panic_text(panic), "a leg panicked when {doing}");
     }
 }
 
@@ -293,7 +291,7 @@ mod tests {
         assert_eq!(leg.stats(), known);
         let (reply, mut answer) = oneshot::channel();
         let end = MediaInstant::default();
-        leg.ending = Some(Ending { end, reply, drained_to: end });
+        leg.end(Ending { end, reply, drained_to: end });
         leg.finish(end);
         assert_eq!(answer.try_recv().unwrap(), known);
     }

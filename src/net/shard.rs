@@ -118,7 +118,7 @@ pub(super) struct Shard {
     /// All that arrived before this has been read.
     drained: MediaInstant,
     /// The kernel's drop count as last seen.
-    overflow: u32,
+    drops: u32,
     kernel_drops: u64,
     /// As of the last report.
     reported: (Counts, u64),
@@ -161,7 +161,7 @@ impl Shard {
             next_report: now + REPORT,
             next_rtcp: now,
             drained: now,
-            overflow: 0,
+            drops: 0,
             kernel_drops: 0,
             reported: Default::default(),
             failures: 0,
@@ -232,8 +232,6 @@ impl Shard {
             // A leg attached before a datagram was sent must be known when that is routed: commands first.
             self.take_commands();
             self.table.on_batch(batch.datagrams());
-            self.kernel_drops += u64::from(batch.overflow().wrapping_sub(self.overflow));
-            self.overflow = batch.overflow();
             if count < BATCH {
                 self.drained = before;
                 return false;
@@ -274,7 +272,7 @@ impl Shard {
         while let Ok(command) = self.commands.try_recv() {
             let now = clock::now();
             match command {
-                Command::Attach(leg) => self.table.attach(leg, now),
+                Command::Attach(leg) => self.table.attach(*leg, now),
                 Command::Move { leg, to } => self.table.move_leg(leg, to, now),
                 Command::Stats { leg, reply } => {
                     if let Some(stats) = self.table.stats(leg) {
@@ -311,7 +309,12 @@ impl Shard {
         }
     }
 
-    fn publish_totals(&self) {
+    fn publish_totals(&mut self) {
+        // It never fails on a kernel of 4.12 or later; on an older one the drops are not known.
+        if let Ok(drops) = sys::drops(self.bound.socket.as_fd()) {
+            self.kernel_drops += u64::from(drops.wrapping_sub(self.drops));
+            self.drops = drops;
+        }
         let (totals, counts) = (&self.link.totals, &self.table.counts);
         totals.received.store(counts.received, Ordering::Relaxed);
         totals.unroutable.store(counts.unroutable, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! A shard's UDP socket: bound, with a large receive buffer, kernel stamps and a count of drops.
+//! A shard's UDP socket: bound, with a large receive buffer, and kernel stamps.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -73,7 +73,7 @@ pub(super) fn bind(address: SocketAddr, receive_buffer: usize) -> Result<Bound, 
         .map_err(failed("open a UDP socket"))?;
     socket.set_nonblocking(true).map_err(failed("make the socket non-blocking"))?;
     let granted = grow(&socket, receive_buffer).map_err(failed("size the receive buffer"))?;
-    sys::ask_for_stamps_and_drops(socket.as_fd()).map_err(failed("ask for arrival stamps"))?;
+    sys::ask_for_stamps(socket.as_fd()).map_err(failed("ask for arrival stamps"))?;
     socket.bind(&address.into()).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => NetError::PortInUse { address },
         io::ErrorKind::AddrNotAvailable => NetError::AddressNotLocal { address },

@@ -1,4 +1,4 @@
-//! The system calls that neither std nor socket2 has: recvmmsg(2), sendmmsg(2), ppoll(2) and two socket options.
+//! The system calls that neither std nor socket2 has: recvmmsg(2), sendmmsg(2), ppoll(2) and three socket options.
 
 #![allow(unsafe_code)]
 
@@ -15,8 +15,10 @@ use crate::media::time::MediaInstant;
 pub(super) const BATCH: usize = 64;
 /// Bytes kept of a datagram. Asterisk's longest frames are 70 ms: 2252 bytes of `slin16` with the RTP header.
 pub(super) const SLOT: usize = 4096;
-/// Room for one SCM_TIMESTAMPNS (32 bytes) and one SO_RXQ_OVFL (24 bytes).
-const CONTROL: usize = 64;
+/// Room for one SCM_TIMESTAMPNS.
+const CONTROL: usize = 32;
+/// SK_MEMINFO_DROPS of linux/sock_diag.h: where the drops are among what SO_MEMINFO tells.
+const DROPS: usize = 8;
 /// A kernel stamp older than this says that the wall clock was set meanwhile, not that the datagram waited.
 const MAX_AGE_NS: u64 = 10_000_000_000;
 /// Two reads of the monotonic clock around one of the wall clock this close together make a good offset.
@@ -61,7 +63,6 @@ pub(super) struct Batch {
     metas: Box<[Meta]>,
     filled: usize,
     newest: MediaInstant,
-    overflow: u32,
 }
 
 impl Batch {
@@ -79,7 +80,6 @@ impl Batch {
             metas: vec![meta; BATCH].into_boxed_slice(),
             filled: 0,
             newest: MediaInstant::default(),
-            overflow: 0,
         };
         batch.arm();
         batch
@@ -128,11 +128,6 @@ impl Batch {
         })
     }
 
-    /// The socket's count of datagrams dropped for want of buffer, modulo 2^32, as of the newest datagram.
-    pub(super) fn overflow(&self) -> u32 {
-        self.overflow
-    }
-
     /// When the newest datagram of all so far arrived: none from before it is left in the socket.
     pub(super) fn newest(&self) -> MediaInstant {
         self.newest
@@ -171,11 +166,8 @@ impl Batch {
             let header = &self.headers[i];
             // Not a usize in every libc.
             let used: usize = header.msg_hdr.msg_controllen as _;
-            let control = parse_control(&self.controls[i].0[..used.min(CONTROL)]);
-            if let Some(overflow) = control.overflow {
-                self.overflow = overflow;
-            }
-            let arrival = control.stamp.map_or(clocks.monotonic, |stamp| clocks.monotonic_of(stamp));
+            let stamp = parse_stamp(&self.controls[i].0[..used.min(CONTROL)]);
+            let arrival = stamp.map_or(clocks.monotonic, |stamp| clocks.monotonic_of(stamp));
             self.newest = self.newest.max(arrival);
             self.metas[i] = Meta {
                 source: parse_name(&self.names[i].0),
@@ -223,37 +215,26 @@ impl Clocks {
     }
 }
 
-#[derive(Debug, Default, PartialEq)]
-struct ControlData {
-    /// Nanoseconds since the epoch.
-    stamp: Option<u64>,
-    overflow: Option<u32>,
-}
-
-fn parse_control(mut bytes: &[u8]) -> ControlData {
+/// The kernel's stamp among control messages, nanoseconds since the epoch.
+fn parse_stamp(mut bytes: &[u8]) -> Option<u64> {
     const HEADER: usize = size_of::<libc::cmsghdr>();
     const WORD: usize = size_of::<usize>();
     let int = |b: &[u8]| b.first_chunk().map(|b| i32::from_ne_bytes(*b));
     let long = |b: &[u8]| b.first_chunk().map(|b| i64::from_ne_bytes(*b));
-    let mut found = ControlData::default();
     while let Some(len) = bytes.first_chunk::<WORD>().map(|b| usize::from_ne_bytes(*b)) {
         if len < HEADER || len > bytes.len() {
             break;
         }
         let data = &bytes[HEADER..len];
-        match (int(&bytes[WORD..]), int(&bytes[WORD + 4..])) {
-            (Some(libc::SOL_SOCKET), Some(libc::SCM_TIMESTAMPNS)) => {
-                if let (Some(seconds), Some(nanos)) = (long(data), data.get(8..).and_then(long)) {
-                    found.stamp =
-                        Some((seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(nanos as u64));
-                }
-            }
-            (Some(libc::SOL_SOCKET), Some(libc::SO_RXQ_OVFL)) => found.overflow = int(data).map(|n| n as u32),
-            _ => {}
+        let kind = (int(&bytes[WORD..]), int(&bytes[WORD + 4..]));
+        if kind == (Some(libc::SOL_SOCKET), Some(libc::SCM_TIMESTAMPNS))
+            && let (Some(seconds), Some(nanos)) = (long(data), data.get(8..).and_then(long))
+        {
+            return Some((seconds as u64).wrapping_mul(1_000_000_000).wrapping_add(nanos as u64));
         }
         bytes = bytes.get(len.next_multiple_of(WORD)..).unwrap_or_default();
     }
-    found
+    None
 }
 
 fn parse_name(name: &[u8]) -> Option<SocketAddr> {
@@ -361,12 +342,28 @@ impl SendBatch {
     }
 }
 
-/// Have the kernel stamp arrivals (SO_TIMESTAMPNS) and count what it drops (SO_RXQ_OVFL).
-pub(super) fn ask_for_stamps_and_drops(socket: BorrowedFd<'_>) -> io::Result<()> {
-    for option in [libc::SO_TIMESTAMPNS, libc::SO_RXQ_OVFL] {
-        set_int(socket, option, 1)?;
-    }
-    Ok(())
+/// Have the kernel stamp arrivals (SO_TIMESTAMPNS).
+pub(super) fn ask_for_stamps(socket: BorrowedFd<'_>) -> io::Result<()> {
+    set_int(socket, libc::SO_TIMESTAMPNS, 1)
+}
+
+/// The socket's count of datagrams dropped for want of buffer, modulo 2^32. Asked for (SO_MEMINFO) and not told with every
+/// datagram (SO_RXQ_OVFL): that would cost a control message each, and tell of the last drops only when more has come.
+pub(super) fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut values = [0_u32; DROPS + 1];
+    let mut length = size_of_val(&values) as libc::socklen_t;
+    // SAFETY: the descriptor is open for as long as it is borrowed; the kernel writes at most `length` bytes to `values`,
+    // and the new length to `length`, which both outlive the call.
+    let rc = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            values.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if rc == 0 { Ok(values[DROPS]) } else { Err(io::Error::last_os_error()) }
 }
 
 /// SO_RCVBUFFORCE: beyond `net.core.rmem_max`, for processes that have CAP_NET_ADMIN.

@@ -40,7 +40,7 @@ const REPORT_TICKS: usize = (1_000 / TICK.as_millis()) as usize;
 
 /// The legs, and the datagrams that wait for theirs.
 pub(super) struct Table {
-    legs: Slab<Box<Leg>>,
+    legs: Slab<Leg>,
     /// Where a sender's leg is among `legs`.
     routes: HashMap<Sender, u32, BuildFoldHasher>,
     wheel: Wheel,
@@ -135,15 +135,15 @@ impl Table {
 
     /// From now on `leg` gets what its sender sends, beginning with what came already. Takes the place of a leg of the
     /// same sender that was about to end.
-    pub(super) fn attach(&mut self, mut leg: Box<Leg>, now: MediaInstant) {
-        let source = leg.key.source;
+    pub(super) fn attach(&mut self, mut leg: Leg, now: MediaInstant) {
+        let source = leg.key().source;
         if let Some(before) = self.remove_from(source) {
             before.finish(now);
         }
         self.hold.release(source, |arrival, payload| {
             leg.on_packet(arrival, payload);
         });
-        let ending = leg.ending.is_some();
+        let ending = leg.ending().is_some();
         let at = self.legs.insert(leg) as u32;
         self.routes.insert(source.into(), at);
         // The first tick tells it since when packets may come.
@@ -156,7 +156,7 @@ impl Table {
     /// The leg's sender is `to` from now on.
     pub(super) fn move_leg(&mut self, key: LegKey, to: SocketAddr, now: MediaInstant) {
         if let Some(mut leg) = self.remove(key) {
-            leg.key.source = to;
+            leg.move_to(to);
             self.attach(leg, now);
         }
     }
@@ -176,7 +176,7 @@ impl Table {
         now: MediaInstant,
     ) {
         if let Some((at, leg)) = self.leg(key) {
-            leg.ending = Some(Ending { end, reply, drained_to: now + GRACE });
+            leg.end(Ending { end, reply, drained_to: now + GRACE });
             self.ending.push(at);
         }
     }
@@ -203,13 +203,13 @@ impl Table {
         }
         let mut n = 0;
         while let Some(&at) = self.ending.get(n) {
-            let ending = self.legs[at as usize].ending.as_ref();
+            let ending = self.legs[at as usize].ending();
             let due =
                 ending.is_some_and(|e| drained >= e.drained_to || now >= e.drained_to + PATIENCE_TO_DRAIN);
             if due {
                 // Takes it out of `ending`, too.
-                if let Some(leg) = self.remove(self.legs[at as usize].key) {
-                    ended(leg.key);
+                if let Some(leg) = self.remove(self.legs[at as usize].key()) {
+                    ended(leg.key());
                     leg.finish(now);
                 }
             } else {
@@ -247,16 +247,16 @@ impl Table {
 
     fn leg(&mut self, key: LegKey) -> Option<(u32, &mut Leg)> {
         let at = *self.routes.get(&key.source.into())?;
-        let leg = &mut **self.legs.get_mut(at as usize)?;
-        (leg.key == key).then_some((at, leg))
+        let leg = self.legs.get_mut(at as usize)?;
+        (leg.key() == key).then_some((at, leg))
     }
 
-    fn remove(&mut self, key: LegKey) -> Option<Box<Leg>> {
+    fn remove(&mut self, key: LegKey) -> Option<Leg> {
         self.leg(key)?;
         self.remove_from(key.source)
     }
 
-    fn remove_from(&mut self, source: SocketAddr) -> Option<Box<Leg>> {
+    fn remove_from(&mut self, source: SocketAddr) -> Option<Leg> {
         let at = self.routes.remove(&source.into())?;
         self.wheel.cancel(at);
         self.ending.retain(|&ending| ending != at);

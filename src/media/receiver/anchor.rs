@@ -10,7 +10,7 @@ use super::super::source::{Arrival, Source};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
 use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, Pace, Question, nanos};
-use super::{Kind, LegReceiver, PREROLL_SLOTS, Previous, Stream};
+use super::{Body, Kind, PREROLL_SLOTS, Previous, Stream};
 
 /// Packets of a source that was replaced are still taken for this long.
 const STRAGGLERS: Duration = Duration::from_secs(2);
@@ -24,7 +24,7 @@ const MAX_SEAM: Duration = Duration::from_millis(200);
 /// Sequence numbers left out at a jump of the timestamps: beyond this many, sender and sequence began anew.
 const MAX_MISSED_AT_JUMP: u64 = 100;
 
-impl LegReceiver {
+impl Body {
     /// Answer the pending question with what is held, and let it go.
     pub(super) fn settle(&mut self, now: MediaInstant) {
         let pace = self.pace();

@@ -7,7 +7,7 @@ use super::super::gap::Missed;
 use super::super::ring::Placed;
 use super::super::rtp::RtpPacket;
 use super::super::slot::SlotState;
-use super::{LegReceiver, PacketError, PacketOutcome};
+use super::{Body, PacketError, PacketOutcome};
 
 /// Gaps whose late packets can still be decoded as they would have been. More open ones at a time are rare: the oldest
 /// is given up, and its packets are decoded without history.
@@ -105,7 +105,7 @@ impl Memory {
     }
 }
 
-impl LegReceiver {
+impl Body {
     /// Decode `packet` and put it at ring sample `at`. `in_order` if nothing sent later was decoded before: then what
     /// precedes it is missing, and these are the numbers.
     pub(super) fn place_decoded(

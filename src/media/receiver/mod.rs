@@ -24,6 +24,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::flow::Flow;
 use super::clock::CallClock;
 use super::codec::{Codec, DecodeError};
 use super::conceal;
@@ -31,9 +32,10 @@ use super::counter::{ExtendedSequence, SequenceNumber};
 use super::dtmf::{Press, TelephoneEvents};
 use super::gap::{Gaps, Missed};
 use super::hold::Hold;
-use super::report::{LegEvent, LegStats, Segment};
+use super::report::{LegCounts, LegEvent, LegStats, Segment};
 use super::ring::{Ring, RingWriter, ring};
-use super::rtp::{RtpError, RtpPacket};
+use super::rtcp::Reception;
+use super::rtp::{FIXED_HEADER, RtpError, RtpPacket};
 use super::skew::Skew;
 use super::slot::SlotState;
 use super::source::{LossRuns, Source};
@@ -212,15 +214,138 @@ struct Tally {
     losses: LossRuns,
 }
 
-/// The receiving end of one leg. What the expected packet needs comes first, in one piece.
+/// The receiving end of one leg.
 #[derive(Debug)]
 #[repr(C)]
 pub struct LegReceiver {
-    flow: flow::Flow,
+    /// All that an expected packet needs.
+    flow: Flow,
+    body: Box<Body>,
+}
+
+impl LegReceiver {
+    /// A receiver, and the ring that it writes. Nothing is allocated a packet from here on.
+    pub fn new(config: LegConfig) -> (Self, Arc<Ring>) {
+        let (body, ring) = Body::new(config);
+        (Self { flow: body.no_flow(), body: Box::new(body) }, ring)
+    }
+
+    /// Look at what the next packet will need of the receiver itself; what comes back says nothing. Then
+    /// [`LegReceiver::touch_ring`].
+    pub fn touch(&self) -> u64 {
+        self.flow.touch()
+    }
+
+    /// Look at where its samples will go. See [`Appender::touch`](super::ring::Appender::touch).
+    pub fn touch_ring(&self) -> u64 {
+        self.flow.touch_ring()
+    }
+
+    /// A datagram came in at `arrival`.
+    pub fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> PacketOutcome {
+        if self.flow.take(arrival, datagram) {
+            return PacketOutcome::Placed;
+        }
+        self.on_other_packet(arrival, datagram)
+    }
+
+    /// Whether the last packet was as expected, so that [`LegReceiver::next_deadline`] is no sooner than it was.
+    pub fn is_flowing(&self) -> bool {
+        self.flow.is_expecting() && self.flow.has_taken()
+    }
+
+    fn on_other_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> PacketOutcome {
+        self.catch_up();
+        let (outcome, ordinary) = self.body.on_packet(arrival, datagram);
+        if let Some(len) = ordinary {
+            self.body.expect_next(&mut self.flow, len);
+        }
+        outcome
+    }
+
+    /// It is `now`, and every datagram that came before has been handed in.
+    pub fn on_tick(&mut self, now: MediaInstant) {
+        if self.flow.goes_on(now) {
+            return;
+        }
+        self.catch_up();
+        self.body.let_pass(now);
+        self.expect_again();
+    }
+
+    /// When [`LegReceiver::on_tick`] is due next, if ever; while packets come as expected it may be told sooner than it is due.
+    pub fn next_deadline(&self) -> Option<MediaInstant> {
+        self.flow.due().or_else(|| self.body.earliest_deadline())
+    }
+
+    /// Whether [`LegReceiver::take_events`] has any.
+    pub fn has_events(&self) -> bool {
+        !self.body.events.is_empty()
+    }
+
+    /// What happened since the last call. At most 64 events are kept.
+    pub fn take_events(&mut self) -> impl Iterator<Item = LegEvent> + '_ {
+        self.body.events.drain(..)
+    }
+
+    /// Counters and estimates so far.
+    pub fn stats(&mut self) -> LegStats {
+        self.settled().stats()
+    }
+
+    /// The counts of [`LegReceiver::stats`] that only grow, without any allocation.
+    pub fn counts(&self) -> LegCounts {
+        let counts = self.body.counts();
+        LegCounts { received: counts.received + u64::from(self.flow.taken()), ..counts }
+    }
+
+    /// How the current source has been received, for an RTCP report block; `None` before there is one. Nothing is allocated.
+    pub fn reception(&mut self) -> Option<Reception> {
+        self.settled().reception()
+    }
+
+    /// Bring everything to its end as of `end`: packets kept back are placed, a press is ended, and a leg without packets
+    /// for the last 500 ms or more is padded up to `end`; any other ends with its last packet. The ring stays open; events can still be taken.
+    pub fn flush(&mut self, end: MediaInstant) {
+        self.catch_up();
+        self.body.flush(end);
+    }
+
+    /// [`LegReceiver::flush`], and close the ring.
+    pub fn finish(mut self, end: MediaInstant) -> LegStats {
+        self.flush(end);
+        self.body.stats()
+    }
+
+    /// Let all else know of the packets that came as they were expected, and expect none.
+    fn catch_up(&mut self) {
+        if self.flow.stop() {
+            self.body.took(&mut self.flow);
+        }
+    }
+
+    /// Go on expecting, after something else had its turn.
+    fn expect_again(&mut self) {
+        if let Some(len) = self.flow.packet() {
+            self.body.expect_next(&mut self.flow, len);
+        }
+    }
+
+    /// All but the flow, which knows nothing that this does not.
+    fn settled(&mut self) -> &Body {
+        self.catch_up();
+        self.expect_again();
+        &self.body
+    }
+}
+
+/// All there is of a leg's receiver but the packet that it expects.
+#[derive(Debug)]
+struct Body {
+    config: LegConfig,
     writer: RingWriter,
     jitter: Jitter,
     skew: Skew,
-    config: LegConfig,
     /// What a codec that has a memory needs, and only such a one.
     memory: Option<Box<decode::Memory>>,
     reorder: Option<Box<reorder::Reorder>>,
@@ -256,15 +381,13 @@ pub struct LegReceiver {
     events: VecDeque<LegEvent>,
 }
 
-impl LegReceiver {
-    /// A receiver, and the ring that it writes. Nothing is allocated a packet from here on.
-    pub fn new(config: LegConfig) -> (Self, Arc<Ring>) {
+impl Body {
+    fn new(config: LegConfig) -> (Self, Arc<Ring>) {
         let rate = config.codec.sample_rate();
         debug_assert_eq!(rate, config.clock.rate(), "a leg's codec has the rate of the call");
         let (mut writer, shared) = ring(rate, config.ring_slots);
         writer.set_lags(rate.samples_in(config.live_lag), rate.samples_in(config.repair_window));
-        let receiver = Self {
-            flow: flow::Flow::none(config.codec),
+        let body = Self {
             writer,
             memory: decode::Memory::of(config.codec),
             reorder: config.codec.is_stateful().then(reorder::Reorder::new),
@@ -294,42 +417,18 @@ impl LegReceiver {
             events: VecDeque::with_capacity(EVENTS),
             config,
         };
-        (receiver, shared)
+        (body, shared)
     }
 
-    /// Look at what the next packet will need of the receiver itself; what comes back says nothing. Then
-    /// [`LegReceiver::touch_ring`].
-    pub fn touch(&self) -> u64 {
-        self.flow.touch() ^ self.skew.touch() ^ self.jitter.touch() ^ self.writer.head()
-    }
-
-    /// Look at where its samples will go. See [`RingWriter::touch`].
-    pub fn touch_ring(&self) -> u64 {
-        self.writer.touch(self.flow.at().unwrap_or_else(|| self.writer.head()))
-    }
-
-    /// A datagram came in at `arrival`.
-    pub fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> PacketOutcome {
-        if self.take_expected(arrival, datagram) {
-            return PacketOutcome::Placed;
-        }
-        self.on_other_packet(arrival, datagram)
-    }
-
-    /// Whether the last packet was as expected, so that [`LegReceiver::next_deadline`] is no sooner than it was.
-    pub fn is_flowing(&self) -> bool {
-        self.flow.is_expecting() && self.flow.has_taken()
-    }
-
-    fn on_other_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> PacketOutcome {
-        self.catch_up();
+    /// Any packet: what became of it, and how many samples it brought if the one after it may be [expected](Flow).
+    fn on_packet(&mut self, arrival: MediaInstant, datagram: &[u8]) -> (PacketOutcome, Option<usize>) {
         self.let_pass(arrival);
         let (packet, kind) = match self.classify(datagram) {
             Ok(classified) => classified,
             Err(error) => {
                 self.tally.invalid += 1;
                 self.note_invalid(datagram);
-                return PacketOutcome::Invalid(error);
+                return (PacketOutcome::Invalid(error), None);
             }
         };
         self.heard(arrival);
@@ -345,18 +444,12 @@ impl LegReceiver {
         }
         let outcome = self.dispatch(&packet, kind, arrival);
         self.announce_gaps();
-        self.expect_after(outcome, kind, datagram.len());
-        outcome
-    }
-
-    /// It is `now`, and every datagram that came before has been handed in.
-    pub fn on_tick(&mut self, now: MediaInstant) {
-        if self.goes_on(now) {
-            return;
-        }
-        self.catch_up();
-        self.let_pass(now);
-        self.expect_again();
+        let ordinary = match kind {
+            Kind::Audio(len) if outcome == PacketOutcome::Placed => Some(len),
+            _ => None,
+        };
+        let is_plain = |len: &usize| datagram.len() == FIXED_HEADER + self.config.codec.payload_bytes(*len);
+        (outcome, ordinary.filter(is_plain))
     }
 
     fn let_pass(&mut self, now: MediaInstant) {
@@ -380,11 +473,6 @@ impl LegReceiver {
         self.settle_losses(now);
     }
 
-    /// When [`LegReceiver::on_tick`] is due next, if ever; while packets come as expected it may be told sooner than it is due.
-    pub fn next_deadline(&self) -> Option<MediaInstant> {
-        self.flow.due().or_else(|| self.earliest_deadline())
-    }
-
     fn earliest_deadline(&self) -> Option<MediaInstant> {
         [self.fixed_deadline(), self.stall_deadline(), self.head_deadline()].into_iter().flatten().min()
     }
@@ -400,20 +488,8 @@ impl LegReceiver {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether [`LegReceiver::take_events`] has any.
-    pub fn has_events(&self) -> bool {
-        !self.events.is_empty()
-    }
-
-    /// What happened since the last call. At most 64 events are kept.
-    pub fn take_events(&mut self) -> impl Iterator<Item = LegEvent> + '_ {
-        self.events.drain(..)
-    }
-
-    /// Bring everything to its end as of `end`: packets kept back are placed, a press is ended, and a leg without packets
-    /// for the last 500 ms or more is padded up to `end`; any other ends with its last packet. The ring stays open; events can still be taken.
-    pub fn flush(&mut self, end: MediaInstant) {
-        self.catch_up();
+    /// See [`LegReceiver::flush`].
+    fn flush(&mut self, end: MediaInstant) {
         self.release_waiting();
         self.settle_at_end(end);
         let events = &mut self.events;
@@ -429,12 +505,6 @@ impl LegReceiver {
             self.writer.cut(if stalled { to } else { 0 });
         }
         self.announce_gaps_before(u64::MAX);
-    }
-
-    /// [`LegReceiver::flush`], and close the ring.
-    pub fn finish(mut self, end: MediaInstant) -> LegStats {
-        self.flush(end);
-        self.stats()
     }
 
     fn classify<'a>(&self, datagram: &'a [u8]) -> Result<(RtpPacket<'a>, Kind), PacketError> {

@@ -12,13 +12,13 @@ use super::super::rtp::RtpPacket;
 use super::super::slot::SlotState;
 use super::super::source::Arrival;
 use super::super::time::{MediaInstant, SampleRate};
-use super::{Kind, LegReceiver, PacketOutcome, STALL_MARGIN, STALLED_SLOTS};
+use super::{Body, Kind, PacketOutcome, STALL_MARGIN, STALLED_SLOTS};
 
 /// A hole of up to this many times the lost packets' length is all theirs: packets may have grown (20 ms to 80 ms). A longer
 /// one is silence, and they were its last part.
 const MAX_GROWTH: u64 = 4;
 
-impl LegReceiver {
+impl Body {
     /// Take a packet of the current source.
     pub(super) fn accept(
         &mut self,
@@ -315,16 +315,16 @@ impl LegReceiver {
     }
 
     pub(super) fn head_deadline(&self) -> Option<MediaInstant> {
-        Some(self.head_deadline_at(self.base?, self.writer.head()))
-    }
-
-    /// When time moves on a head at ring sample `head`.
-    pub(super) fn head_deadline_at(&self, base: i64, head: u64) -> MediaInstant {
-        let slot = self.config.clock.rate().slot_samples() as u64;
         let slots = if self.stalled { STALLED_SLOTS } else { 1 };
-        let next = base.saturating_add_unsigned((head / slot + slots) * slot);
-        let behind = std::time::Duration::from_nanos(self.skew.nanos().max(0) as u64);
-        self.config.clock.instant_of(next) + STALL_MARGIN + behind
+        let clock = &self.config.clock;
+        Some(moved_on_at(
+            clock.start(),
+            clock.rate(),
+            self.skew.nanos(),
+            self.base?,
+            self.writer.head(),
+            slots,
+        ))
     }
 
     pub(super) fn announce_gaps(&mut self) {
@@ -347,4 +347,20 @@ impl LegReceiver {
             self.emit(LegEvent::Gap { start, samples, kind: gap.kind });
         }
     }
+}
+
+/// When time moves on a head at ring sample `head` by `slots` slots, if call sample 0 was at `start`, ring sample 0 is call
+/// sample `base`, and the sender is `behind` nanoseconds behind its anchor.
+pub(super) fn moved_on_at(
+    start: MediaInstant,
+    rate: SampleRate,
+    behind: i64,
+    base: i64,
+    head: u64,
+    slots: u64,
+) -> MediaInstant {
+    let slot = rate.slot_samples() as u64;
+    let next = base.saturating_add_unsigned((head / slot + slots) * slot);
+    let late = rate.nanos_of(next).saturating_add(behind.max(0));
+    MediaInstant::from_nanos(start.as_nanos().saturating_add_signed(late)) + STALL_MARGIN
 }

@@ -9,7 +9,7 @@ use super::super::counter::SequenceNumber;
 use super::super::rtp::RtpPacket;
 use super::super::source::Arrival;
 use super::super::time::MediaInstant;
-use super::{Kind, LegReceiver, PacketOutcome};
+use super::{Body, Kind, PacketOutcome};
 
 /// Packets that wait at most: 60 ms of 5 ms packets, with some to spare.
 const WAITING: usize = 16;
@@ -77,7 +77,7 @@ impl Reorder {
     }
 }
 
-impl LegReceiver {
+impl Body {
     /// Take a packet of the current source, or let it wait for those before it.
     pub(super) fn accept_in_order(
         &mut self,

@@ -4,13 +4,11 @@ use super::super::report::{LegCounts, LegStats};
 use super::super::rtcp::Reception;
 use super::super::source::Source;
 use super::super::time::MediaInstant;
-use super::LegReceiver;
+use super::Body;
 
-impl LegReceiver {
-    /// Counters and estimates so far.
-    pub fn stats(&mut self) -> LegStats {
-        self.catch_up();
-        self.expect_again();
+impl Body {
+    /// See [`LegReceiver::stats`](super::LegReceiver::stats).
+    pub(super) fn stats(&self) -> LegStats {
         let tally = &self.tally;
         let (mut expected, mut arrived, mut losses) = (tally.expected, tally.arrived, tally.losses);
         for source in self.sources() {
@@ -43,10 +41,8 @@ impl LegReceiver {
         stats
     }
 
-    /// The counts of [`LegReceiver::stats`] that only grow, without any allocation.
-    pub fn counts(&mut self) -> LegCounts {
-        self.catch_up();
-        self.expect_again();
+    /// See [`LegReceiver::counts`](super::LegReceiver::counts).
+    pub(super) fn counts(&self) -> LegCounts {
         let tally = &self.tally;
         let mut losses = tally.losses;
         self.sources().for_each(|source| losses += source.settled_losses());
@@ -60,10 +56,8 @@ impl LegReceiver {
         }
     }
 
-    /// How the current source has been received, for an RTCP report block; `None` before there is one. Nothing is allocated.
-    pub fn reception(&mut self) -> Option<Reception> {
-        self.catch_up();
-        self.expect_again();
+    /// See [`LegReceiver::reception`](super::LegReceiver::reception).
+    pub(super) fn reception(&self) -> Option<Reception> {
         let source = &self.active.as_ref()?.source;
         // Extended numbers begin one cycle up; the cycles of a report block begin at none.
         let highest = source.highest().get().wrapping_sub(1 << 16);

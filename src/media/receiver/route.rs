@@ -10,7 +10,7 @@ use super::super::rtp::RtpPacket;
 use super::super::source::{Arrival, MAX_MISORDER, MIN_SEQUENTIAL};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::{Kind, LegReceiver, PacketError, PacketOutcome};
+use super::{Body, Kind, PacketError, PacketOutcome};
 
 /// Timestamps and arrival times may disagree by so much before the timestamps are taken to have jumped. As in
 /// GStreamer's rtpjitterbuffer.
@@ -61,7 +61,7 @@ enum Route {
     Jump,
 }
 
-impl LegReceiver {
+impl Body {
     pub(super) fn dispatch(
         &mut self,
         packet: &RtpPacket<'_>,

@@ -11,13 +11,16 @@
 use std::sync::Arc;
 
 mod append;
+mod edge;
 mod notes;
 mod read;
 mod write;
 
+pub use append::Appender;
 pub use read::{RingReader, SlotRead};
 pub use write::{Placed, RingWriter};
 
+use self::edge::OwnEdge;
 use super::sync::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use super::time::SampleRate;
 
@@ -40,7 +43,7 @@ pub struct Ring {
     slot_samples: usize,
     slots: u64,
     store: Store,
-    edge: Edge,
+    edge: OwnEdge,
     base: AtomicI64,
     closed: AtomicBool,
 }
@@ -69,16 +72,6 @@ impl Store {
     }
 }
 
-/// How far a ring has come, within one line of the processor's cache.
-#[derive(Debug)]
-#[repr(align(16))]
-struct Edge {
-    /// Ring samples published: every sample below is placed, or accounted for as missing.
-    head: AtomicU64,
-    /// Ring samples up to the end of the last one received.
-    heard: AtomicU64,
-}
-
 /// A ring of at least `slots` slots of 10 ms at `rate`, rounded up to a power of two: its writer, and the part to
 /// make readers from.
 pub fn ring(rate: SampleRate, slots: usize) -> (RingWriter, Arc<Ring>) {
@@ -97,7 +90,7 @@ pub fn ring(rate: SampleRate, slots: usize) -> (RingWriter, Arc<Ring>) {
             mask: slots as u32 - 1,
             stride: words_per_slot as u32 + 1,
         },
-        edge: Edge { head: AtomicU64::new(0), heard: AtomicU64::new(0) },
+        edge: OwnEdge::new(),
         base: AtomicI64::new(0),
         closed: AtomicBool::new(false),
     });
@@ -127,13 +120,13 @@ impl Ring {
 
     /// Ring samples published so far.
     pub fn head(&self) -> u64 {
-        self.edge.head.load(Ordering::Acquire)
+        self.edge.head().load(Ordering::Acquire)
     }
 
     /// The ring sample behind the last one received: between here and [`Ring::head`] there is nothing but what the passing
     /// of time declared missing, and late packets may still fill it.
     pub fn heard(&self) -> u64 {
-        self.edge.heard.load(Ordering::Acquire)
+        self.edge.heard().load(Ordering::Acquire)
     }
 
     /// Whether the writer is done; what is published stays readable.

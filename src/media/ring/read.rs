@@ -56,7 +56,7 @@ impl RingReader {
         let slot_samples = ring.slot_samples as u64;
         // Closed first: a head read after it is the last one.
         let closed = ring.closed.load(Ordering::Acquire);
-        let head = ring.edge.head.load(Ordering::Acquire);
+        let head = ring.edge.head().load(Ordering::Acquire);
         let start = self.next * slot_samples;
         let end = start + slot_samples;
         let len = if end + if closed { 0 } else { lag } <= head {

@@ -7,7 +7,6 @@ use super::super::sync::{Ordering, fence};
 use super::notes::{NO_GAP, Notes};
 use super::{
     Ring, SAMPLES_PER_WORD, STAMP_BUSY, STAMP_SLOT_SHIFT, STAMP_STATE_SHIFT, STAMP_VERSION_MASK, STAMP_WHOLE,
-    Store,
 };
 
 /// What became of samples handed to [`RingWriter::place`].
@@ -25,10 +24,7 @@ pub struct Placed {
 
 /// The writing end. One a ring; dropping it closes the ring.
 #[derive(Debug)]
-#[repr(C)]
 pub struct RingWriter {
-    pub(super) store: Store,
-    pub(super) slot_samples: u32,
     pub(super) ring: Arc<Ring>,
     pub(super) head: u64,
     /// The ring sample behind the last one received.
@@ -43,18 +39,7 @@ pub struct RingWriter {
 impl RingWriter {
     pub(super) fn new(ring: Arc<Ring>) -> Self {
         let notes = Notes::new(ring.slots as usize, ring.slot_samples);
-        let (store, slot_samples) = (ring.store.clone(), ring.slot_samples as u32);
-        Self {
-            store,
-            slot_samples,
-            ring,
-            head: 0,
-            received: 0,
-            opened: 0,
-            live_lag: 0,
-            repair_lag: u64::MAX,
-            notes,
-        }
+        Self { ring, head: 0, received: 0, opened: 0, live_lag: 0, repair_lag: u64::MAX, notes }
     }
 
     /// Say where ring sample 0 lies on the call's clock. To be called before anything is placed.
@@ -180,8 +165,8 @@ impl RingWriter {
 
     /// Let readers come up to the head.
     pub fn publish(&mut self) {
-        self.ring.edge.head.store(self.head, Ordering::Release);
-        self.ring.edge.heard.store(self.received, Ordering::Release);
+        self.ring.edge.head().store(self.head, Ordering::Release);
+        self.ring.edge.heard().store(self.received, Ordering::Release);
     }
 
     /// Move the head to `to`: what is missing before it is a gap of kind `state`.
@@ -258,7 +243,7 @@ impl RingWriter {
             self.finish(slot);
         }
         self.head = to;
-        self.ring.edge.head.store(to, Ordering::Release);
+        self.ring.edge.head().store(to, Ordering::Release);
     }
 
     /// No more will come. What is published stays readable.
