@@ -36,6 +36,7 @@ pub(super) struct Ending {
 /// An attached leg. What every packet needs is here, side by side with that of other legs, and the rest is elsewhere.
 #[repr(align(64))]
 pub(super) struct Leg {
+    key: LegKey,
     /// `None` if it panicked, or was finished.
     receiver: Option<LegReceiver>,
     /// Of a sender that speaks it.
@@ -44,7 +45,6 @@ pub(super) struct Leg {
 }
 
 struct Rest {
-    key: LegKey,
     sink: Option<LegSink>,
     ending: Option<Ending>,
     /// As of the last report.
@@ -56,17 +56,17 @@ struct Rest {
 impl Leg {
     pub(super) fn new(key: LegKey, receiver: LegReceiver, sink: LegSink) -> Self {
         let (reported, sink) = (LegCounts::default(), Some(sink));
-        let rest = Box::new(Rest { key, sink, ending: None, reported, last: None });
-        Self { receiver: Some(receiver), rtcp: None, rest }
+        let rest = Box::new(Rest { sink, ending: None, reported, last: None });
+        Self { key, receiver: Some(receiver), rtcp: None, rest }
     }
 
     pub(super) fn key(&self) -> LegKey {
-        self.rest.key
+        self.key
     }
 
     /// Its sender is another from now on.
     pub(super) fn move_to(&mut self, source: SocketAddr) {
-        self.rest.key.source = source;
+        self.key.source = source;
     }
 
     /// The end that was asked for.
@@ -247,13 +247,13 @@ impl Leg {
             let mut broken = self.receiver.take();
             self.rest.last = catch_unwind(AssertUnwindSafe(|| Some(broken.as_mut()?.stats()))).ok().flatten();
             if catch_unwind(AssertUnwindSafe(|| drop(broken))).is_err() {
-                tracing::error!(source = %self.rest.key.source, "the receiver of a leg panicked again when dropped");
+                tracing::error!(source = %self.key.source, "the receiver of a leg panicked again when dropped");
             }
         }
     }
 
     fn log_panic(&self, doing: &str, panic: &(dyn Any + Send)) {
-        tracing::error!(source = %self.rest.key.source, panic = panic_text(panic), "a leg panicked when {doing}");
+        tracing::error!(source = %self.key.source, panic = panic_text(panic), "a leg panicked when {doing}");
     }
 }
 

@@ -43,6 +43,11 @@ pub(super) struct Table {
     legs: Slab<Leg>,
     /// Where a sender's leg is among `legs`.
     routes: HashMap<Sender, u32, BuildFoldHasher>,
+    /// Whose datagram came after that of each leg: most senders send at the same pace, so that they come in the same order
+    /// again, and most routes need not be looked up.
+    followers: Vec<u32>,
+    /// Whose came last.
+    last: u32,
     wheel: Wheel,
     /// Of the batch at hand, the leg of each datagram.
     coming: Vec<Option<u32>>,
@@ -62,6 +67,8 @@ impl Table {
         Self {
             legs: Slab::new(),
             routes: HashMap::default(),
+            followers: vec![0],
+            last: 0,
             wheel: Wheel::new(now),
             coming: Vec::with_capacity(BATCH),
             ending: Vec::new(),
@@ -84,7 +91,7 @@ impl Table {
     pub(super) fn on_batch<'a>(&mut self, datagrams: impl Iterator<Item = Datagram<'a>> + Clone) {
         let mut coming = std::mem::take(&mut self.coming);
         coming.clear();
-        coming.extend(datagrams.clone().map(|datagram| self.routes.get(&datagram.source.into()).copied()));
+        coming.extend(datagrams.clone().map(|datagram| self.leg_of(datagram.source)));
         let legs = || coming.iter().filter_map(|at| self.legs.get(at.as_ref().copied()? as usize));
         let receivers = legs().fold(0, |sum, leg| sum ^ leg.touch());
         std::hint::black_box(legs().fold(receivers, |sum, leg| sum ^ leg.touch_ring()));
@@ -92,6 +99,16 @@ impl Table {
             self.on_datagram(&datagram, *at);
         }
         self.coming = coming;
+    }
+
+    /// Where the leg of a datagram's sender is, if there is one.
+    fn leg_of(&mut self, source: SocketAddr) -> Option<u32> {
+        let follower = &mut self.followers[self.last as usize];
+        if self.legs.get(*follower as usize).is_none_or(|leg| leg.key().source != source) {
+            *follower = *self.routes.get(&source.into())?;
+        }
+        self.last = *follower;
+        Some(self.last)
     }
 
     /// A datagram whose sender's leg is `at`, if it is known.
@@ -146,6 +163,7 @@ impl Table {
         let ending = leg.ending().is_some();
         let at = self.legs.insert(leg) as u32;
         self.routes.insert(source.into(), at);
+        self.followers.resize(self.legs.capacity().max(1), 0);
         // The first tick tells it since when packets may come.
         self.wheel.schedule(at, now);
         if ending {

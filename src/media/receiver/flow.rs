@@ -42,8 +42,9 @@ pub(super) struct Flow {
     slots: u32,
     codec: Codec,
     rate: SampleRate,
-    /// Ring sample at which it goes.
+    /// Ring sample at which it goes, and slot.
     at: u64,
+    slot: u64,
     /// The call sample of ring sample 0, and the instant of call sample 0.
     base: i64,
     start: MediaInstant,
@@ -94,7 +95,7 @@ impl Flow {
 
     /// See [`super::LegReceiver::touch_ring`].
     pub fn touch_ring(&self) -> u64 {
-        self.ring.touch(self.at)
+        self.ring.touch(self.slot)
     }
 
     /// Expect nothing. Whether packets came that all else does not know of.
@@ -126,16 +127,17 @@ impl Flow {
         if !(-nanos(MAX_DISAGREEMENT)..=self.latest).contains(&(lag - self.skew.nanos())) {
             return false;
         }
-        let slots = self.slots as usize;
+        let slots = u64::from(self.slots);
         match self.codec {
-            Codec::Ulaw => self.ring.append(self.at, slots, g711::words(&ULAW, payload)),
-            Codec::Alaw => self.ring.append(self.at, slots, g711::words(&ALAW, payload)),
-            _ => self.ring.append(self.at, slots, linear::words(payload)),
+            Codec::Ulaw => self.ring.append(self.slot, slots, g711::words(&ULAW, payload)),
+            Codec::Alaw => self.ring.append(self.slot, slots, g711::words(&ALAW, payload)),
+            _ => self.ring.append(self.slot, slots, linear::words(payload)),
         }
         self.jitter.update(arrival, lag, self.timestamp);
         self.skew.update(arrival, lag);
         self.taken += 1;
         self.at = end;
+        self.slot += slots;
         self.head = self.head & 0xffff_0000 | (self.head + 1) & 0xffff;
         // Codecs without memory have a tick a sample.
         self.timestamp = self.timestamp.plus(i64::from(self.len));
@@ -174,6 +176,7 @@ impl Body {
             codec: config.codec,
             rate: config.clock.rate(),
             at: 0,
+            slot: 0,
             base: 0,
             start: config.clock.start(),
             due: never,
@@ -221,11 +224,8 @@ impl Body {
             && self.newest_media == Some(last.on_wire())
             && stream.jumped_at.is_none_or(|jumped_at| jumped_at <= next)
             && stream.timeline.locate(timestamp.on_wire())
-                == (timestamp, base.saturating_add_unsigned(self.tail))
-            && self.writer.takes_next(self.tail, len);
-        if !is_ordinary {
-            return;
-        }
+                == (timestamp, base.saturating_add_unsigned(self.tail));
+        let Some(slot) = self.writer.takes_next(self.tail, len).filter(|_| is_ordinary) else { return };
         let rate = config.clock.rate();
         let lags = [config.live_lag, config.repair_window].map(|lag| rate.samples_in(lag));
         // Until losses have been settled once they may be at any time.
@@ -236,7 +236,7 @@ impl Body {
         flow.ssrc = stream.source.ssrc().0;
         flow.len = len as u32;
         flow.slots = (len / rate.slot_samples()) as u32;
-        (flow.at, flow.base, flow.arrival) = (self.tail, base, arrival);
+        (flow.at, flow.slot, flow.base, flow.arrival) = (self.tail, slot, base, arrival);
         (flow.jitter, flow.skew) = (self.jitter, self.skew);
         flow.limit = self.gaps.quiet_until(config.conceal, lags[0], lags[1]);
         flow.fixed = self.fixed_deadline().map_or(settles, |fixed| fixed.min(settles));

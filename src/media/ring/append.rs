@@ -36,14 +36,16 @@ impl RingWriter {
         }
     }
 
-    /// Whether `len` samples at ring sample `at` can be [appended](Appender::append): whole slots behind all that there is.
-    pub fn takes_next(&self, at: u64, len: usize) -> bool {
+    /// The slot to which `len` samples at ring sample `at` can be [appended](Appender::append): whole slots behind all that
+    /// there is.
+    pub fn takes_next(&self, at: u64, len: usize) -> Option<u64> {
         let slot_samples = self.ring.slot_samples;
-        slot_samples.is_multiple_of(SAMPLES_PER_WORD)
+        let fits = slot_samples.is_multiple_of(SAMPLES_PER_WORD)
             && len.is_multiple_of(slot_samples)
             && (1..self.ring.slots).contains(&((len / slot_samples) as u64))
             && (self.head, self.received) == (at, at)
-            && self.opened * slot_samples as u64 == at
+            && self.opened * slot_samples as u64 == at;
+        fits.then_some(self.opened)
     }
 
     /// All up to ring sample `end` has been [appended](Appender::append).
@@ -54,14 +56,13 @@ impl RingWriter {
 }
 
 impl Appender {
-    /// Put `slots` slots at ring sample `at`, where [`RingWriter::takes_next`] was true or the last ones appended end, and let
-    /// readers come up to them. `words` holds the samples, four a word, the first in the lowest bits. What the writer itself
-    /// knows of them it learns by [`RingWriter::appended`], which must come before any other use of it.
+    /// Put `slots` slots where [`RingWriter::takes_next`] said or the last ones appended end, and let readers come up to them.
+    /// `words` holds the samples, four a word, the first in the lowest bits. What the writer itself knows of them it learns
+    /// by [`RingWriter::appended`], which must come before any other use of it.
     #[inline]
-    pub fn append(&self, at: u64, slots: usize, mut words: impl Iterator<Item = u64>) {
+    pub fn append(&self, first: u64, slots: u64, mut words: impl Iterator<Item = u64>) {
         let store = &self.store;
-        let first = at / u64::from(self.slot_samples);
-        let end = first + slots as u64;
+        let end = first + slots;
         for slot in first..end {
             let (stamp, samples) = store.record(store.index(slot));
             let before = stamp.load(Ordering::Relaxed);
@@ -79,10 +80,10 @@ impl Appender {
         self.edge.heard().store(end, Ordering::Release);
     }
 
-    /// Look at where the 20 ms from ring sample `at` on will go. What comes back says nothing: this only brings it into the
+    /// Look at where the 20 ms from slot `first` on will go. What comes back says nothing: this only brings it into the
     /// cache, so that the processor waits for the memory of many legs at once and not of one after the other.
-    pub fn touch(&self, at: u64) -> u64 {
-        let first = at / u64::from(self.slot_samples);
+    #[inline]
+    pub fn touch(&self, first: u64) -> u64 {
         let slots = [first, first + 1].map(|slot| self.store.record(self.store.index(slot)));
         let edge = self.edge.head().load(Ordering::Relaxed);
         slots.into_iter().fold(edge, |sum, (stamp, samples)| {
