@@ -17,8 +17,9 @@ use crate::line::Fate;
 const PACKET_MS: u64 = 1_000 / PACKETS_A_SECOND as u64;
 /// Packets wait here for their time, a bucket a millisecond; longer than anything is late.
 const WHEEL: usize = 128;
-/// What is late by more than this stays late.
-const MOST_MADE_UP: Duration = Duration::from_millis(10);
+/// A sender that stood still catches up with this much, as a network does that held packets back; what it is late by beyond
+/// that stays late.
+const MOST_MADE_UP: Duration = Duration::from_millis(100);
 const HEADER: usize = 12;
 /// RFC 3551: PCMU.
 const PAYLOAD_TYPE: u8 = 0;
@@ -129,8 +130,8 @@ impl<'a> Sender<'a> {
             let due = begin + Duration::from_millis(ms);
             let now = clock::now();
             std::thread::sleep(due.saturating_since(now));
-            // Telephones do not make up for lost time: whoever stood still goes on at the same pace, or else measures how
-            // much the peer's socket holds.
+            // Who made up for everything would measure how much the peer's socket holds, and who made up for nothing, with one
+            // pause after the other, telephones whose clocks run slow by percents.
             let behind = now.saturating_since(due);
             if behind > MOST_MADE_UP {
                 let slip = behind - MOST_MADE_UP;
