@@ -75,6 +75,52 @@ fn samples_that_were_altered_are_counted_as_lost() {
     assert_eq!(found(&recorded)[30].map(|found| found.samples), Some(SAMPLES - 9));
 }
 
+#[test]
+fn a_recording_whose_beginning_is_missing_is_found() {
+    let all = found(&recording(150..PACKETS));
+    assert!(all[..150].iter().all(Option::is_none));
+    assert!(all[150..].iter().all(|&found| offset(found) == Some(-150 * SAMPLES as i64)));
+}
+
+/// On a line with pauses: what `pause` writes for a packet that was not spoken, and where the delivered ones are then found.
+fn with_pauses(line: Line, pause: impl Fn() -> Vec<i16>) -> (Vec<u32>, Vec<Option<Found>>) {
+    const SECONDS: u32 = 20;
+    let spoken = |packet: &u32| line.fate(STREAM, *packet, SECONDS) != Fate::Unspoken;
+    let all = 0..SECONDS * PACKETS_A_SECOND;
+    let say = |packet| if spoken(&packet) { samples(STREAM, packet).to_vec() } else { pause() };
+    let recorded: Vec<i16> = all.clone().flat_map(say).collect();
+    let delivered: Vec<u32> = all.filter(spoken).collect();
+    let found = find(&recorded, STREAM, &delivered);
+    (delivered, found)
+}
+
+#[test]
+fn silence_left_in_the_place_of_a_pause_is_exact() {
+    for line in [Line::Dtx, Line::Hold] {
+        let (delivered, found) = with_pauses(line, || vec![0; SAMPLES]);
+        assert!(delivered.len() < 20 * PACKETS_A_SECOND as usize);
+        assert!(found.iter().all(|&found| offset(found) == Some(0)), "{line:?}");
+    }
+}
+
+#[test]
+fn a_pause_that_is_left_out_moves_what_follows_by_its_length() {
+    for line in [Line::Dtx, Line::Hold] {
+        let (delivered, found) = with_pauses(line, Vec::new);
+        for (before, (packet, found)) in delivered.iter().zip(&found).enumerate() {
+            let left_out = i64::from(*packet) - before as i64;
+            assert_eq!(offset(*found), Some(-left_out * SAMPLES as i64), "{line:?}, packet {packet}");
+        }
+    }
+}
+
+#[test]
+fn of_a_packet_recorded_twice_the_one_in_its_place_counts() {
+    let all = found(&recording((0..30).chain([30]).chain(30..PACKETS)));
+    assert!(all[..=30].iter().all(|&found| offset(found) == Some(0)));
+    assert!(all[31..].iter().all(|&found| offset(found) == Some(SAMPLES as i64)));
+}
+
 /// Packets of a minute with the fate `is`.
 fn count(line: Line, is: impl Fn(Fate) -> bool) -> usize {
     (0..60 * PACKETS_A_SECOND).filter(|&packet| is(line.fate(STREAM, packet, 60))).count()

@@ -14,6 +14,7 @@ A peer is a class `Peer` in `<folder>/peer.py`:
 """
 
 import ctypes
+import ipaddress
 import json
 import os
 import select
@@ -25,7 +26,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 SOURCE_PORT = 30_000
-GROUP = 250
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 PR_SET_PDEATHSIG = 1
@@ -37,8 +37,8 @@ class Failed(Exception):
 
 
 def source(stream):
-    """Where the sender sends stream `stream` from: the rule of `tool/main.rs`."""
-    return f"127.1.{stream // GROUP}.{stream % GROUP + 1}", SOURCE_PORT
+    """Where the sender sends stream `stream` from: the rule of `src/net/load.rs`."""
+    return str(ipaddress.IPv4Address("127.1.0.0") + stream), SOURCE_PORT
 
 
 def die_with_parent():

@@ -1,7 +1,8 @@
 //! A load generator: many streams of RTP from this machine to itself, paced as phones are.
 //!
 //! Legs are told apart by their senders' addresses, so each stream has one: of 127.0.0.0/8 all addresses are this machine's,
-//! and a datagram's source is chosen as it is sent. One socket and one thread do for all.
+//! and a datagram's source is chosen as it is sent. One socket and one thread do for all. [`Load`] sends the same payload
+//! over and over; [`Senders`] sends what it is given.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -18,12 +19,66 @@ use crate::clock;
 pub const PACKET_TIME: Duration = Duration::from_millis(20);
 /// Streams at most: 127.1.0.0 to 127.255.255.255, less the broadcast address.
 pub const MAX_STREAMS: usize = (255 << 16) - 1;
+/// Bytes of a datagram at most.
+pub const MAX_BYTES: usize = SEND_SLOT;
 /// Streams take their turns spread over the packet time in so many steps, a millisecond each.
 const STEPS: usize = 20;
 /// Ticks of the timestamp in a packet: 20 ms at 8 kHz.
 const TICKS: u32 = 160;
 /// RTP's header without extensions.
 const HEADER: usize = 12;
+
+/// Many senders in one socket. Datagrams are collected and sent many at a time.
+pub struct Senders {
+    socket: UdpSocket,
+    batch: SendBatch,
+}
+
+impl Senders {
+    /// Senders whose port is `port`, or one that is free if that is 0.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bind(port: u16) -> io::Result<Self> {
+        UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).map(Self::of)
+    }
+
+    fn of(socket: UdpSocket) -> Self {
+        Self { socket, batch: SendBatch::new() }
+    }
+
+    /// Have sender `n`, below [`MAX_STREAMS`], send a datagram to `to`, whose bytes `fill` writes and counts. It leaves with the batch that it fills,
+    /// or with [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// Those of [`flush`](Self::flush).
+    pub fn push(
+        &mut self,
+        n: usize,
+        to: SocketAddrV4,
+        fill: impl FnOnce(&mut [u8; MAX_BYTES]) -> usize,
+    ) -> io::Result<()> {
+        self.batch.push(address_of(n), to, fill);
+        if self.batch.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// Send all that was pushed. Whether anybody listens there is not found out.
+    ///
+    /// # Errors
+    /// The system's; what had not been sent yet is discarded.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.batch.send(self.socket.as_fd())
+    }
+}
+
+/// Where sender `n`, below [`MAX_STREAMS`], sends from if its port is `port`.
+pub fn source(n: usize, port: u16) -> SocketAddr {
+    SocketAddrV4::new(address_of(n), port).into()
+}
+
+fn address_of(n: usize) -> Ipv4Addr {
+    Ipv4Addr::from(0x7f01_0000 + n as u32)
+}
 
 /// The senders' socket, and the addresses that streams will have.
 #[derive(Debug)]
@@ -54,7 +109,7 @@ impl Load {
 
     /// Where stream `n` comes from.
     pub fn source(&self, n: usize) -> SocketAddr {
-        SocketAddrV4::new(address_of(n), self.port).into()
+        source(n, self.port)
     }
 
     /// Send a stream of `payload` to each of `to`, until stopped; at most [`MAX_STREAMS`], with payloads of up to 500 bytes.
@@ -64,7 +119,7 @@ impl Load {
     pub fn start(self, to: Vec<SocketAddrV4>, payload: Vec<u8>) -> io::Result<RunningLoad> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let body = move || send_all(&self.socket, &to, &payload, &stopped);
+        let body = move || send_all(Senders::of(self.socket), &to, &payload, &stopped);
         let thread = std::thread::Builder::new().name("load".into()).spawn(body)?;
         Ok(RunningLoad { stop, thread })
     }
@@ -88,12 +143,12 @@ impl RunningLoad {
     }
 }
 
-fn address_of(n: usize) -> Ipv4Addr {
-    Ipv4Addr::from(0x7f01_0000 + n as u32)
-}
-
-fn send_all(socket: &UdpSocket, to: &[SocketAddrV4], payload: &[u8], stop: &AtomicBool) -> io::Result<Sent> {
-    let mut batch = SendBatch::new();
+fn send_all(
+    mut senders: Senders,
+    to: &[SocketAddrV4],
+    payload: &[u8],
+    stop: &AtomicBool,
+) -> io::Result<Sent> {
     let begun = clock::now();
     let mut sent = Sent::default();
     while !stop.load(Ordering::Relaxed) {
@@ -104,12 +159,9 @@ fn send_all(socket: &UdpSocket, to: &[SocketAddrV4], payload: &[u8], stop: &Atom
             std::thread::sleep(due.saturating_since(now));
             let turn = to.len() * step / STEPS..to.len() * (step + 1) / STEPS;
             for (n, &to) in turn.clone().zip(&to[turn]) {
-                batch.push(address_of(n), to, |bytes| packet(bytes, n as u32, sent.rounds as u32, payload));
-                if batch.is_full() {
-                    batch.send(socket.as_fd())?;
-                }
+                senders.push(n, to, |bytes| packet(bytes, n as u32, sent.rounds as u32, payload))?;
             }
-            batch.send(socket.as_fd())?;
+            senders.flush()?;
         }
         sent.rounds += 1;
     }
@@ -117,13 +169,13 @@ fn send_all(socket: &UdpSocket, to: &[SocketAddrV4], payload: &[u8], stop: &Atom
 }
 
 /// Packet `round` of stream `ssrc`, G.711 µ-law; its length.
-fn packet(bytes: &mut [u8; SEND_SLOT], ssrc: u32, round: u32, payload: &[u8]) -> usize {
+fn packet(bytes: &mut [u8; MAX_BYTES], ssrc: u32, round: u32, payload: &[u8]) -> usize {
     bytes[0] = 0x80;
     bytes[1] = 0;
     bytes[2..4].copy_from_slice(&(round as u16).to_be_bytes());
     bytes[4..8].copy_from_slice(&round.wrapping_mul(TICKS).to_be_bytes());
     bytes[8..HEADER].copy_from_slice(&ssrc.to_be_bytes());
-    let length = payload.len().min(SEND_SLOT - HEADER);
+    let length = payload.len().min(MAX_BYTES - HEADER);
     bytes[HEADER..HEADER + length].copy_from_slice(&payload[..length]);
     HEADER + length
 }

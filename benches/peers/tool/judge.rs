@@ -91,6 +91,7 @@ fn quantile(errors: &BTreeMap<u64, u64>, share: f64) -> Option<u64> {
 
 fn judge(call: &Call, run: &Run, verbose: bool, verdict: &mut Verdict) {
     let mut begins = Vec::new();
+    let mut recordings = Recordings::default();
     for leg in &call.legs {
         let delivered: Vec<u32> = (0..run.seconds * PACKETS_A_SECOND)
             .filter(|&packet| {
@@ -99,7 +100,7 @@ fn judge(call: &Call, run: &Run, verbose: bool, verdict: &mut Verdict) {
             .collect();
         verdict.legs += 1;
         verdict.delivered += (delivered.len() * SAMPLES) as u64;
-        let found = match leg.find(&delivered) {
+        let found = match leg.find(&delivered, &mut recordings) {
             Ok(found) => found,
             Err(error) => {
                 eprintln!("stream {}, {}: {error:#}", leg.stream, leg.path.display());
@@ -132,23 +133,42 @@ fn judge(call: &Call, run: &Run, verbose: bool, verdict: &mut Verdict) {
     }
 }
 
+/// The recording read last: a stereo file is asked for once a leg.
+#[derive(Default)]
+struct Recordings {
+    path: PathBuf,
+    channels: Vec<Vec<i16>>,
+}
+
+impl Recordings {
+    fn channels(&mut self, path: &Path) -> anyhow::Result<&[Vec<i16>]> {
+        if self.path != path {
+            let mut wav = WavReader::open(path)?;
+            let format = wav.format();
+            anyhow::ensure!(format.rate_hz == RATE_HZ, "{} Hz, expected {RATE_HZ}", format.rate_hz);
+            let (frames, count) = (wav.read_all()?, usize::from(format.channels));
+            self.channels =
+                (0..count).map(|n| frames.iter().skip(n).step_by(count).copied().collect()).collect();
+            path.clone_into(&mut self.path);
+        }
+        Ok(&self.channels)
+    }
+}
+
 impl Leg {
     fn is_capture(&self) -> bool {
         self.path.extension().is_some_and(|kind| kind == "pcap")
     }
 
-    fn find(&self, delivered: &[u32]) -> anyhow::Result<Vec<Option<Found>>> {
-        if self.is_capture() { self.find_captured(delivered) } else { self.find_recorded(delivered) }
-    }
-
-    fn find_recorded(&self, delivered: &[u32]) -> anyhow::Result<Vec<Option<Found>>> {
-        let mut wav = WavReader::open(&self.path)?;
-        let format = wav.format();
-        anyhow::ensure!(format.rate_hz == RATE_HZ, "{} Hz, expected {RATE_HZ}", format.rate_hz);
-        let channels = usize::from(format.channels);
-        anyhow::ensure!(self.channel < channels, "{channels} channels, no number {}", self.channel);
-        let recorded: Vec<i16> = wav.read_all()?.into_iter().skip(self.channel).step_by(channels).collect();
-        Ok(find(&recorded, self.stream, delivered))
+    fn find(&self, delivered: &[u32], recordings: &mut Recordings) -> anyhow::Result<Vec<Option<Found>>> {
+        if self.is_capture() {
+            return self.find_captured(delivered);
+        }
+        let channels = recordings.channels(&self.path)?;
+        let recorded = channels
+            .get(self.channel)
+            .with_context(|| format!("{} channels, no number {}", channels.len(), self.channel))?;
+        Ok(find(recorded, self.stream, delivered))
     }
 
     fn find_captured(&self, delivered: &[u32]) -> anyhow::Result<Vec<Option<Found>>> {

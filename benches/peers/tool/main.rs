@@ -9,7 +9,6 @@ mod record;
 mod send;
 mod spent;
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -34,9 +33,6 @@ enum Command {
         targets: PathBuf,
         #[command(flatten)]
         run: Run,
-        /// Sending threads; streams are dealt out to them.
-        #[arg(long, default_value_t = 1)]
-        threads: usize,
     },
     /// Receive stereo calls and record them, until standard input ends.
     Record {
@@ -73,24 +69,14 @@ struct Run {
     /// What the network does to the packets.
     #[arg(long, value_enum, default_value_t = Line::Clean)]
     line: Line,
-    /// Port that every stream comes from; see `source`.
+    /// Port that every stream comes from; each has an address of its own (`sidetone::net::load::source`).
     #[arg(long, default_value_t = 30_000)]
     port: u16,
 }
 
-/// Streams that one loopback address a group is wide.
-const GROUP: usize = 250;
-
-/// Where stream `stream` comes from: each has an address of its own in 127/8, so that thousands need one port. The same
-/// rule stands in `common.py`.
-fn source(stream: usize, port: u16) -> SocketAddr {
-    let (group, member) = ((stream / GROUP) as u8, (stream % GROUP) as u8);
-    (Ipv4Addr::new(127, 1, group, member + 1), port).into()
-}
-
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
-        Command::Send { targets, run, threads } => send::run(&targets, &run, threads),
+        Command::Send { targets, run } => send::run(&targets, &run),
         Command::Record { calls, out, shards, writers, port } => tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

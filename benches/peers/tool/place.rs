@@ -7,6 +7,9 @@ use crate::content::{KEY_SAMPLES, SAMPLES, key, next_key, samples};
 /// A packet is there if this many of its samples are: of noise with 30 values, chance alone makes five of 160 equal.
 const ENOUGH: usize = SAMPLES / 2;
 
+/// The offset of any packet is one to try for the others; it is looked for among these many first.
+const BEGINNING: usize = 50;
+
 /// A packet that was found.
 #[derive(Clone, Copy, Debug)]
 pub struct Found {
@@ -18,11 +21,9 @@ pub struct Found {
 
 /// What became of each of the `packets` of `stream` in `recorded`, 8 kHz.
 pub fn find(recorded: &[i16], stream: usize, packets: &[u32]) -> Vec<Option<Found>> {
-    let mut all = HashMap::new();
-    for &packet in packets {
-        all.insert(key(&samples(stream, packet)), packet);
-    }
-    let Some(usual) = first(recorded, stream, &all) else { return vec![None; packets.len()] };
+    let beginning = &packets[..BEGINNING.min(packets.len())];
+    let usual = first(recorded, stream, beginning).or_else(|| first(recorded, stream, packets));
+    let Some(usual) = usual else { return vec![None; packets.len()] };
     let mut found: Vec<_> = packets.iter().map(|&packet| at(recorded, stream, packet, usual)).collect();
     let missing: HashMap<u64, usize> = packets
         .iter()
@@ -47,11 +48,12 @@ fn belongs(packet: u32) -> i64 {
     i64::from(packet) * SAMPLES as i64
 }
 
-/// The offset of the first packet that can be made out.
-fn first(recorded: &[i16], stream: usize, all: &HashMap<u64, u32>) -> Option<i64> {
+/// The offset of the first in the recording of `packets`.
+fn first(recorded: &[i16], stream: usize, packets: &[u32]) -> Option<i64> {
+    let keys: HashMap<_, _> = packets.iter().map(|&packet| (key(&samples(stream, packet)), packet)).collect();
     let mut offset = None;
     each_key(recorded, |begin, key| {
-        offset = all
+        offset = keys
             .get(&key)
             .and_then(|&packet| at(recorded, stream, packet, begin as i64 - belongs(packet)))
             .map(|found| found.offset);

@@ -15,10 +15,11 @@ use sidetone::media::clock::CallClock;
 use sidetone::media::codec::Codec;
 use sidetone::media::receiver::{LegConfig, LegReceiver};
 use sidetone::media::time::SampleRate;
+use sidetone::net::load::source;
 use sidetone::net::plane::{LegHandle, PlaneConfig, RtpPlane};
 use sidetone::recording::{Recorder, RecorderConfig, RecordingHandle, RecordingSpec};
 
-use crate::{source, spent};
+use crate::spent;
 
 const RING_SLOTS: usize = 1_000;
 const FRAME_BYTES: u64 = 4;
