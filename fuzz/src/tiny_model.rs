@@ -38,7 +38,7 @@ impl TinyModel {
         model.number(TOKENS);
         for token in 0..TOKENS {
             let text = token.to_be_bytes();
-            let text = if token == BLANK { b" " } else { &text[1..] };
+            let text: &[u8] = if token == BLANK { b" " } else { &text[1..] };
             // The length of each is a place of its own, and a thousand of them will do.
             match token % 50 {
                 0 => model.number(text.len() as i32),
