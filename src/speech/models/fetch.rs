@@ -106,10 +106,9 @@ async fn take(
                 restart(part, Origin::default())?;
                 return Err(PullError::TooLong { place }.into());
             }
-            let (name, should) = (pull.name.to_owned(), part.length() + room);
-            let have = part.length() + bytes.len() as u64;
+            let (have, should) = (part.length() + bytes.len() as u64, part.length() + room);
             restart(part, Origin::default())?;
-            return Err(PullError::WrongSize { name, place, have, should }.into());
+            return Err(pull.wrong_size(have, should).into());
         }
         pull.keep(part, &bytes)?;
         tell(Step::At(part.length()));

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::catalogue::entry_of;
 use super::part::{Origin, Part, PartError};
 use super::proof::{Expected, Fault, Hasher, Proof, Record, verify};
 use super::shelf::{Shelf, gigabytes};
@@ -136,7 +137,7 @@ pub enum PullError {
         /// Where from.
         place: String,
         /// What is wrong.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// It is another file than the one that was pulled first.
     #[error("{name} at {place} is not the file that was pulled first: {fault}. If it may have changed, remove {} and pull again", record.display())]
@@ -146,7 +147,7 @@ pub enum PullError {
         /// Where from.
         place: String,
         /// What differs.
-        fault: Fault,
+        fault: Box<Fault>,
         /// What remembers the first one.
         record: PathBuf,
     },
@@ -313,17 +314,31 @@ impl<'a> Pull<'a> {
             let (name, place) = (self.name.to_owned(), self.place());
             self.forget(part)?;
             if damaged_before {
-                let record = Record::path(&self.shelf.path(self.name));
                 return Err(match fault {
-                    Fault::Checksum { .. } if record.exists() && super::catalogue::entry_of(&name).is_none() => {
-                        PullError::Changed { name, place, fault, record }
-                    }
-                    fault => PullError::Damaged { name, place, fault },
+                    Fault::Checksum { .. } if self.is_remembered() => self.changed(fault),
+                    fault => PullError::Damaged { name, place, fault: Box::new(fault) },
                 });
             }
             damaged_before = true;
             tell(Step::Afresh(format!("what came is damaged ({fault}), once more from the start")));
         }
+    }
+
+    /// Whether what it should be is known from an earlier pull alone.
+    fn is_remembered(&self) -> bool {
+        entry_of(self.name).is_none() && Record::of(&self.shelf.path(self.name)).is_some()
+    }
+
+    fn changed(&self, fault: Fault) -> PullError {
+        let record = Record::path(&self.shelf.path(self.name));
+        PullError::Changed { name: self.name.to_owned(), place: self.place(), fault: Box::new(fault), record }
+    }
+
+    pub(super) fn wrong_size(&self, have: u64, should: u64) -> PullError {
+        if self.is_remembered() {
+            return self.changed(Fault::Length { have, should });
+        }
+        PullError::WrongSize { name: self.name.to_owned(), place: self.place(), have, should }
     }
 
     fn forget(&self, part: &mut Part) -> Result<(), PullError> {
@@ -377,12 +392,7 @@ impl<'a> Pull<'a> {
     /// Refuse a file of the wrong length, and one for which there is no room, before any of it comes.
     pub(super) fn fits(&self, total: u64, have: u64) -> Result<(), PullError> {
         if let Some(should) = self.expected.bytes.filter(|&should| should != total) {
-            return Err(PullError::WrongSize {
-                name: self.name.to_owned(),
-                place: self.place(),
-                have: total,
-                should,
-            });
+            return Err(self.wrong_size(total, should));
         }
         if total > LONGEST {
             return Err(PullError::TooLong { place: self.place() });
