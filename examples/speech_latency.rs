@@ -12,8 +12,8 @@ use std::time::Duration;
 use sidetone::clock;
 use sidetone::config::Settings;
 use sidetone::media::time::{MediaInstant, SampleRate};
-use sidetone::speech::models::Shelf;
 use sidetone::speech::batch::{BatchAudio, transcribe};
+use sidetone::speech::models::Shelf;
 use sidetone::speech::{LegAudio, ModelChoice, SpeechConfig, SpeechEngine, TranscriptEvent, TranscriptKind};
 use support::{Collected, LiveLeg, Prompt, hush, listed, prompts, word_errors};
 

@@ -104,7 +104,10 @@ fn auto_passes_over_what_is_damaged_or_too_large_and_says_so() {
     shelf.memory = Some(700_000_000);
     let inside = ModelChoice::Auto.resolve(&shelf).unwrap().unwrap();
     let words = inside.warning().unwrap();
-    assert!(inside.is_demo() && words.contains("the model good is passed over: with 2 recognisers"), "{words}");
+    assert!(
+        inside.is_demo() && words.contains("the model good is passed over: with 2 recognisers"),
+        "{words}"
+    );
     shelf.memory = Some(800_000_000);
     assert!(!ModelChoice::Auto.resolve(&shelf).unwrap().unwrap().is_demo());
 }

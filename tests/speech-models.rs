@@ -50,12 +50,8 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let shelf = Shelf {
-            folder: folder.path().join("models"),
-            language: "en".into(),
-            states: 1,
-            memory: None,
-        };
+        let shelf =
+            Shelf { folder: folder.path().join("models"), language: "en".into(), states: 1, memory: None };
         Self { folder, shelf, stall: PATIENT, steps: Vec::new() }
     }
 
@@ -278,7 +274,10 @@ fn damaged_bytes_are_fetched_again_once() {
     let mut place = Place::new();
     let error = place.pull(&server.url(), listed()).unwrap_err();
     let words = error.to_string();
-    assert!(matches!(&error, PullError::Damaged { fault, .. } if matches!(**fault, Flaw::Checksum { .. })), "{words}");
+    assert!(
+        matches!(&error, PullError::Damaged { fault, .. } if matches!(**fault, Flaw::Checksum { .. })),
+        "{words}"
+    );
     assert!(words.contains(&sha256(&TINY)) && words.contains("another mirror"), "{words}");
     assert!(!place.model().exists());
     assert_eq!(place.shelf.partial("test"), Some(0), "nothing of it is taken for good later");
@@ -309,7 +308,10 @@ fn answers_that_are_no_file_are_told_with_their_remedy() {
         assert!(!place.model().exists());
         assert_eq!(server.asked().len(), 1, "asking again helps nothing");
     };
-    told(Fault::Status("404 Not Found", ""), &["ggml-test.bin", "HTTP 404", "sidetone models list", "--from"]);
+    told(
+        Fault::Status("404 Not Found", ""),
+        &["ggml-test.bin", "HTTP 404", "sidetone models list", "--from"],
+    );
     told(Fault::Status("403 Forbidden", ""), &["HTTP 403", "https://user:password@host"]);
     told(Fault::Status("407 Proxy Authentication Required", ""), &["the proxy", "HTTPS_PROXY"]);
     told(Fault::Status("400 Bad Request", ""), &["HTTP 400", "speech.models_url"]);
@@ -374,7 +376,10 @@ fn an_answer_without_a_length_is_judged_by_what_came() {
     let server = ModelServer::start(TINY.clone(), faults);
     let mut place = Place::new();
     let error = place.pull(&server.url(), Expected::default()).unwrap_err();
-    assert!(matches!(&error, PullError::Damaged { fault, .. } if matches!(**fault, Flaw::Flaw(_))), "{error}");
+    assert!(
+        matches!(&error, PullError::Damaged { fault, .. } if matches!(**fault, Flaw::Flaw(_))),
+        "{error}"
+    );
     assert!(!place.model().exists());
 }
 
@@ -452,7 +457,10 @@ fn what_is_not_listed_is_remembered() {
     changed.state.lock().file.push(0);
     let expected = Expected::of("test", &place.model());
     let error = place.pull(&changed.url(), expected).unwrap_err();
-    assert!(matches!(&error, PullError::Changed { fault, .. } if matches!(**fault, Flaw::Length { .. })), "{error}");
+    assert!(
+        matches!(&error, PullError::Changed { fault, .. } if matches!(**fault, Flaw::Length { .. })),
+        "{error}"
+    );
     let expected = Expected::of("test", &place.model());
     place.pull(&server.url(), expected).unwrap();
     place.is_whole();

@@ -79,15 +79,16 @@ fn verify_all(args: &VerifyArgs, shelf: &Shelf) -> anyhow::Result<ExitCode> {
         };
         bad |= !good;
         if args.json {
-            findings.push(
-                serde_json::json!({ "name": name, "good": good, "proof": proof, "message": message }),
-            );
+            findings
+                .push(serde_json::json!({ "name": name, "good": good, "proof": proof, "message": message }));
         } else {
             output::line(format_args!("{}  {name:<22} {message}", if good { "good" } else { "BAD " }))?;
         }
     }
     if args.json {
-        output::line(serde_json::to_string_pretty(&serde_json::json!({ "good": !bad, "models": findings }))?)?;
+        output::line(serde_json::to_string_pretty(
+            &serde_json::json!({ "good": !bad, "models": findings }),
+        )?)?;
     }
     Ok(if bad { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

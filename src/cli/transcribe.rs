@@ -13,9 +13,9 @@ use super::{SettingsArgs, output};
 use crate::config::Settings;
 use crate::files;
 use crate::recording::wav::WavReader;
+use crate::speech::SpeechEngine;
 use crate::speech::batch::{self, BatchAudio};
 use crate::speech::model::{self, ModelFile};
-use crate::speech::SpeechEngine;
 use crate::speech::transcript::Transcript;
 
 #[derive(Debug, Args)]

@@ -65,7 +65,9 @@ impl Ran {
 #[test]
 fn a_model_is_pulled_listed_verified_and_used() {
     let house = House::new();
-    house.run(&["list", "--here"]).says(0, &["In use is the model in the binary", "sidetone models pull base.en"]);
+    house
+        .run(&["list", "--here"])
+        .says(0, &["In use is the model in the binary", "sidetone models pull base.en"]);
     house.run(&["verify"]).says(0, &["no models in"]);
     let server = ModelServer::start(TINY.clone(), []);
     let pulled = house.run(&["pull", "ggml-mine.bin", "--from", &server.url()]);
@@ -85,7 +87,9 @@ fn a_model_is_pulled_listed_verified_and_used() {
     let mut bytes = TINY.clone();
     *bytes.last_mut().unwrap() = 1;
     fs::write(&path, bytes).unwrap();
-    house.run(&["verify"]).says(1, &["BAD   mine", "its SHA-256 is", "`sidetone models pull mine` gets it again"]);
+    house
+        .run(&["verify"])
+        .says(1, &["BAD   mine", "its SHA-256 is", "`sidetone models pull mine` gets it again"]);
     let found: Value = serde_json::from_str(&house.run(&["verify", "mine", "--json"]).out).unwrap();
     assert_eq!((&found["good"], &found["models"][0]["name"]), (&Value::Bool(false), &"mine".into()));
     house.run(&["verify", "base.en"]).says(1, &["BAD   base.en", "`sidetone models pull base.en` gets it"]);
@@ -113,7 +117,10 @@ fn the_list_knows_what_is_there() {
     assert_eq!((tiny["bytes"].as_u64(), tiny["languages"].as_u64()), (Some(77_691_713), Some(99)));
     assert_eq!(row("small")["state"], "damaged");
     assert_eq!(row("noise")["state"], "damaged");
-    assert_eq!((row("base")["state"].as_str(), row("base")["in_use"].as_bool()), (Some("absent"), Some(false)));
+    assert_eq!(
+        (row("base")["state"].as_str(), row("base")["in_use"].as_bool()),
+        (Some("absent"), Some(false))
+    );
     assert_eq!(row("base.en")["languages"], 1);
     assert_eq!(row("large-v3-turbo")["languages"], 100);
     assert_eq!(list["models"].as_array().unwrap().len(), 34);
@@ -128,7 +135,9 @@ fn names_and_places_that_are_none_are_refused() {
     let house = House::new();
     house.run(&["pull", "../x"]).says(2, &["a model's name has letters"]);
     house.run(&["pull", "base-en"]).says(1, &["there is no model base-en: did you mean base.en?", "--from"]);
-    house.run(&["pull", "tiny", "--from", "/nowhere"]).says(1, &["/nowhere is no folder", "https://host/folder"]);
+    house
+        .run(&["pull", "tiny", "--from", "/nowhere"])
+        .says(1, &["/nowhere is no folder", "https://host/folder"]);
     house.run(&["pull", "tiny", "--from", "http://"]).says(1, &["is no URL"]);
     let settings = ["list", "--set", "speech.models_url="];
     house.run(&settings).says(64, &["speech.models_url is empty"]);

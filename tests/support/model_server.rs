@@ -109,11 +109,8 @@ impl Drop for ModelServer {
 fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
-    let mut asked = Asked {
-        target: first.split(' ').nth(1).unwrap_or_default().to_owned(),
-        range: None,
-        if_range: None,
-    };
+    let mut asked =
+        Asked { target: first.split(' ').nth(1).unwrap_or_default().to_owned(), range: None, if_range: None };
     for line in lines.by_ref() {
         let line = line?;
         let Some((name, value)) = line.split_once(": ") else { break };
@@ -136,13 +133,21 @@ fn answer(stream: &TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         .filter(|_| asked.if_range.is_none() || asked.if_range.as_deref() == etag);
     let etag = etag.map_or_else(String::new, |etag| format!("ETag: {etag}\r\n"));
     let total = file.len();
-    let whole = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{etag}Connection: close\r\n\r\n");
+    let whole = |length: usize| {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{etag}Connection: close\r\n\r\n")
+    };
     match &fault {
         Some(Fault::Status(status, header)) => {
-            return write!(out, "HTTP/1.1 {status}\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n");
+            return write!(
+                out,
+                "HTTP/1.1 {status}\r\n{header}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            );
         }
         Some(Fault::Redirect(url)) => {
-            return write!(out, "HTTP/1.1 302 Found\r\nLocation: {url}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            return write!(
+                out,
+                "HTTP/1.1 302 Found\r\nLocation: {url}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
         }
         Some(Fault::Page(page)) => {
             out.write_all(whole(page.len()).as_bytes())?;

@@ -86,11 +86,17 @@ fn what_is_used(settings: &Settings, shelf: &Shelf) -> String {
             let choice = shelf.choose();
             let told: String = choice.passed_over.iter().map(|why| format!("{why}\n")).collect();
             match choice.taken {
-                Some(model) => format!("{told}speech.model = \"auto\" takes {} from the next start on", model.name),
-                None => format!("{told}speech.model = \"auto\" takes the model in the binary, which is for the demo"),
+                Some(model) => {
+                    format!("{told}speech.model = \"auto\" takes {} from the next start on", model.name)
+                }
+                None => format!(
+                    "{told}speech.model = \"auto\" takes the model in the binary, which is for the demo"
+                ),
             }
         }
-        other => format!("speech.model = {other:?}: set it to a model's name, or to \"auto\", to use another one"),
+        other => {
+            format!("speech.model = {other:?}: set it to a model's name, or to \"auto\", to use another one")
+        }
     }
 }
 
@@ -130,7 +136,9 @@ impl Progress {
         let bar = ProgressBar::no_length();
         if !bar.is_hidden() {
             let template = match total {
-                Some(_) => "{msg} {bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left",
+                Some(_) => {
+                    "{msg} {bar:30} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left"
+                }
                 None => "{msg} {spinner} {bytes}  {bytes_per_sec}",
             };
             if let Ok(style) = ProgressStyle::with_template(template) {
@@ -147,7 +155,8 @@ impl Progress {
             self.bar = Some(bar);
         } else {
             let of = total.map_or_else(String::new, |total| format!(" of {}", megabytes(total)));
-            let from = if have > 0 { format!("from {} on", megabytes(have)) } else { "from the start".into() };
+            let from =
+                if have > 0 { format!("from {} on", megabytes(have)) } else { "from the start".into() };
             output::tell(format_args!("{}{of}, {from}", self.name));
             self.told = Some(self.mark(have));
         }

@@ -70,7 +70,9 @@ pub(super) async fn attempt(
         Answer::From { total } => total,
         Answer::All { total } => {
             if have > 0 {
-                tell(Step::Afresh("the server sends all of it: it changed there, or cannot be resumed".into()));
+                tell(Step::Afresh(
+                    "the server sends all of it: it changed there, or cannot be resumed".into(),
+                ));
             }
             restart(part, origin)?;
             total
@@ -188,13 +190,15 @@ fn refusal(response: &Response, pull: &Pull<'_>, place: &str) -> Hitch {
             place: place.strip_suffix(&pull.file_name()).unwrap_or(place).to_owned(),
             answer,
         }),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            refused("it wants to know who asks; write the URL as https://user:password@host/…, or take another mirror")
-        }
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => refused(
+            "it wants to know who asks; write the URL as https://user:password@host/…, or take another mirror",
+        ),
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
             refused("the proxy wants to know who asks; set HTTPS_PROXY=http://user:password@proxy:port")
         }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Hitch::Passing { why: answer, after: retry_after(response) },
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
+            Hitch::Passing { why: answer, after: retry_after(response) }
+        }
         status if status.is_server_error() => Hitch::Passing { why: answer, after: retry_after(response) },
         _ => refused("correct --from or speech.models_url, or take another mirror"),
     }

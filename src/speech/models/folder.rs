@@ -10,7 +10,12 @@ use super::pull::{Hitch, Pull, PullError, Step, Tell};
 use super::source::in_folder;
 
 /// Copy all of it: from its beginning, for reading what is there takes as long.
-pub(super) async fn copy(pull: &Pull<'_>, folder: &Path, part: &mut Part, tell: Tell<'_>) -> Result<(), Hitch> {
+pub(super) async fn copy(
+    pull: &Pull<'_>,
+    folder: &Path,
+    part: &mut Part,
+    tell: Tell<'_>,
+) -> Result<(), Hitch> {
     let Some(path) = in_folder(folder, pull.name) else {
         return Err(PullError::NotThere {
             file: pull.file_name(),

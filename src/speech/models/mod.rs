@@ -4,9 +4,9 @@
 //! `….part.json` with where that is from, and afterwards `….pulled.json` with the checksum that it had then.
 
 pub mod catalogue;
-pub mod memory;
 mod fetch;
 mod folder;
+pub mod memory;
 mod part;
 mod proof;
 pub mod pull;

@@ -90,7 +90,8 @@ impl Part {
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = self.file.write_all(bytes);
         // A write that fails half way has still written something.
-        self.length = if written.is_ok() { self.length + bytes.len() as u64 } else { self.file.stream_position()? };
+        self.length =
+            if written.is_ok() { self.length + bytes.len() as u64 } else { self.file.stream_position()? };
         written
     }
 

@@ -84,7 +84,9 @@ pub enum PullError {
         path: PathBuf,
     },
     /// The source does not have it.
-    #[error("there is no {file} at {place} ({answer}): see `sidetone models list` for names, and --from and speech.models_url for the place")]
+    #[error(
+        "there is no {file} at {place} ({answer}): see `sidetone models list` for names, and --from and speech.models_url for the place"
+    )]
     NotThere {
         /// The file.
         file: String,
@@ -104,7 +106,9 @@ pub enum PullError {
         remedy: &'static str,
     },
     /// What comes is no model.
-    #[error("what comes from {place} is no model (it begins with {begins:?}): a page of a proxy or of a login, perhaps; open it in a browser, or take another mirror")]
+    #[error(
+        "what comes from {place} is no model (it begins with {begins:?}): a page of a proxy or of a login, perhaps; open it in a browser, or take another mirror"
+    )]
     NoModel {
         /// Where from.
         place: String,
@@ -112,7 +116,9 @@ pub enum PullError {
         begins: String,
     },
     /// The file there has another length.
-    #[error("the file at {place} is {have} bytes long, and {name} has {should}: it is not the one that was published; take another mirror")]
+    #[error(
+        "the file at {place} is {have} bytes long, and {name} has {should}: it is not the one that was published; take another mirror"
+    )]
     WrongSize {
         /// The model.
         name: String,
@@ -124,13 +130,18 @@ pub enum PullError {
         should: u64,
     },
     /// It is longer than any model.
-    #[error("the file at {place} is longer than any Whisper model ({} at most): take another mirror", gigabytes(LONGEST))]
+    #[error(
+        "the file at {place} is longer than any Whisper model ({} at most): take another mirror",
+        gigabytes(LONGEST)
+    )]
     TooLong {
         /// Where from.
         place: String,
     },
     /// What came is damaged, twice.
-    #[error("{name} from {place} is damaged: {fault}. Nothing of it was kept; try again, or take another mirror")]
+    #[error(
+        "{name} from {place} is damaged: {fault}. Nothing of it was kept; try again, or take another mirror"
+    )]
     Damaged {
         /// The model.
         name: String,
@@ -180,7 +191,9 @@ pub enum PullError {
         error: io::Error,
     },
     /// No client could be made.
-    #[error("cannot open encrypted connections: {0}. Install the system's certificates (package ca-certificates)")]
+    #[error(
+        "cannot open encrypted connections: {0}. Install the system's certificates (package ca-certificates)"
+    )]
     Tls(String),
     /// It was tried often enough.
     #[error("{place} cannot be pulled from: {why}. {} are kept: the same command goes on from there", gigabytes(*kept))]
