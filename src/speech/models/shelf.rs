@@ -190,7 +190,7 @@ pub(super) fn beside(model: &Path, suffix: &str) -> PathBuf {
 pub(super) fn gigabytes(bytes: u64) -> String {
     match bytes {
         ..1_000_000 => format!("{bytes} bytes"),
-        ..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
+        1_000_000..1_000_000_000 => format!("{} MB", bytes / 1_000_000),
         _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
