@@ -10,8 +10,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use sidetone::clock;
+use sidetone::config::Settings;
 use sidetone::media::time::{MediaInstant, SampleRate};
 use sidetone::speech::batch::{BatchAudio, transcribe};
+use sidetone::speech::models::Shelf;
 use sidetone::speech::{LegAudio, ModelChoice, SpeechConfig, SpeechEngine, TranscriptEvent, TranscriptKind};
 use support::{Collected, LiveLeg, Prompt, hush, listed, prompts, word_errors};
 
@@ -34,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
         }
         _ => prompts(),
     };
-    let Some(model) = choice.resolve(Path::new("data"))? else { anyhow::bail!("no model") };
+    let Some(model) = choice.resolve(&Shelf::of(&Settings::default()))? else { anyhow::bail!("no model") };
     let engine = SpeechEngine::start(SpeechConfig::default(), model.load()?)?;
 
     let mut all = Vec::new();

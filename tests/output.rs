@@ -7,9 +7,11 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// Each command that writes without an Asterisk, and the code with which it ends when all can be written.
-const COMMANDS: [(&[&str], i32); 4] = [
+const COMMANDS: [(&[&str], i32); 6] = [
     (&["config", "example"], 0),
     (&["config", "show"], 0),
+    (&["models", "list"], 0),
+    (&["models", "verify"], 0),
     (&["check", "--set", "ari.url=http://127.0.0.1:1"], 1),
     (&["check", "--json", "--set", "ari.url=http://127.0.0.1:1"], 1),
 ];

@@ -2,12 +2,18 @@
 
 #![cfg(feature = "embedded-model")]
 
+#[path = "../fuzz/src/tiny_model.rs"]
+mod tiny_model;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use sidetone::speech::model::{EMBEDDED_NAME, ModelSource};
+use sidetone::speech::models::Shelf;
+use sidetone::speech::recogniser::Request;
 use sidetone::speech::{ModelChoice, ModelError, ModelFile};
+use tiny_model::TinyModel;
 
 fn unpacked() -> Vec<u8> {
     let packed =
@@ -18,8 +24,12 @@ fn unpacked() -> Vec<u8> {
     bytes
 }
 
+fn shelf(folder: &Path) -> Shelf {
+    Shelf { folder: folder.into(), language: "en".into(), states: 2, memory: None }
+}
+
 fn model_at(path: &Path) -> ModelFile {
-    ModelChoice::Path(path.into()).resolve(Path::new(".")).unwrap().unwrap()
+    ModelChoice::Path(path.into()).resolve(&shelf(Path::new("."))).unwrap().unwrap()
 }
 
 fn refusal(directory: &Path, bytes: &[u8]) -> String {
@@ -43,26 +53,63 @@ fn settings_are_read() {
 
 #[test]
 fn a_pulled_model_goes_before_the_one_inside() {
-    let data = tempfile::tempdir().unwrap();
-    assert_eq!(ModelChoice::Off.resolve(data.path()).unwrap(), None);
-    let inside = ModelChoice::Auto.resolve(data.path()).unwrap().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let shelf = shelf(folder.path());
+    assert_eq!(ModelChoice::Off.resolve(&shelf).unwrap(), None);
+    let inside = ModelChoice::Auto.resolve(&shelf).unwrap().unwrap();
     assert_eq!((inside.name.as_str(), inside.is_demo()), (EMBEDDED_NAME, true));
-    assert!(inside.warning().unwrap().contains("node.data/models"));
+    let words = inside.warning().unwrap();
+    assert!(words.contains("for the demo") && words.contains("sidetone models pull"), "{words}");
+    assert_eq!(ModelChoice::parse(EMBEDDED_NAME).resolve(&shelf).unwrap(), Some(inside));
 
-    let models = data.path().join("models");
-    fs::create_dir(&models).unwrap();
-    for (name, age) in [("ggml-tiny.bin", 10), ("ggml-base.en.bin", 5), ("note.txt", 0)] {
-        let file = fs::File::create(models.join(name)).unwrap();
+    let tiny = TinyModel::new().bytes;
+    for (name, age) in [("ggml-older.bin", 10), ("newer.bin", 5), ("note.txt", 0)] {
+        let path = folder.path().join(name);
+        fs::write(&path, &tiny).unwrap();
+        let file = fs::File::options().write(true).open(path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000 - age)).unwrap();
     }
-    let newest = ModelChoice::Auto.resolve(data.path()).unwrap().unwrap();
-    assert_eq!((newest.name.as_str(), newest.warning()), ("base.en", None));
-    let named = ModelChoice::parse("tiny").resolve(data.path()).unwrap().unwrap();
-    assert_eq!(named.source, ModelSource::File(models.join("ggml-tiny.bin")));
-    let missing = ModelChoice::parse("small").resolve(data.path()).unwrap_err().to_string();
-    assert!(missing.contains("tiny, base.en") && missing.contains("put ggml-small.bin there"), "{missing}");
-    let nowhere = ModelChoice::parse("/nowhere/x.bin").resolve(data.path()).unwrap_err();
+    let newest = ModelChoice::Auto.resolve(&shelf).unwrap().unwrap();
+    assert_eq!((newest.name.as_str(), newest.warning()), ("newer", None));
+    let named = ModelChoice::parse("older").resolve(&shelf).unwrap().unwrap();
+    assert_eq!(named.source, ModelSource::File(folder.path().join("ggml-older.bin")));
+    let missing = |name| ModelChoice::parse(name).resolve(&shelf).unwrap_err().to_string();
+    let small = missing("small");
+    assert!(small.contains("newer, older") && small.contains("`sidetone models pull small`"), "{small}");
+    assert!(missing("smal.en").contains("did you mean \"small.en\"?"));
+    assert!(missing("parakeet").contains("put ggml-parakeet.bin there"));
+    let nowhere = ModelChoice::parse("/nowhere/x.bin").resolve(&shelf).unwrap_err();
     assert!(matches!(nowhere, ModelError::NoFile { .. }));
+}
+
+#[test]
+fn auto_passes_over_what_is_damaged_or_too_large_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shelf = shelf(folder.path());
+    fs::write(folder.path().join("ggml-noise.bin"), b"noise").unwrap();
+    let mut cut = TinyModel::new().bytes;
+    cut.pop();
+    fs::write(folder.path().join("ggml-cut.bin"), &cut).unwrap();
+    let inside = ModelChoice::Auto.resolve(&shelf).unwrap().unwrap();
+    assert!(inside.is_demo());
+    let words = inside.warning().unwrap();
+    for part in ["ggml-noise.bin", "no `ggml` magic", "ggml-cut.bin", "it ends after", "for the demo"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+
+    fs::write(folder.path().join("ggml-good.bin"), TinyModel::new().bytes).unwrap();
+    let good = ModelChoice::Auto.resolve(&shelf).unwrap().unwrap();
+    assert_eq!((good.name.as_str(), good.passed_over.len()), ("good", 2));
+    // Two states of 195 MB and the file: half of 0.7 GB is too little, half of 0.8 GB is enough.
+    shelf.memory = Some(700_000_000);
+    let inside = ModelChoice::Auto.resolve(&shelf).unwrap().unwrap();
+    let words = inside.warning().unwrap();
+    assert!(
+        inside.is_demo() && words.contains("the model good is passed over: with 2 recognisers"),
+        "{words}"
+    );
+    shelf.memory = Some(800_000_000);
+    assert!(!ModelChoice::Auto.resolve(&shelf).unwrap().unwrap().is_demo());
 }
 
 #[test]
@@ -126,4 +173,79 @@ fn tensors_that_do_not_fit_are_refused() {
     let mut renamed = whole.clone();
     renamed[at] = b'X';
     assert!(refusal(directory.path(), &renamed).contains("Xncoder.conv1.weight"));
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let tiny = TinyModel::new();
+    let spoilt = |name: &str, bytes: &[u8]| {
+        let (_, place) = tiny.tensors.iter().find(|(n, _)| n == name).unwrap();
+        let mut file = tiny.bytes.clone();
+        // The last block of them.
+        file[place.end - 18..][..bytes.len()].copy_from_slice(bytes);
+        refusal(directory.path(), &file)
+    };
+    // Not a number as Q4_0's scale, infinite as a half.
+    assert!(spoilt("decoder.token_embedding.weight", &[0, 0xfe]).contains("decoder.token_embedding.weight"));
+    assert!(spoilt("encoder.conv2.weight", &[0, 0x7c]).contains("no number, or is infinite"));
+    let single = f32::NAN.to_le_bytes();
+    let mut file = tiny.bytes.clone();
+    let (_, place) = tiny.tensors.iter().find(|(n, _)| n == "decoder.ln.bias").unwrap();
+    file[place.start..][..4].copy_from_slice(&single);
+    assert!(refusal(directory.path(), &file).contains("decoder.ln.bias"));
+    let mut file = tiny.bytes.clone();
+    file[60..64].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    assert!(refusal(directory.path(), &file).contains("a mel filter"));
+}
+
+/// whisper.cpp throws what nobody catches when it looks for it.
+#[test]
+fn a_vocabulary_without_a_space_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tiny = TinyModel::new();
+    tiny.bytes[tiny.blank] = b'x';
+    assert!(refusal(directory.path(), &tiny.bytes).contains("lacks the token for a space"));
+}
+
+#[test]
+fn what_comes_behind_the_last_tensor_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let tiny = TinyModel::new();
+    let (_, last) = tiny.tensors.last().unwrap();
+    let head = 12 + 4 + "decoder.ln.bias".len();
+    let twice = [&tiny.bytes[..], &tiny.bytes[last.start - head..]].concat();
+    assert!(refusal(directory.path(), &twice).contains("decoder.ln.bias"));
+    for more in [1, 4, 11, 12, 400] {
+        refusal(directory.path(), &[&tiny.bytes[..], &vec![0; more]].concat());
+    }
+}
+
+/// Every weight a number, and none that makes sense: what comes of it is nonsense, and the process lives.
+#[test]
+fn the_largest_numbers_there_are_end_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tiny = TinyModel::new();
+    for (name, place) in tiny.tensors.clone() {
+        let data = &mut tiny.bytes[place];
+        if name.contains("ln") {
+            data.chunks_exact_mut(4).for_each(|number| number.copy_from_slice(&f32::MAX.to_le_bytes()));
+        } else if name.ends_with("weight") && name.contains("conv") {
+            data.chunks_exact_mut(2).for_each(|half| half.copy_from_slice(&0x7bff_u16.to_le_bytes()));
+        } else if name.ends_with("weight") {
+            data.chunks_exact_mut(18).for_each(|block| {
+                block.fill(0xff);
+                block[..2].copy_from_slice(&0x7bff_u16.to_le_bytes());
+            });
+        }
+    }
+    let path = directory.path().join("ggml-huge.bin");
+    fs::write(&path, &tiny.bytes).unwrap();
+    let mut recogniser = model_at(&path).load().unwrap().recogniser().unwrap();
+    let audio: Vec<f32> = (0..16_000).map(|i| (i as f32 * 0.07).sin() * 0.5).collect();
+    let request = Request { language: "en".into(), prompt: None, partial: false };
+    // Words or an error: either is an answer.
+    if let Ok(hypothesis) = recogniser.recognise(&audio, &request) {
+        assert!(hypothesis.words.len() <= 100, "{} words", hypothesis.words.len());
+    }
 }

@@ -3,11 +3,14 @@
 
 mod codecs;
 mod dtmf;
+mod ggml;
 mod path;
 mod rtcp;
+mod tiny_model;
 
 pub use codecs::codecs;
 pub use dtmf::dtmf;
+pub use ggml::ggml;
 pub use path::path;
 pub use rtcp::rtcp;
 
@@ -37,13 +40,14 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("ari_event", ari_event),
     ("audiosocket", audiosocket),
     ("capture", capture),
     ("chan_websocket", chan_websocket),
     ("codecs", codecs),
     ("dtmf", dtmf),
+    ("ggml", ggml),
     ("path", path),
     ("rtcp", rtcp),
     ("rtp", rtp),

@@ -13,7 +13,7 @@ use crate::asterisk::ari::AriClient;
 use crate::calls::transport::Transport;
 use crate::config::{ConfigError, Settings};
 use crate::recording::free_mib;
-use crate::speech::{ModelChoice, english_only};
+use crate::speech::{english_only, model};
 
 /// Asterisk modules without which no call is heard.
 const MODULES: [&str; 4] =
@@ -98,7 +98,7 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
 
 async fn look(settings: &Settings, findings: &mut Findings) {
     disk(settings, findings);
-    model(settings, findings);
+    speech_model(settings, findings);
     ports::look(settings, findings).await;
     asterisk(settings, findings).await;
 }
@@ -139,8 +139,8 @@ fn disk(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-fn model(settings: &Settings, findings: &mut Findings) {
-    match ModelChoice::parse(&settings.speech.model).resolve(&settings.node.data) {
+fn speech_model(settings: &Settings, findings: &mut Findings) {
+    match model::find(settings) {
         Ok(None) => {
             findings.add("speech model", Verdict::Warning, "off (speech.model): calls are not transcribed")
         }

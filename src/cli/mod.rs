@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod config;
 mod limits;
+mod models;
 mod output;
 mod reload;
 mod replay;
@@ -72,6 +73,8 @@ enum Command {
     Transcribe(transcribe::TranscribeArgs),
     /// A capture through the same media path as live calls: recording, report, transcript.
     Replay(replay::ReplayArgs),
+    /// Speech models: what there is, pull some, see whether they are whole.
+    Models(models::ModelsArgs),
     /// Show the settings: all of them with their help, or those in force.
     Config(config::ConfigArgs),
     /// Size this machine: the streams that it carries without a loss, and what they cost.
@@ -122,6 +125,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(args, &cli.settings),
         Command::Transcribe(args) => transcribe::run(args, &cli.settings),
         Command::Replay(args) => replay::run(args, &cli.settings),
+        Command::Models(args) => models::run(args, &cli.settings),
         Command::Config(args) => config::run(args, &cli.settings),
         Command::Bench(args) => bench::run(args, &cli.settings),
         Command::Watch(args) => watch::run(args, &cli.settings),

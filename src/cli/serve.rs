@@ -27,7 +27,7 @@ use crate::media::codec::Codec;
 use crate::net::plane::{PlaneConfig, RtpPlane};
 use crate::net::stream::Doors;
 use crate::recording::{Recorder, RecorderConfig};
-use crate::speech::{ModelChoice, ModelFile, SpeechConfig, SpeechEngine};
+use crate::speech::{ModelFile, SpeechConfig, SpeechEngine, model};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metric;
 use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
@@ -163,7 +163,7 @@ async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::
         repair_window: Duration::from_millis(settings.rtp.repair_ms),
         min_free_mib: settings.recording.min_free_mib,
     })?;
-    let speech = start_speech(&settings, &data, readiness)?;
+    let speech = start_speech(&settings, readiness)?;
     let directory = Arc::new(CallDirectory::open(&data, RECENT_CALLS).with_context(no_data)?);
     let hub = Arc::new(EventHub::new(HubConfig::default(), Some(directory.clone()))?);
     let ari = AriClient::new(ari_config(&settings))?;
@@ -222,12 +222,8 @@ pub(super) fn ari_config(settings: &Settings) -> AriConfig {
     }
 }
 
-fn start_speech(
-    settings: &Settings,
-    data: &Path,
-    readiness: &ReadinessBoard,
-) -> anyhow::Result<Option<SpeechEngine>> {
-    let Some(model) = ModelChoice::parse(&settings.speech.model).resolve(data)? else {
+fn start_speech(settings: &Settings, readiness: &ReadinessBoard) -> anyhow::Result<Option<SpeechEngine>> {
+    let Some(model) = model::find(settings)? else {
         readiness.set("speech", Health::Ok, "off (speech.model)");
         return Ok(None);
     };

@@ -13,10 +13,10 @@ use super::{SettingsArgs, output};
 use crate::config::Settings;
 use crate::files;
 use crate::recording::wav::WavReader;
+use crate::speech::SpeechEngine;
 use crate::speech::batch::{self, BatchAudio};
-use crate::speech::model::ModelFile;
+use crate::speech::model::{self, ModelFile};
 use crate::speech::transcript::Transcript;
-use crate::speech::{ModelChoice, SpeechEngine};
 
 #[derive(Debug, Args)]
 pub(super) struct TranscribeArgs {
@@ -156,9 +156,7 @@ fn engine(settings: &Settings) -> anyhow::Result<SpeechEngine> {
 }
 
 fn find_model(settings: &Settings) -> anyhow::Result<ModelFile> {
-    ModelChoice::parse(&settings.speech.model)
-        .resolve(&settings.node.data)?
-        .context("speech.model is off: name a model with --model")
+    model::find(settings)?.context("speech.model is off: name a model with --model")
 }
 
 /// The transcript of the recording at `path`, on one channel or two.

@@ -1,5 +1,7 @@
 //! What follows from several settings.
 
+use std::path::PathBuf;
+
 use super::settings::Settings;
 
 /// A shard may be kept from running for so long, milliseconds, without losing a packet: a scheduler under load, a slow disk.
@@ -15,6 +17,11 @@ const STREAMS_A_CALL: usize = 3;
 const LEAST: usize = 1 << 20;
 
 impl Settings {
+    /// Where pulled models are: `speech.models_dir`, or else `models` in `node.data`.
+    pub fn models_folder(&self) -> PathBuf {
+        self.speech.models_dir.clone().unwrap_or_else(|| self.node.data.join("models"))
+    }
+
     /// Receive buffer to ask the kernel for, bytes a shard: `rtp.receive_buffer`, or what `calls.max` calls need.
     pub fn receive_buffer(&self) -> usize {
         if self.rtp.receive_buffer > 0 {

@@ -210,8 +210,16 @@ sections! {
     }
     /// Speech to text.
     Speech "speech" {
-        /// `auto`, the name of a pulled model, or the path of a ggml file; `off` for no transcription.
+        /// `auto`, the name of a pulled model (`sidetone models list`), or the path of a ggml file; `off` for no transcription.
+        /// `auto` takes, of the pulled models that are whole and fit into half of the machine's memory, one that knows
+        /// `language`, and of those the one that errs least; without any, the small one in the binary, which is for the demo.
         model: String = "auto".into();
+        /// Folder of the pulled models; without it, `models` in `node.data`.
+        models_dir: Option<PathBuf> = None;
+        /// Where models are pulled from: a URL below which they lie as `ggml-NAME.bin`, or a folder. What is pulled is held
+        /// against the checksums of the catalogue, wherever it is from.
+        models_url: String =
+            "https://huggingface.co/ggerganov/whisper.cpp/resolve/5359861c739e955e79d9a303bcbc70fb988958b1".into();
         /// Language code of Whisper, such as `en` or `de`, or `auto`.
         language: String = "en".into();
         /// Decoder threads; 0 = as many as cores.

@@ -138,6 +138,10 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     );
     let language = super::language(&s.speech.language);
     check(language.is_ok(), format!("speech.language: {}", language.err().unwrap_or_default()));
+    check(
+        !s.speech.models_url.trim().is_empty(),
+        "speech.models_url is empty: leave it out, or name a URL or a folder".into(),
+    );
     check((100..=10_000).contains(&s.speech.partial_ms), "speech.partial_ms: use 100 to 10000".into());
     check((200..=5_000).contains(&s.speech.hangover_ms), "speech.hangover_ms: use 200 to 5000".into());
     check(

@@ -1,13 +1,89 @@
 //! Reads through a Whisper model file before whisper.cpp does.
 //!
-//! whisper.cpp trusts its input: a name of negative length, a row that is no multiple of its quantisation's block or a
-//! tensor cut short ends the process or leaves weights that nobody wrote. Here the whole layout is checked against what
-//! its header promises, so that any file either loads or is refused with a reason.
+//! whisper.cpp trusts its input: a name of negative length, a tensor of more dimensions than it has room for, a row that is no
+//! multiple of its quantisation's block or a tensor cut short ends the process or leaves weights that nobody wrote. Here
+//! the whole layout is checked against what its header promises, and every number among the weights that can be none, so
+//! that any file either loads or is refused with a reason.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use thiserror::Error;
+
+/// How ggml stores the big tensors of a model, by its name for it.
+#[allow(missing_docs, reason = "the names say it")]
+#[allow(non_camel_case_types, reason = "ggml's own names")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weights {
+    F32,
+    F16,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q2_K,
+    Q3_K,
+    Q4_K,
+    Q5_K,
+    Q6_K,
+}
+
+impl Weights {
+    /// By the header's `ftype`.
+    fn of_ftype(ftype: i32) -> Option<Self> {
+        Some(match ftype {
+            0 => Self::F32,
+            1 => Self::F16,
+            2 => Self::Q4_0,
+            3 => Self::Q4_1,
+            7 => Self::Q8_0,
+            8 => Self::Q5_0,
+            9 => Self::Q5_1,
+            10 => Self::Q2_K,
+            11 => Self::Q3_K,
+            12 => Self::Q4_K,
+            13 => Self::Q5_K,
+            14 => Self::Q6_K,
+            _ => return None,
+        })
+    }
+
+    /// Of ggml-common.h: where a block's half-precision scales are, bytes from its start.
+    const fn storage(self) -> Storage {
+        let (kind, numbers, bytes, halves): (_, _, _, &[usize]) = match self {
+            Self::F32 => (0, 1, 4, &[]),
+            Self::F16 => (1, 1, 2, &[0]),
+            Self::Q4_0 => (2, 32, 18, &[0]),
+            Self::Q4_1 => (3, 32, 20, &[0, 2]),
+            Self::Q5_0 => (6, 32, 22, &[0]),
+            Self::Q5_1 => (7, 32, 24, &[0, 2]),
+            Self::Q8_0 => (8, 32, 34, &[0]),
+            Self::Q2_K => (10, 256, 84, &[80, 82]),
+            Self::Q3_K => (11, 256, 110, &[108]),
+            Self::Q4_K => (12, 256, 144, &[0, 2]),
+            Self::Q5_K => (13, 256, 176, &[0, 2]),
+            Self::Q6_K => (14, 256, 210, &[208]),
+        };
+        Storage { kind, numbers, bytes, halves }
+    }
+
+    /// Bits that a weight takes, scales included, times 256.
+    pub const fn fineness(self) -> u64 {
+        let Storage { numbers, bytes, .. } = self.storage();
+        bytes * 8 * 256 / numbers
+    }
+}
+
+/// A block of numbers as it lies in the file.
+#[derive(Clone, Copy)]
+struct Storage {
+    /// ggml's number of the type.
+    kind: i32,
+    numbers: u64,
+    bytes: u64,
+    halves: &'static [usize],
+}
 
 /// What a model file says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +98,8 @@ pub struct Shape {
     pub decoder_layers: u32,
     /// Mel bands.
     pub mels: u32,
+    /// How its big tensors are stored.
+    pub weights: Weights,
 }
 
 impl Shape {
@@ -53,6 +131,9 @@ pub enum Flaw {
         /// Its value.
         value: i64,
     },
+    /// Its vocabulary is none of Whisper's.
+    #[error("its vocabulary lacks the token for a space, which no Whisper model does")]
+    Blank,
     /// A tensor is not one that this shape of model has, or occurs twice.
     #[error("tensor {name:?} does not belong into a model of its shape")]
     Tensor {
@@ -67,6 +148,12 @@ pub enum Flaw {
         /// One of them.
         first: String,
     },
+    /// Weights that are no numbers: nothing that can be understood would come of them.
+    #[error("{part} holds what is no number, or is infinite")]
+    NotANumber {
+        /// Where.
+        part: String,
+    },
     /// It could not be read.
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -78,87 +165,90 @@ const TEXT_POSITIONS: i32 = 448;
 const FFT_BINS: i32 = 201;
 const LONGEST_TOKEN: i32 = 1_024;
 const LONGEST_NAME: i32 = 256;
-
-/// How ggml stores numbers: type id, numbers in a block, bytes of a block.
-#[derive(Clone, Copy)]
-struct Storage(i32, u64, u64);
-
-const F32: Storage = Storage(0, 1, 4);
-const F16: Storage = Storage(1, 1, 2);
-
-/// By `ftype`, the storage of the big tensors.
-fn storage(ftype: i32) -> Option<Storage> {
-    Some(match ftype {
-        0 => F32,
-        1 => F16,
-        2 => Storage(2, 32, 18),
-        3 => Storage(3, 32, 20),
-        7 => Storage(8, 32, 34),
-        8 => Storage(6, 32, 22),
-        9 => Storage(7, 32, 24),
-        10 => Storage(10, 256, 84),
-        11 => Storage(11, 256, 110),
-        12 => Storage(12, 256, 144),
-        13 => Storage(13, 256, 176),
-        14 => Storage(14, 256, 210),
-        _ => return None,
-    })
-}
+/// whisper.cpp looks this token up before it decodes, and ends the process where there is none.
+const BLANK: &str = " ";
+/// Every Whisper has as many numbers a head; the widest, `large`, has 20 of them and 32 layers of either kind.
+const HEAD: i32 = 64;
+const WIDEST: i32 = 20 * HEAD;
+const MOST_LAYERS: i32 = 32;
+/// Weights are looked through in pieces of about so many bytes, whole blocks.
+const PIECE: u64 = 64 << 10;
 
 struct Tensor {
     shape: [i32; 3],
-    storage: Storage,
+    weights: Weights,
 }
 
-/// Check all of `file`: header, vocabulary and every tensor's name, shape, type and presence.
+impl Tensor {
+    fn bytes(&self) -> u64 {
+        let numbers: u64 = self.shape.iter().map(|&n| n as u64).product();
+        let storage = self.weights.storage();
+        numbers / storage.numbers * storage.bytes
+    }
+}
+
+/// Check the layout of `file`: header, vocabulary and every tensor's name, shape, type and presence. Reads of it what
+/// stands between the weights, and so takes no longer for a large model than for a small one.
+///
+/// # Errors
+/// The first [`Flaw`] found.
+pub fn layout(file: &mut (impl Read + Seek)) -> Result<Shape, Flaw> {
+    look(file, false)
+}
+
+/// The same, and that all weights are numbers: reads all of it.
 ///
 /// # Errors
 /// The first [`Flaw`] found.
 pub fn check(file: &mut (impl Read + Seek)) -> Result<Shape, Flaw> {
+    look(file, true)
+}
+
+fn look(file: &mut (impl Read + Seek), weights: bool) -> Result<Shape, Flaw> {
     let have = file.seek(SeekFrom::End(0))?;
     file.seek(SeekFrom::Start(0))?;
-    let mut file = Cursor { file, at: 0, have };
+    let mut file = Cursor { file, at: 0, have, weights };
     if file.i32("the header")? as u32 != MAGIC {
         return Err(Flaw::Magic);
     }
-    let (shape, wide) = header(&mut file)?;
+    let shape = header(&mut file)?;
     vocabulary(&mut file, shape.vocabulary)?;
-    tensors(&mut file, expected_tensors(&shape, wide))?;
+    tensors(&mut file, expected_tensors(&shape))?;
     Ok(shape)
 }
 
-fn header<F: Read + Seek>(file: &mut Cursor<'_, F>) -> Result<(Shape, Storage), Flaw> {
+fn header<F: Read + Seek>(file: &mut Cursor<'_, F>) -> Result<Shape, Flaw> {
     let mut number = |field: &'static str, fits: &dyn Fn(i32) -> bool| {
         let value = file.i32("the header")?;
         if fits(value) { Ok(value) } else { Err(Flaw::Header { field, value: value.into() }) }
     };
     let vocabulary = number("vocabulary", &|v| (51_864..=51_866).contains(&v))?;
     number("number of audio positions", &|v| v == POSITIONS)?;
-    let width = number("encoder width", &|v| (64..=2_048).contains(&v) && v % 32 == 0)?;
-    number("number of encoder heads", &|v| v > 0 && width % v == 0)?;
-    let encoder_layers = number("number of encoder layers", &|v| (1..=64).contains(&v))?;
+    let width = number("encoder width", &|v| (HEAD..=WIDEST).contains(&v) && v % HEAD == 0)?;
+    number("number of encoder heads", &|v| v == width / HEAD)?;
+    let encoder_layers = number("number of encoder layers", &|v| (1..=MOST_LAYERS).contains(&v))?;
     number("number of text positions", &|v| v == TEXT_POSITIONS)?;
     number("decoder width", &|v| v == width)?;
-    number("number of decoder heads", &|v| v > 0 && width % v == 0)?;
-    let decoder_layers = number("number of decoder layers", &|v| (1..=64).contains(&v))?;
+    number("number of decoder heads", &|v| v == width / HEAD)?;
+    let decoder_layers = number("number of decoder layers", &|v| (1..=MOST_LAYERS).contains(&v))?;
     let mels = number("number of mel bands", &|v| v == 80 || v == 128)?;
     // Thousands count the versions of the quantisation formats.
-    let wide_of = |v: i32| {
-        storage(v % 1_000).filter(|s| (width as u64).is_multiple_of(s.1) && (0..=2).contains(&(v / 1_000)))
+    let weights_of = |v: i32| {
+        Weights::of_ftype(v % 1_000)
+            .filter(|w| (width as u64).is_multiple_of(w.storage().numbers) && (0..=2).contains(&(v / 1_000)))
     };
-    let ftype = number("number format", &|v| wide_of(v).is_some())?;
+    let ftype = number("number format", &|v| weights_of(v).is_some())?;
     number("number of mel filters", &|v| v == mels)?;
     number("length of a mel filter", &|v| v == FFT_BINS)?;
-    file.skip((mels * FFT_BINS * 4) as u64, || "the mel filters".into())?;
-    let shape = Shape {
+    file.numbers((mels * FFT_BINS * 4) as u64, Weights::F32, || "a mel filter".into())?;
+    Ok(Shape {
         vocabulary: vocabulary as u32,
         width: width as u32,
         encoder_layers: encoder_layers as u32,
         decoder_layers: decoder_layers as u32,
         mels: mels as u32,
-    };
-    let wide = wide_of(ftype).ok_or(Flaw::Header { field: "number format", value: ftype.into() })?;
-    Ok((shape, wide))
+        weights: weights_of(ftype).ok_or(Flaw::Header { field: "number format", value: ftype.into() })?,
+    })
 }
 
 fn vocabulary<F: Read + Seek>(file: &mut Cursor<'_, F>, most: u32) -> Result<(), Flaw> {
@@ -167,14 +257,18 @@ fn vocabulary<F: Read + Seek>(file: &mut Cursor<'_, F>, most: u32) -> Result<(),
     if tokens < 50_256 || tokens as u32 > most {
         return Err(Flaw::Header { field: "number of tokens", value: tokens.into() });
     }
+    let mut has_blank = false;
     for token in 0..tokens {
         let length = file.i32("the vocabulary")?;
         if !(0..=LONGEST_TOKEN).contains(&length) {
             return Err(Flaw::Header { field: "length of a token", value: length.into() });
         }
-        file.skip(length as u64, || format!("token {token}"))?;
+        match length as usize {
+            length if length == BLANK.len() => has_blank |= file.text(length, "the vocabulary")? == BLANK,
+            length => file.skip(length as u64, || format!("token {token}"))?,
+        }
     }
-    Ok(())
+    if has_blank { Ok(()) } else { Err(Flaw::Blank) }
 }
 
 fn tensors<F: Read + Seek>(
@@ -193,13 +287,11 @@ fn tensors<F: Read + Seek>(
             *size = file.i32("a tensor's header")?;
         }
         let name = file.text(name_length as usize, "a tensor's name")?;
-        let fits = |t: &Tensor| t.shape == shape && t.storage.0 == kind;
+        let fits = |t: &Tensor| t.shape == shape && t.weights.storage().kind == kind;
         let Some(tensor) = expected.remove(&name).filter(fits) else {
             return Err(Flaw::Tensor { name });
         };
-        let numbers: u64 = shape.iter().map(|&n| n as u64).product();
-        let Storage(_, block, bytes) = tensor.storage;
-        file.skip(numbers / block * bytes, || format!("tensor {name:?}"))?;
+        file.numbers(tensor.bytes(), tensor.weights, || format!("tensor {name:?}"))?;
     }
     match expected.keys().next() {
         None => Ok(()),
@@ -208,12 +300,29 @@ fn tensors<F: Read + Seek>(
     }
 }
 
-fn expected_tensors(shape: &Shape, wide: Storage) -> BTreeMap<String, Tensor> {
-    let width = shape.width as i32;
-    let conv = if wide.0 == F32.0 { F32 } else { F16 };
+/// Bytes of a file of this shape whose vocabulary takes `vocabulary` bytes, the lengths before its tokens included.
+pub fn file_length(shape: &Shape, vocabulary: u64) -> u64 {
+    // Magic and eleven numbers, two of the filters, the filters, the count of tokens.
+    let header = 12 * 4 + 2 * 4 + u64::from(shape.mels) * FFT_BINS as u64 * 4 + 4;
+    let tensors = expected_tensors(shape);
+    let length = |(name, tensor): (&String, &Tensor)| {
+        // Converters write a bias of the convolutions with two dimensions, one of them 1, and all else without.
+        let dimensions = match tensor.shape {
+            [1, _, 1] => 2,
+            shape => shape.iter().rposition(|&n| n != 1).unwrap_or(0) + 1,
+        };
+        (3 + dimensions as u64) * 4 + name.len() as u64 + tensor.bytes()
+    };
+    header + vocabulary + tensors.iter().map(length).sum::<u64>()
+}
+
+fn expected_tensors(shape: &Shape) -> BTreeMap<String, Tensor> {
+    const F32: Weights = Weights::F32;
+    let (width, wide) = (shape.width as i32, shape.weights);
+    let conv = if wide == F32 { F32 } else { Weights::F16 };
     let mut all = BTreeMap::new();
-    let mut add = |name: String, shape: [i32; 3], storage: Storage| {
-        all.insert(name, Tensor { shape, storage });
+    let mut add = |name: String, shape: [i32; 3], weights: Weights| {
+        all.insert(name, Tensor { shape, weights });
     };
     add("encoder.positional_embedding".into(), [width, POSITIONS, 1], F32);
     add("encoder.conv1.weight".into(), [3, shape.mels as i32, width], conv);
@@ -256,6 +365,8 @@ struct Cursor<'a, F> {
     file: &'a mut F,
     at: u64,
     have: u64,
+    /// Whether weights are looked at.
+    weights: bool,
 }
 
 impl<F: Read + Seek> Cursor<'_, F> {
@@ -282,11 +393,51 @@ impl<F: Read + Seek> Cursor<'_, F> {
         Ok(())
     }
 
+    /// Pass over `bytes` of stored numbers; where they are looked at, each has to be finite.
+    fn numbers(&mut self, bytes: u64, weights: Weights, part: impl Fn() -> String) -> Result<(), Flaw> {
+        if !self.weights {
+            return self.skip(bytes, part);
+        }
+        self.take(bytes, &part)?;
+        let storage = weights.storage();
+        let mut piece = vec![0; (PIECE / storage.bytes * storage.bytes).min(bytes) as usize];
+        let mut left = bytes;
+        while left > 0 {
+            let length = left.min(piece.len() as u64);
+            let piece = &mut piece[..length as usize];
+            self.file.read_exact(piece)?;
+            if !all_finite(piece, weights) {
+                return Err(Flaw::NotANumber { part: part() });
+            }
+            left -= length;
+        }
+        Ok(())
+    }
+
     fn take(&mut self, bytes: u64, part: impl FnOnce() -> String) -> Result<(), Flaw> {
         if bytes > self.have - self.at {
             return Err(Flaw::Truncated { have: self.have, part: part() });
         }
         self.at += bytes;
         Ok(())
+    }
+}
+
+/// All bits of the exponent set: infinite, or not a number (IEEE 754, 3.4).
+const HALF_EXPONENT: u16 = 0x7c00;
+const SINGLE_EXPONENT: u32 = 0x7f80_0000;
+
+fn all_finite(blocks: &[u8], weights: Weights) -> bool {
+    let half = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]) & HALF_EXPONENT != HALF_EXPONENT;
+    // Folded without a way out, so that the compiler can take many at a time.
+    match weights {
+        Weights::F32 => blocks.as_chunks::<4>().0.iter().fold(true, |good, bytes| {
+            good & (u32::from_le_bytes(*bytes) & SINGLE_EXPONENT != SINGLE_EXPONENT)
+        }),
+        Weights::F16 => blocks.as_chunks::<2>().0.iter().fold(true, |good, bytes| good & half(bytes)),
+        _ => {
+            let Storage { bytes, halves, .. } = weights.storage();
+            blocks.chunks_exact(bytes as usize).all(|block| halves.iter().all(|&at| half(&block[at..])))
+        }
     }
 }

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod event;
 pub mod ggml;
 pub mod model;
+pub mod models;
 pub mod recogniser;
 pub mod scheduler;
 pub mod scripted;

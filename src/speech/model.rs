@@ -1,14 +1,17 @@
 //! Which model, where it is, and whether it is one.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use super::ggml::{self, Flaw};
+use super::models::catalogue::{entry_of, nearest};
+use super::models::{Choice, Shelf, memory, name_of};
 use super::recogniser::SpeechModel;
+use crate::config::Settings;
 
 /// Name of the model inside the binary.
 pub const EMBEDDED_NAME: &str = "sidetone-prompts-en";
@@ -19,11 +22,11 @@ static EMBEDDED: &[u8] = include_bytes!("../../models/sidetone-prompts-en.bin.zs
 /// What `speech.model` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelChoice {
-    /// The model pulled last, or else the one inside the binary.
+    /// The best of the pulled models, or else the one inside the binary.
     Auto,
     /// No transcription.
     Off,
-    /// A model in `<data>/models`, such as `base.en`.
+    /// A pulled model, such as `base.en`, or [`EMBEDDED_NAME`].
     Named(String),
     /// A ggml file.
     Path(PathBuf),
@@ -40,51 +43,52 @@ impl ModelChoice {
         }
     }
 
-    /// Find the model; `None` for `off`. Pulled models are in `data`/models, as `ggml-NAME.bin`.
+    /// Find the model among those of `shelf`; `None` for `off`. [`Shelf::choose`] has the rule of `auto`.
     ///
     /// # Errors
     /// [`ModelError`] if there is no such model. That it is a good one shows at [`ModelFile::load`].
-    pub fn resolve(&self, data: &Path) -> Result<Option<ModelFile>, ModelError> {
-        let directory = data.join("models");
+    pub fn resolve(&self, shelf: &Shelf) -> Result<Option<ModelFile>, ModelError> {
         match self {
             Self::Off => Ok(None),
             Self::Path(path) => ModelFile::at(path.clone()).map(Some),
             Self::Named(name) if name == EMBEDDED_NAME => ModelFile::embedded().map(Some),
-            Self::Named(name) => {
-                let names = [format!("ggml-{name}.bin"), format!("{name}.bin")];
-                let found = names.iter().map(|n| directory.join(n)).find(|p| p.is_file());
-                let path = found.ok_or_else(|| ModelError::Unknown {
-                    name: name.clone(),
-                    directory: directory.clone(),
-                    have: pulled(&directory).iter().filter_map(|p| name_of(p)).collect::<Vec<_>>().join(", "),
-                })?;
-                ModelFile::at(path).map(Some)
-            }
-            Self::Auto => match pulled(&directory).pop() {
+            Self::Named(name) => match shelf.find(name) {
                 Some(path) => ModelFile::at(path).map(Some),
-                None => ModelFile::embedded().map(Some),
+                None => Err(not_here(name, shelf)),
             },
+            Self::Auto => {
+                let Choice { taken, passed_over } = shelf.choose();
+                let model = match taken {
+                    Some(model) => ModelFile::at(model.path)?,
+                    None => ModelFile::embedded()?,
+                };
+                Ok(Some(ModelFile { passed_over, ..model }))
+            }
         }
     }
 }
 
-/// The models in `directory`, the newest last.
-fn pulled(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
-    let mut found: Vec<_> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let meta = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
-            path.extension().is_some_and(|e| e == "bin").then(|| (meta.modified().ok(), path))
-        })
-        .collect();
-    found.sort();
-    found.into_iter().map(|(_, path)| path).collect()
+fn not_here(name: &str, shelf: &Shelf) -> ModelError {
+    let have: Vec<_> = shelf.present().into_iter().map(|model| model.name).collect();
+    let remedy = match (entry_of(name), nearest(name)) {
+        (Some(_), _) => format!("`sidetone models pull {name}` gets it"),
+        (None, Some(other)) => format!("did you mean \"{other}\"? `sidetone models pull {other}` gets that"),
+        (None, None) => format!("put ggml-{name}.bin there"),
+    };
+    ModelError::Unknown {
+        name: name.to_owned(),
+        directory: shelf.folder.clone(),
+        have: have.join(", "),
+        remedy,
+    }
 }
 
-fn name_of(path: &Path) -> Option<String> {
-    let stem = path.file_stem()?.to_string_lossy();
-    Some(stem.strip_prefix("ggml-").unwrap_or(&stem).to_owned())
+/// The model that the settings ask for; `None` if they want none.
+///
+/// # Errors
+/// [`ModelError`] if there is no such model.
+pub fn find(settings: &Settings) -> Result<Option<ModelFile>, ModelError> {
+    ModelChoice::parse(&settings.speech.model).resolve(&Shelf::of(settings))
 }
 
 /// What to tell users who ask for `language` of the model `name`, which knows English only.
@@ -94,6 +98,10 @@ pub fn english_only(name: &str, language: &str) -> String {
          multilingual one (ggml-base.bin, say)"
     )
 }
+
+const DEMO_ONLY: &str = "the built-in model is for the demo: it knows Asterisk's English prompts and spoken digits and nothing \
+                         else. For calls between people `sidetone models pull base.en` (`sidetone models list` has \
+                         others), or set speech.model to the path of a whisper.cpp model";
 
 /// Where a model's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +119,8 @@ pub struct ModelFile {
     pub name: String,
     /// Where it is.
     pub source: ModelSource,
+    /// What `auto` did not take instead, and why.
+    pub passed_over: Vec<String>,
 }
 
 impl ModelFile {
@@ -120,7 +130,7 @@ impl ModelFile {
     /// [`ModelError::NotEmbedded`] in a build without it.
     pub fn embedded() -> Result<Self, ModelError> {
         if cfg!(feature = "embedded-model") {
-            Ok(Self { name: EMBEDDED_NAME.into(), source: ModelSource::Embedded })
+            Ok(Self { name: EMBEDDED_NAME.into(), source: ModelSource::Embedded, passed_over: Vec::new() })
         } else {
             Err(ModelError::NotEmbedded)
         }
@@ -131,7 +141,7 @@ impl ModelFile {
             return Err(ModelError::NoFile { path });
         }
         let name = name_of(&path).unwrap_or_default();
-        Ok(Self { name, source: ModelSource::File(path) })
+        Ok(Self { name, source: ModelSource::File(path), passed_over: Vec::new() })
     }
 
     /// Whether this is the demonstration model inside the binary.
@@ -139,13 +149,11 @@ impl ModelFile {
         self.source == ModelSource::Embedded
     }
 
-    /// What users have to be told about this model, if anything.
-    pub fn warning(&self) -> Option<&'static str> {
-        self.is_demo().then_some(
-            "the built-in model knows Asterisk's English prompts and spoken digits and nothing else: \
-             for calls between people put a whisper.cpp model (ggml-base.en.bin, say) into node.data/models, or set \
-             speech.model to its path",
-        )
+    /// What users have to be told about this model and its choice, if anything.
+    pub fn warning(&self) -> Option<String> {
+        let demo = self.is_demo().then(|| DEMO_ONLY.to_owned());
+        let words: Vec<_> = self.passed_over.iter().cloned().chain(demo).collect();
+        (!words.is_empty()).then(|| words.join("; "))
     }
 
     /// Check the file through, then load it.
@@ -164,7 +172,13 @@ impl ModelFile {
             }
             ModelSource::File(path) => {
                 let file = File::open(path).map_err(Flaw::from);
-                self.checked(file.and_then(|file| ggml::check(&mut BufReader::new(file))))?;
+                let outcome = file.and_then(|file| {
+                    let bytes = file.metadata()?.len();
+                    Ok((ggml::check(&mut BufReader::new(file))?, bytes))
+                });
+                let (shape, bytes) =
+                    outcome.map_err(|flaw| ModelError::Damaged { path: self.place(), flaw })?;
+                self.fits(memory::needed(&shape, bytes, 1), memory::of_machine())?;
                 WhisperModel::from_file(&self.name, path)
             }
         };
@@ -193,6 +207,15 @@ impl ModelFile {
                 File::open(path).map_err(Flaw::from).and_then(|file| ggml::check(&mut BufReader::new(file)))
             }
         })
+    }
+
+    /// whisper.cpp writes to where memory should be that it did not get.
+    #[cfg(feature = "whisper")]
+    fn fits(&self, needed: u64, have: Option<u64>) -> Result<(), ModelError> {
+        match have.filter(|&have| needed > have) {
+            Some(have) => Err(ModelError::TooLarge { name: self.name.clone(), needed, have }),
+            None => Ok(()),
+        }
     }
 
     fn checked(&self, outcome: Result<ggml::Shape, Flaw>) -> Result<ggml::Shape, ModelError> {
@@ -229,8 +252,8 @@ fn unpack_embedded() -> Result<Vec<u8>, ModelError> {
 pub enum ModelError {
     /// No pulled model has this name.
     #[error(
-        "no model {name:?} in {} (there is: {}): put ggml-{name}.bin there, or set speech.model to \
-         \"auto\"", directory.display(), if have.is_empty() { "none" } else { have.as_str() }
+        "no model {name:?} in {} (there is: {}): {remedy}, or set speech.model to \"auto\"",
+        directory.display(), if have.is_empty() { "none" } else { have.as_str() }
     )]
     Unknown {
         /// The name.
@@ -239,6 +262,8 @@ pub enum ModelError {
         directory: PathBuf,
         /// Names of those that are there.
         have: String,
+        /// What to do.
+        remedy: String,
     },
     /// There is no such file.
     #[error("speech.model names {}, which is no file: correct the path, or set it to \"auto\"", path.display())]
@@ -247,12 +272,28 @@ pub enum ModelError {
         path: PathBuf,
     },
     /// The file is no whole Whisper model.
-    #[error("model {} cannot be used: {flaw}. Get the file again, whole", path.display())]
+    #[error(
+        "model {} cannot be used: {flaw}. Get the file again, whole (`sidetone models pull`, or --from another mirror)",
+        path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         flaw: Flaw,
+    },
+    /// There is not enough memory for it on this machine.
+    #[error(
+        "model {name} does not fit into memory: with one recogniser it takes about {} MB, and this machine has {} MB: take a smaller \
+         or a quantised one (`sidetone models list`)", needed / 1_000_000, have / 1_000_000
+    )]
+    TooLarge {
+        /// The model.
+        name: String,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that there are.
+        have: u64,
     },
     /// whisper.cpp did not take a file that looks right.
     #[error("model {name} cannot be loaded ({reason}): is there enough memory for it?")]
@@ -264,7 +305,8 @@ pub enum ModelError {
     },
     /// This build has no model inside.
     #[error(
-        "no model: this build has none inside. Set speech.model to the path of a whisper.cpp model, or to \"off\""
+        "no model: this build has none inside. `sidetone models pull base.en` gets one; or set speech.model to the path of a \
+         whisper.cpp model, or to \"off\""
     )]
     NotEmbedded,
     /// This build cannot recognise speech.

@@ -43,8 +43,10 @@ fn a_data_folder_that_cannot_be_written_is_refused_at_the_start() {
 
 #[test]
 fn a_model_that_is_not_there_or_is_none_is_refused_with_the_remedy() {
-    serve(&["speech.model=base.en"])
-        .refused(1, &["\"base.en\"", "data/models", "put ggml-base.en.bin there", "speech.model"]);
+    serve(&["speech.model=base.en"]).refused(
+        1,
+        &["\"base.en\"", "data/models", "`sidetone models pull base.en` gets it", "speech.model"],
+    );
     serve(&["speech.model=/nowhere/m.bin"]).refused(1, &["speech.model", "/nowhere/m.bin", "\"auto\""]);
 
     let folder = folder();
