@@ -1,11 +1,13 @@
 //! What is fuzzed: for each parser of anything from outside, a function that takes any bytes and panics where a promise is
 //! broken. `cargo fuzz` calls them with what it makes up, `tests/fuzz-corpus.rs` with what is kept under `corpus/`.
 
+mod audio_file;
 mod codecs;
 mod dtmf;
 mod path;
 mod rtcp;
 
+pub use audio_file::audio_file;
 pub use codecs::codecs;
 pub use dtmf::dtmf;
 pub use path::path;
@@ -37,8 +39,9 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("ari_event", ari_event),
+    ("audio_file", audio_file),
     ("audiosocket", audiosocket),
     ("capture", capture),
     ("chan_websocket", chan_websocket),
