@@ -37,7 +37,7 @@ impl Voice {
     /// The voice in a file of this name, made with these options.
     fn file(&self, name: &str, options: &[&str]) -> PathBuf {
         let path = self.folder.path().join(name);
-        ffmpeg(&[&["-i", self.source.to_str().unwrap()], options, &[path.to_str().unwrap()]].concat());
+        ffmpeg(&[&["-i", self.source.to_str().unwrap()][..], options, &[path.to_str().unwrap()]].concat());
         path
     }
 }
@@ -139,7 +139,7 @@ fn flac_is_the_same_to_the_sample_behind_any_metadata() {
         let path = voice.file("b.flac", &[]);
         let bytes = std::fs::read(&path).unwrap();
         let picture = [&[6, 0x2d, 0xc6, 0xc0][..], &vec![0xff; 3_000_000]].concat();
-        let tagged = [b"ID3\x04\0\0\0\0\0\x05ohno!", &bytes[..42], &picture, &bytes[42..]].concat();
+        let tagged = [&b"ID3\x04\0\0\0\0\0\x05ohno!"[..], &bytes[..42], &picture, &bytes[42..]].concat();
         let expected = theirs(&path, &[]);
         std::fs::write(&path, tagged).unwrap();
         assert_near(&ours(&path).0, &expected, 0, "FLAC with a picture");

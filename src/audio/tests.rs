@@ -159,11 +159,11 @@ fn opus_is_cut_to_the_length_that_its_last_page_tells_and_survives_what_is_lost(
 #[test]
 fn flac_without_frames_and_with_metadata_that_never_ends_is_refused() {
     let info = [&[0x00, 0, 0, 34][..], &[0x10, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0xc4, 0x40, 0xf0], &[0; 20]].concat();
-    let mut endless = [b"fLaC", &info[..]].concat();
+    let mut endless = [&b"fLaC"[..], &info].concat();
     for _ in 0..50 {
         endless.extend([0x01, 0xff, 0xff, 0xff]);
     }
-    for file in [&b"fLaC"[..], &endless, &[b"fLaC", &[0x84, 0, 0, 0][..]].concat()] {
+    for file in [&b"fLaC"[..], &endless, &[&b"fLaC"[..], &[0x84, 0, 0, 0]].concat()] {
         let words = open(file, "a.flac").unwrap_err().to_string();
         assert!(words.starts_with("no FLAC that can be decoded"), "{words}");
     }

@@ -174,10 +174,10 @@ fn a_language_that_is_none_is_refused_and_one_that_the_model_lacks_is_warned_of(
 }
 
 #[test]
-fn what_is_no_wav_fails_and_the_other_files_are_transcribed() {
+fn what_is_no_audio_fails_and_the_other_files_are_transcribed() {
     let folder = folder();
     let good = prompt_file(folder.path(), "hello-world");
-    std::fs::write(folder.path().join("text.wav"), "I am no WAV").unwrap();
+    std::fs::write(folder.path().join("text.wav"), "I am no audio").unwrap();
     std::fs::write(folder.path().join("cut.wav"), &wav_bytes(1, &[0; 100])[..30]).unwrap();
     std::fs::write(folder.path().join("empty.wav"), "").unwrap();
     std::fs::create_dir(folder.path().join("folder.wav")).unwrap();
@@ -186,7 +186,7 @@ fn what_is_no_wav_fails_and_the_other_files_are_transcribed() {
     ran.refused(
         1,
         &[
-            "text.wav: not a WAV file",
+            "text.wav: not audio of a kind that is read here",
             "convert it first",
             "cut.wav: ",
             "empty.wav: the file is empty",

@@ -193,7 +193,7 @@ mod tests {
         let (first, second) = (page(2, 0, 7, 0, &[b"one"]), page(4, 960, 7, 1, &[&[9; 255], b""]));
         let mut spoilt = first.clone();
         *spoilt.last_mut().unwrap() ^= 1;
-        let file = [b"OggOgg", &first[..], &spoilt, b"Ogg", &second, &first[..20]].concat();
+        let file = [&b"OggOgg"[..], &first, &spoilt, b"Ogg", &second, &first[..20]].concat();
         let mut pages = Pages::new(&file[..]);
         let one = pages.next().unwrap().unwrap();
         assert!(one.is_first() && !one.is_last());
