@@ -28,8 +28,13 @@ impl Voice {
         let raw = ["-f", "mulaw", "-ar", "8000", "-i"];
         let filter = if channels == 2 { "[0][1]amerge=inputs=2" } else { "[0]anull" };
         let hz = hz.to_string();
-        let args =
-            [&raw[..], &[&left], &raw, &[&right], &["-filter_complex", filter, "-ar", &hz, source.to_str().unwrap()]];
+        let args = [
+            &raw[..],
+            &[&left],
+            &raw,
+            &[&right],
+            &["-filter_complex", filter, "-ar", &hz, source.to_str().unwrap()],
+        ];
         ffmpeg(&args.concat());
         Self { folder, source }
     }
@@ -77,7 +82,15 @@ fn wav_of_every_width_is_the_same_to_the_sample() {
     for (hz, channels) in [(8_000, 1), (44_100, 2)] {
         let voice = Voice::new(hz, channels);
         for codec in [
-            "pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_s64le", "pcm_f32le", "pcm_f64le", "pcm_alaw", "pcm_mulaw",
+            "pcm_u8",
+            "pcm_s16le",
+            "pcm_s24le",
+            "pcm_s32le",
+            "pcm_s64le",
+            "pcm_f32le",
+            "pcm_f64le",
+            "pcm_alaw",
+            "pcm_mulaw",
         ] {
             let path = voice.file("a.wav", &["-c:a", codec]);
             let (samples, spec, format) = ours(&path);
@@ -110,7 +123,9 @@ fn gsm_is_the_same_to_the_sample_with_and_without_a_header() {
 #[test]
 fn files_without_a_header_are_what_their_names_say() {
     let voice = Voice::new(8_000, 1);
-    for (name, input) in [("a.ulaw", "mulaw"), ("a.ul", "mulaw"), ("a.alaw", "alaw"), ("a.al", "alaw"), ("a.sln", "s16le")] {
+    for (name, input) in
+        [("a.ulaw", "mulaw"), ("a.ul", "mulaw"), ("a.alaw", "alaw"), ("a.al", "alaw"), ("a.sln", "s16le")]
+    {
         let path = voice.file(name, &["-f", input]);
         let (samples, spec, _) = ours(&path);
         assert_eq!(spec, PcmSpec { rate_hz: 8_000, channels: 1 });
@@ -160,7 +175,12 @@ fn mp3_is_nearly_the_same_and_as_long_as_what_was_encoded() {
         assert_eq!((spec, format), (PcmSpec { rate_hz: hz, channels }, Format::Mp3));
         assert_eq!(samples.len(), ours(&voice.source).0.len(), "{hz}");
         let expected = theirs(&path, &[]);
-        assert_near(&samples[..expected.len().min(samples.len())], &expected[..samples.len().min(expected.len())], 2, "MP3");
+        assert_near(
+            &samples[..expected.len().min(samples.len())],
+            &expected[..samples.len().min(expected.len())],
+            2,
+            "MP3",
+        );
     }
 }
 
@@ -192,7 +212,11 @@ fn opus_is_nearly_the_same_and_as_long_as_what_was_encoded() {
             // libopus 1.3 and 1.6 differ in their last bits.
             assert_near(&samples, &expected, 8, &format!("Opus {options:?}"));
             let source = ours(&voice.source).0.len() as u64 * 48_000 / u64::from(hz);
-            assert!(source.abs_diff(samples.len() as u64) <= 6 * u64::from(channels), "{source} {}", samples.len());
+            assert!(
+                source.abs_diff(samples.len() as u64) <= 6 * u64::from(channels),
+                "{source} {}",
+                samples.len()
+            );
         }
     }
 }
@@ -200,9 +224,12 @@ fn opus_is_nearly_the_same_and_as_long_as_what_was_encoded() {
 #[test]
 fn what_is_cut_off_is_read_as_far_as_it_goes_and_said_to_be() {
     let voice = Voice::new(16_000, 1);
-    for (name, options) in
-        [("a.wav", &[][..]), ("a.flac", &[]), ("a.opus", &["-c:a", "libopus"]), ("b.wav", &["-ar", "8000", "-c:a", "libgsm_ms"])]
-    {
+    for (name, options) in [
+        ("a.wav", &[][..]),
+        ("a.flac", &[]),
+        ("a.opus", &["-c:a", "libopus"]),
+        ("b.wav", &["-ar", "8000", "-c:a", "libgsm_ms"]),
+    ] {
         let path = voice.file(name, options);
         let whole = ours(&path).0.len();
         let bytes = std::fs::read(&path).unwrap();

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use sidetone::audio::{AudioError, PcmSource, PcmSpec, Samples};
 use sidetone::media::leg::Leg;
 use sidetone::speech::batch::{Batch, BatchError, BatchNews, BatchOptions, transcribe};
-use sidetone::speech::recogniser::{Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel};
+use sidetone::speech::recogniser::{
+    Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel,
+};
 use sidetone::speech::transcript::Transcript;
 use sidetone::speech::{SpeechConfig, SpeechEngine, TranscriptEvent};
 use support::{hush, prompt};
@@ -95,7 +97,8 @@ fn finals_are_told_in_the_order_of_the_transcript_however_they_come() {
     assert_eq!(told.iter().map(|event| event.text.clone()).collect::<Vec<_>>(), order);
     assert!(told.windows(2).any(|pair| pair[0].leg != pair[1].leg), "they take turns");
     for leg in Leg::BOTH {
-        let numbers: Vec<_> = told.iter().filter(|event| event.leg == leg).map(|event| event.utterance).collect();
+        let numbers: Vec<_> =
+            told.iter().filter(|event| event.leg == leg).map(|event| event.utterance).collect();
         assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
     }
     assert!(shares.is_sorted() && shares.last() == Some(&1.0), "{shares:?}");

@@ -34,7 +34,9 @@ pub enum AudioError {
     #[error(transparent)]
     Wav(#[from] WavError),
     /// The contents are not what the file says they are.
-    #[error("no {format} that can be decoded: {reason}; it was damaged, or is something else: copy or convert it again")]
+    #[error(
+        "no {format} that can be decoded: {reason}; it was damaged, or is something else: copy or convert it again"
+    )]
     Damaged {
         /// What it should be.
         format: Format,
@@ -48,7 +50,9 @@ pub enum AudioError {
         most: Duration,
     },
     /// No sensible rate.
-    #[error("{hz} samples a second are not read here, 4000 to 384000 are; the header is damaged, or convert the file first")]
+    #[error(
+        "{hz} samples a second are not read here, 4000 to 384000 are; the header is damaged, or convert the file first"
+    )]
     Rate {
         /// What the header says.
         hz: u32,

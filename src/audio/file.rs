@@ -54,7 +54,10 @@ pub struct AudioFile {
 
 impl fmt::Debug for AudioFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AudioFile").field("format", &self.format).field("spec", &self.spec).finish_non_exhaustive()
+        f.debug_struct("AudioFile")
+            .field("format", &self.format)
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
     }
 }
 
@@ -76,7 +79,11 @@ impl AudioFile {
     ///
     /// # Errors
     /// [`AudioError`].
-    pub fn new(mut input: impl Input + 'static, hint: Option<Format>, limits: Limits) -> Result<Self, AudioError> {
+    pub fn new(
+        mut input: impl Input + 'static,
+        hint: Option<Format>,
+        limits: Limits,
+    ) -> Result<Self, AudioError> {
         let length = input.seek(SeekFrom::End(0))?;
         if length == 0 {
             return Err(AudioError::Empty);

@@ -154,7 +154,14 @@ fn mpeg_frame(head: [u8; 4]) -> Option<u64> {
     if head[0] != 0xff || head[1] & 0xe0 != 0xe0 || version == 1 || head[1] >> 1 & 3 != 1 {
         return None;
     }
-    let (first, slower) = (version == 3, match version { 3 => 1, 2 => 2, _ => 4 });
+    let (first, slower) = (
+        version == 3,
+        match version {
+            3 => 1,
+            2 => 2,
+            _ => 4,
+        },
+    );
     let kbits = KBITS[usize::from(!first)][usize::from(head[2] >> 4)];
     let hz = HZ[usize::from(head[2] >> 2 & 3)] / slower;
     let padding = u64::from(head[2] >> 1 & 1);

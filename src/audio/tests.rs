@@ -57,7 +57,12 @@ fn what_is_known_and_not_read_is_named() {
         assert!(words.contains(name) && words.contains("ffmpeg"), "{words}");
     }
     let vorbis = page(2, 0, 1, 0, &[b"\x01vorbis and so on"]);
-    assert!(open(&[vorbis, page(0, 0, 1, 1, &[b"x"])].concat(), "a.ogg").unwrap_err().to_string().contains("Vorbis in Ogg"));
+    assert!(
+        open(&[vorbis, page(0, 0, 1, 1, &[b"x"])].concat(), "a.ogg")
+            .unwrap_err()
+            .to_string()
+            .contains("Vorbis in Ogg")
+    );
 }
 
 #[test]
@@ -158,7 +163,9 @@ fn opus_is_cut_to_the_length_that_its_last_page_tells_and_survives_what_is_lost(
 
 #[test]
 fn flac_without_frames_and_with_metadata_that_never_ends_is_refused() {
-    let info = [&[0x00, 0, 0, 34][..], &[0x10, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0xc4, 0x40, 0xf0], &[0; 20]].concat();
+    let info =
+        [&[0x00, 0, 0, 34][..], &[0x10, 0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0xc4, 0x40, 0xf0], &[0; 20]]
+            .concat();
     let mut endless = [&b"fLaC"[..], &info].concat();
     for _ in 0..50 {
         endless.extend([0x01, 0xff, 0xff, 0xff]);
@@ -167,7 +174,8 @@ fn flac_without_frames_and_with_metadata_that_never_ends_is_refused() {
         let words = open(file, "a.flac").unwrap_err().to_string();
         assert!(words.starts_with("no FLAC that can be decoded"), "{words}");
     }
-    let words = open(b"ID3\x04\0\0\0\0\0\x02xxand nothing of an MPEG frame", "a.mp3").unwrap_err().to_string();
+    let words =
+        open(b"ID3\x04\0\0\0\0\0\x02xxand nothing of an MPEG frame", "a.mp3").unwrap_err().to_string();
     assert!(words.starts_with("no MP3 that can be decoded"), "{words}");
 }
 

@@ -150,7 +150,8 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
 
 fn extension(name: &str) -> Result<AudioFormat, String> {
     let file = Path::new("audio").with_extension(name.trim_start_matches('.'));
-    AudioFormat::of_name(&file).ok_or_else(|| format!("`{name}` is none that is read: see the list of formats above"))
+    AudioFormat::of_name(&file)
+        .ok_or_else(|| format!("`{name}` is none that is read: see the list of formats above"))
 }
 
 /// Standard input in a file without a name: formats are told by going back and forth.
@@ -237,8 +238,7 @@ pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> a
         output::tell(warning);
     }
     let audio = AudioFile::open(wav, None, Limits::default())?;
-    let transcript =
-        transcribe(settings, &engine, audio, wav.display(), Some(name.to_owned()), &mut |_| {})?;
+    let transcript = transcribe(settings, &engine, audio, wav.display(), Some(name.to_owned()), &mut |_| {})?;
     let json = wav.with_extension("transcript.json");
     let vtt = wav.with_extension("vtt");
     files::replace(&json, transcript.to_json().as_bytes())

@@ -9,7 +9,9 @@ use parking_lot::{Condvar, Mutex};
 use reqwest::{Body, Response};
 use serde_json::{Value, json};
 use sidetone::api::{TranscriptionPolicy, Transcriptions};
-use sidetone::speech::recogniser::{Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel};
+use sidetone::speech::recogniser::{
+    Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel,
+};
 use sidetone::speech::{ModelFile, SpeechConfig, SpeechEngine};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -48,7 +50,9 @@ fn prompt(name: &str) -> Vec<i16> {
 
 fn wav(channels: &[&[i16]]) -> Vec<u8> {
     let frames = channels.iter().map(|channel| channel.len()).max().unwrap();
-    let mut wav = sidetone::recording::wav::header(8_000, channels.len() as u16, (2 * frames * channels.len()) as u64).to_vec();
+    let mut wav =
+        sidetone::recording::wav::header(8_000, channels.len() as u16, (2 * frames * channels.len()) as u64)
+            .to_vec();
     for frame in 0..frames {
         for channel in channels {
             wav.extend(channel.get(frame).copied().unwrap_or(0).to_le_bytes());
@@ -69,12 +73,15 @@ const BOUNDARY: &str = "0123456789";
 fn form(fields: &[(&str, &str)], file: Option<(&str, &[u8])>) -> Vec<u8> {
     let mut body = Vec::new();
     if let Some((name, bytes)) = file {
-        let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n");
+        let head = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
+        );
         body.extend([head.as_bytes(), bytes, b"\r\n"].concat());
     }
     for (name, value) in fields {
         body.extend(
-            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n").as_bytes(),
+            format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+                .as_bytes(),
         );
     }
     body.extend(format!("--{BOUNDARY}--\r\n").as_bytes());
@@ -113,7 +120,10 @@ async fn refused(response: Response, status: u16) -> Value {
     let body: Value = response.json().await.unwrap();
     let error = &body["error"];
     assert!(error["message"].as_str().is_some_and(|words| words.len() > 10), "{body}");
-    assert!(error["type"].is_string() && error.get("param").is_some() && error.get("code").is_some(), "{body}");
+    assert!(
+        error["type"].is_string() && error.get("param").is_some() && error.get("code").is_some(),
+        "{body}"
+    );
     error.clone()
 }
 
@@ -129,7 +139,8 @@ async fn every_format_of_openais_has_its_shape_and_stereo_has_speakers() {
     assert_eq!((kind.as_str(), &body["text"]), ("application/json", &json!(all)));
     assert_eq!(body["usage"]["type"], "duration");
 
-    let with = |format: &'static str| [("response_format", format), ("prompt", "hello"), ("temperature", "0")];
+    let with =
+        |format: &'static str| [("response_format", format), ("prompt", "hello"), ("temperature", "0")];
     let (kind, body) = transcribed(&server, &with("text"), &file).await;
     assert_eq!((kind.as_str(), body), ("text/plain; charset=utf-8", format!("{all}\n")));
     let (_, srt) = transcribed(&server, &with("srt"), &file).await;
@@ -145,10 +156,14 @@ async fn every_format_of_openais_has_its_shape_and_stereo_has_speakers() {
     ];
     let (_, body) = transcribed(&server, &words, &file).await;
     let body: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&body["task"], &body["language"], &body["text"]), (&json!("transcribe"), &json!("en"), &json!(all)));
+    assert_eq!(
+        (&body["task"], &body["language"], &body["text"]),
+        (&json!("transcribe"), &json!("en"), &json!(all))
+    );
     let length = (file.len() as f64 - 80.0) / 4.0 / 8_000.0;
     assert!((body["duration"].as_f64().unwrap() - length).abs() < 0.002, "{body}");
-    let speakers: Vec<_> = body["segments"].as_array().unwrap().iter().map(|s| s["speaker"].as_str().unwrap()).collect();
+    let speakers: Vec<_> =
+        body["segments"].as_array().unwrap().iter().map(|s| s["speaker"].as_str().unwrap()).collect();
     assert_eq!(speakers, ["caller", "callee"]);
     let words = body["words"].as_array().unwrap();
     assert_eq!(words.iter().map(|w| w["word"].as_str().unwrap()).collect::<Vec<_>>().join(" "), all);
@@ -156,7 +171,9 @@ async fn every_format_of_openais_has_its_shape_and_stereo_has_speakers() {
     assert!(words.iter().all(|w| (0.0..=1.0).contains(&w["confidence"].as_f64().unwrap())));
 
     // The same words from what compresses, and from what has no header.
-    let codes = std::fs::read(format!("{}/tests/fixtures/speech/hello-world.ulaw", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let codes =
+        std::fs::read(format!("{}/tests/fixtures/speech/hello-world.ulaw", env!("CARGO_MANIFEST_DIR")))
+            .unwrap();
     let response = post(&server, form(&[("response_format", "text")], Some(("hello.ULAW", &codes)))).await;
     assert_eq!(response.text().await.unwrap(), "hello world\n");
     assert_eq!(std::fs::read_dir(data.path().join("uploads")).unwrap().count(), 0);
@@ -178,7 +195,8 @@ async fn a_stream_adds_up_to_its_end() {
             .map(|data| serde_json::from_str(data).unwrap())
             .collect();
         let of = |kind: &str| events.iter().filter(|e| e["type"] == kind).collect::<Vec<_>>();
-        let deltas: String = of("transcript.text.delta").iter().map(|e| e["delta"].as_str().unwrap()).collect();
+        let deltas: String =
+            of("transcript.text.delta").iter().map(|e| e["delta"].as_str().unwrap()).collect();
         assert_eq!(deltas, "hello world goodbye");
         assert_eq!(of("transcript.text.delta").len(), 2);
         let done = events.last().unwrap();
@@ -201,7 +219,8 @@ async fn refusals_are_in_openais_shape_and_name_the_field() {
     let error = refused(server.request("POST", PATH).body(good.clone()).send().await.unwrap(), 401).await;
     assert_eq!(error["code"], "invalid_api_key");
     refused(server.request("GET", PATH).bearer_auth(KEY).send().await.unwrap(), 405).await;
-    refused(server.request("POST", PATH).bearer_auth(KEY).body(good.clone()).send().await.unwrap(), 400).await;
+    refused(server.request("POST", PATH).bearer_auth(KEY).body(good.clone()).send().await.unwrap(), 400)
+        .await;
 
     let cases: [(&[(&str, &str)], Option<(&str, &[u8])>, u16, &str); 7] = [
         (&[("model", "gpt-5")], Some(("a.wav", &file)), 404, "model"),
@@ -230,7 +249,10 @@ async fn refusals_are_in_openais_shape_and_name_the_field() {
     assert_eq!((&error["code"], &error["param"]), (&json!("file_too_large"), &json!("file")));
     let mut client = connected(&server, "Transfer-Encoding: chunked").await;
     for piece in large.chunks(100_000) {
-        client.write_all(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()).await.unwrap();
+        client
+            .write_all(&[format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat())
+            .await
+            .unwrap();
     }
     client.write_all(b"0\r\n\r\n").await.unwrap();
     let mut answer = vec![0; 12];
@@ -382,7 +404,12 @@ async fn openais_own_client_is_content() {
     let mut command = std::process::Command::new(python);
     command.arg(root.join("tests/api-server/openai_client.py")).arg(server.url("/v1")).arg(KEY).arg(&file);
     let ran = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    assert!(ran.status.success(), "{}{}", String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(
+        ran.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr)
+    );
     assert_eq!(String::from_utf8_lossy(&ran.stdout).trim(), "all as expected");
     server.stop().await;
 }

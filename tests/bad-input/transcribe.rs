@@ -50,7 +50,9 @@ fn two_speakers(folder: &Path) {
 #[test]
 fn files_without_a_header_are_told_by_their_name_or_by_the_user() {
     let folder = folder();
-    let codes = std::fs::read(format!("{}/tests/fixtures/speech/hello-world.ulaw", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let codes =
+        std::fs::read(format!("{}/tests/fixtures/speech/hello-world.ulaw", env!("CARGO_MANIFEST_DIR")))
+            .unwrap();
     let codes = [vec![0xff; 4_000], codes, vec![0xff; 8_000]].concat();
     for name in ["a.ulaw", "b.UL", "c", "d.pcm"] {
         std::fs::write(folder.path().join(name), &codes).unwrap();
@@ -60,7 +62,8 @@ fn files_without_a_header_are_told_by_their_name_or_by_the_user() {
         assert_eq!(ran.code, 0, "{}", ran.err);
         assert!(ran.out.ends_with("] hello world\n"), "{args:?}: {}", ran.out);
     }
-    sidetone(folder.path(), &["transcribe", "d.pcm", "--quiet"]).refused(1, &["d.pcm", "WAV, FLAC, MP3", "ffmpeg"]);
+    sidetone(folder.path(), &["transcribe", "d.pcm", "--quiet"])
+        .refused(1, &["d.pcm", "WAV, FLAC, MP3", "ffmpeg"]);
     assert_eq!(sidetone(folder.path(), &["transcribe", "c", "--from", "docx"]).code, 2);
 }
 

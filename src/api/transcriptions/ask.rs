@@ -69,10 +69,15 @@ impl Ask {
         let stream = match get("stream").map(str::to_ascii_lowercase).as_deref() {
             None | Some("false" | "0") => false,
             Some("true" | "1") => true,
-            Some(other) => return Err(Failure::bad(Param::Stream, format!("`stream` is `{other}`: use true or false."))),
+            Some(other) => {
+                return Err(Failure::bad(Param::Stream, format!("`stream` is `{other}`: use true or false.")));
+            }
         };
         if stream && matches!(format, ResponseFormat::Srt | ResponseFormat::Vtt) {
-            return Err(Failure::bad(Param::Stream, "Subtitles are not streamed: leave out `stream`, or ask for json."));
+            return Err(Failure::bad(
+                Param::Stream,
+                "Subtitles are not streamed: leave out `stream`, or ask for json.",
+            ));
         }
         let (words, segments) = granularities(fields, format)?;
         Ok(Self {

@@ -69,7 +69,9 @@ impl Failure {
 
     /// 404 for a model that is not here.
     pub(super) fn no_such_model(asked: &str, here: &str) -> Self {
-        let message = format!("The model `{asked}` is not here: ask for `{here}`, or for `whisper-1`, which means the same.");
+        let message = format!(
+            "The model `{asked}` is not here: ask for `{here}`, or for `whisper-1`, which means the same."
+        );
         Self {
             code: Some("model_not_found"),
             param: Some(Param::Model),

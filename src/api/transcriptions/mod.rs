@@ -181,7 +181,8 @@ fn rendered(done: &Done, format: ResponseFormat, words: bool, segments: bool) ->
         ResponseFormat::Srt => ("application/x-subrip; charset=utf-8", transcript.to_srt()),
         ResponseFormat::Vtt => ("text/vtt; charset=utf-8", transcript.to_vtt()),
     };
-    (StatusCode::OK, [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body).into_response()
+    (StatusCode::OK, [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-store")], body)
+        .into_response()
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {

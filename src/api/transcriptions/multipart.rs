@@ -70,7 +70,12 @@ impl Multipart {
         }
         // The first delimiter may stand at the very start, without its line break.
         let held = b"\r\n".to_vec();
-        Ok(Self { delimiter: format!("\r\n--{boundary}").into_bytes(), held, state: State::Preamble, skipped: 0 })
+        Ok(Self {
+            delimiter: format!("\r\n--{boundary}").into_bytes(),
+            held,
+            state: State::Preamble,
+            skipped: 0,
+        })
     }
 
     /// More of the body.
@@ -278,7 +283,9 @@ mod tests {
 
     #[test]
     fn what_is_no_form_is_refused() {
-        for kind in ["", "multipart/form-data", "multipart/form-data; boundary=", "application/json; boundary=a"] {
+        for kind in
+            ["", "multipart/form-data", "multipart/form-data; boundary=", "application/json; boundary=a"]
+        {
             assert_eq!(Multipart::new(kind).err(), Some(FormError::NoBoundary), "{kind}");
         }
         assert_eq!(parsed(&vec![b'x'; 20_000], 100), Err(FormError::Malformed));

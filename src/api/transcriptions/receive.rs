@@ -42,9 +42,11 @@ pub(super) async fn form(
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let parser = Multipart::new(kind).map_err(|error| Failure::bad_form(error.to_string()))?;
     let most = service.policy.most_bytes;
-    let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let told =
+        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let mut incoming = Incoming { body: body.into_data_stream(), parser };
-    let mut receiver = Receiver { service, file: None, hint: None, bytes: 0, fields: Vec::new(), in_fields: 0 };
+    let mut receiver =
+        Receiver { service, file: None, hint: None, bytes: 0, fields: Vec::new(), in_fields: 0 };
     // Nothing of it need be kept to know, and whoever asks before sending is told before.
     let is_known_too_large = told.is_some_and(|length| length > most.saturating_add(2 * MOST_FIELDS as u64));
     if is_known_too_large && headers.contains_key(header::EXPECT) {
@@ -133,7 +135,8 @@ impl Receiver<'_> {
 
     async fn to_disk(&mut self, incoming: &mut Incoming) -> Result<(), Failure> {
         self.check_space().await?;
-        let spool = self.service.spool().map_err(|error| Failure::internal("cannot keep the upload", &error))?;
+        let spool =
+            self.service.spool().map_err(|error| Failure::internal("cannot keep the upload", &error))?;
         let mut file = tokio::fs::File::from_std(spool);
         let failed = |error: std::io::Error| match error.kind() {
             std::io::ErrorKind::StorageFull => Failure::disk_full(),

@@ -77,7 +77,8 @@ pub(super) fn verbose(transcript: &Transcript, flaws: Flaws, words: bool, segmen
         "speakers": transcript.speakers,
         "usage": usage(transcript),
     });
-    let speaker = |utterance: &TranscriptUtterance| (transcript.speakers > 1).then(|| utterance.speaker.name());
+    let speaker =
+        |utterance: &TranscriptUtterance| (transcript.speakers > 1).then(|| utterance.speaker.name());
     if segments {
         let segment = |(id, utterance)| segment(id, utterance, speaker(utterance));
         body["segments"] = json!(transcript.utterances.iter().enumerate().map(segment).collect::<Vec<_>>());
@@ -204,7 +205,8 @@ mod tests {
     #[test]
     fn the_short_form_has_the_text_and_whole_seconds() {
         let body: Value = serde_json::from_str(&short(&two())).unwrap();
-        let expected = json!({ "text": "hello there good day", "usage": { "type": "duration", "seconds": 5 } });
+        let expected =
+            json!({ "text": "hello there good day", "usage": { "type": "duration", "seconds": 5 } });
         assert_eq!(body, expected);
     }
 
@@ -212,11 +214,18 @@ mod tests {
     fn the_long_form_tells_speakers_apart_and_has_words_in_the_order_of_time() {
         let flaws = Flaws { damaged: 2, cut_off: true };
         let body: Value = serde_json::from_str(&verbose(&two(), flaws, true, true)).unwrap();
-        assert_eq!((&body["language"], &body["duration"], &body["task"]), (&json!("en"), &json!(4.2), &json!("transcribe")));
+        assert_eq!(
+            (&body["language"], &body["duration"], &body["task"]),
+            (&json!("en"), &json!(4.2), &json!("transcribe"))
+        );
         let segment = &body["segments"][1];
-        assert_eq!((&segment["id"], &segment["seek"], &segment["speaker"]), (&json!(1), &json!(150), &json!("callee")));
+        assert_eq!(
+            (&segment["id"], &segment["seek"], &segment["speaker"]),
+            (&json!(1), &json!(150), &json!("callee"))
+        );
         assert_eq!(segment["avg_logprob"], -0.693);
-        let words: Vec<_> = body["words"].as_array().unwrap().iter().map(|w| w["word"].as_str().unwrap()).collect();
+        let words: Vec<_> =
+            body["words"].as_array().unwrap().iter().map(|w| w["word"].as_str().unwrap()).collect();
         assert_eq!(words, ["hello", "good", "there", "day"]);
         assert_eq!((&body["damaged"], &body["cut_off"]), (&json!(2), &json!(true)));
 

@@ -53,12 +53,7 @@ pub(super) fn events(work: Work) -> Response {
     Sse::new(body).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-fn run(
-    work: Work,
-    cancel: &CancellationToken,
-    sender: &mpsc::Sender<Value>,
-    turn: Turn,
-) {
+fn run(work: Work, cancel: &CancellationToken, sender: &mpsc::Sender<Value>, turn: Turn) {
     let (mut count, verbose) = (0, work.ask.format == ResponseFormat::VerboseJson);
     let speakers = work.audio.spec().channels;
     // A client that has gone takes nothing: `cancel` says so as well.

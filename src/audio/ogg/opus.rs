@@ -69,7 +69,9 @@ impl<R: Read> Opus<R> {
                 let pcm = vec![0; LONGEST * link.channels];
                 return Ok(Self { pages, link, packets: VecDeque::new(), pcm, damaged: 0, ended: false });
             }
-            others.push(page.pieces().next().map_or(Vec::new(), |(piece, _)| piece.iter().take(8).copied().collect()));
+            others.push(
+                page.pieces().next().map_or(Vec::new(), |(piece, _)| piece.iter().take(8).copied().collect()),
+            );
         }
     }
 
@@ -151,7 +153,8 @@ impl Link {
             return Ok(None);
         }
         let bad = |reason: String| AudioError::Damaged { format: Format::OggOpus, reason };
-        let &[version, channels, skip_low, skip_high, _, _, _, _, gain_low, gain_high, family, ..] = &head[HEAD.len()..]
+        let &[version, channels, skip_low, skip_high, _, _, _, _, gain_low, gain_high, family, ..] =
+            &head[HEAD.len()..]
         else {
             return Err(bad("its header is cut off".into()));
         };

@@ -13,8 +13,8 @@ mod tests;
 
 use std::io;
 
-pub use header::{HEADER_LEN, OwnHeader, header, parse_own};
 pub(super) use gsm::{GSM_TAG, GsmBlocks};
+pub use header::{HEADER_LEN, OwnHeader, header, parse_own};
 pub(super) use reader::locate;
 pub use reader::{WavFormat, WavReader};
 pub use samples::Encoding;

@@ -152,7 +152,13 @@ impl Located {
         match Encoding::from_tag(tag, bits) {
             Some(encoding) if (1..=64).contains(&channels) && (1..=768_000).contains(&rate_hz) => {
                 let frame = u64::from(channels) * encoding.bytes() as u64;
-                Ok(WavFormat { rate_hz, channels, encoding, frames: self.bytes / frame, clamped: self.clamped })
+                Ok(WavFormat {
+                    rate_hz,
+                    channels,
+                    encoding,
+                    frames: self.bytes / frame,
+                    clamped: self.clamped,
+                })
             }
             _ => Err(self.unsupported()),
         }
