@@ -70,7 +70,10 @@ impl Ask {
             None | Some("false" | "0") => false,
             Some("true" | "1") => true,
             Some(other) => {
-                return Err(Failure::bad(Param::Stream, format!("`stream` is `{other}`: use true or false.")));
+                return Err(Failure::bad(
+                    Param::Stream,
+                    format!("`stream` is `{other}`: use true or false."),
+                ));
             }
         };
         if stream && matches!(format, ResponseFormat::Srt | ResponseFormat::Vtt) {

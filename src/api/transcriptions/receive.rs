@@ -121,10 +121,10 @@ impl Receiver<'_> {
                         return Err(Failure::bad(Param::File, "Send one file at a time."));
                     }
                     self.hint = file_name.and_then(|name| Format::of_name(Path::new(&name)));
-                    self.to_disk(incoming).await?;
+                    self.keep_file(incoming).await?;
                 }
                 Event::Begin { name, .. } => {
-                    let value = self.to_memory(incoming, name.len()).await?;
+                    let value = self.keep_field(incoming, name.len()).await?;
                     self.fields.push((name, value));
                 }
                 Event::Done => return Ok(()),
@@ -133,7 +133,7 @@ impl Receiver<'_> {
         }
     }
 
-    async fn to_disk(&mut self, incoming: &mut Incoming) -> Result<(), Failure> {
+    async fn keep_file(&mut self, incoming: &mut Incoming) -> Result<(), Failure> {
         self.check_space().await?;
         let spool =
             self.service.spool().map_err(|error| Failure::internal("cannot keep the upload", &error))?;
@@ -159,7 +159,7 @@ impl Receiver<'_> {
         Ok(())
     }
 
-    async fn to_memory(&mut self, incoming: &mut Incoming, name: usize) -> Result<String, Failure> {
+    async fn keep_field(&mut self, incoming: &mut Incoming, name: usize) -> Result<String, Failure> {
         let mut value = Vec::new();
         self.in_fields += name;
         while let Event::Data(data) = incoming.next().await? {
