@@ -9,13 +9,15 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
+use sidetone::audio::Samples;
 use sidetone::clock;
 use sidetone::config::Settings;
 use sidetone::media::time::{MediaInstant, SampleRate};
-use sidetone::speech::batch::{BatchAudio, transcribe};
+use sidetone::speech::batch::{BatchOptions, transcribe};
 use sidetone::speech::models::Shelf;
 use sidetone::speech::{LegAudio, ModelChoice, SpeechConfig, SpeechEngine, TranscriptEvent, TranscriptKind};
 use support::{Collected, LiveLeg, Prompt, hush, listed, prompts, word_errors};
+use tokio_util::sync::CancellationToken;
 
 struct Measured {
     errors: usize,
@@ -60,9 +62,9 @@ async fn main() -> anyhow::Result<()> {
 
 fn offline(engine: &SpeechEngine, prompt: &Prompt) -> anyhow::Result<Measured> {
     let pcm = padded(prompt);
-    let audio = BatchAudio { channels: &[&pcm], rate: 8_000, language: "en" };
-    let mut events = transcribe(engine, &audio, &mut |_| {})?;
-    events.sort_by_key(|e| e.utterance);
+    let options = BatchOptions { language: "en", prompt: None };
+    let mut audio = Samples::new(8_000, &[&pcm]);
+    let events = transcribe(engine, &mut audio, options, &CancellationToken::new(), &mut |_| {})?.events;
     let text = events.iter().map(|e| e.text.as_str()).collect::<Vec<_>>().join(" ");
     let (errors, words) = compared(prompt, &text);
     Ok(Measured { errors, words, first_partial: None, finals: Vec::new(), gaps: Vec::new() })

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod asterisk;
+pub mod audio;
 pub mod calls;
 pub mod cli;
 pub mod clock;

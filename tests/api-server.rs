@@ -10,5 +10,8 @@ mod files;
 mod subscribers;
 #[path = "api-server/support.rs"]
 mod support;
+#[cfg(feature = "embedded-model")]
+#[path = "api-server/transcriptions.rs"]
+mod transcriptions;
 #[path = "api-server/watch.rs"]
 mod watch;

@@ -7,12 +7,14 @@ mod support;
 
 use std::sync::{Arc, OnceLock};
 
-use sidetone::speech::batch::{BatchAudio, BatchError, transcribe};
+use sidetone::audio::Samples;
+use sidetone::speech::batch::{Batch, BatchError, BatchOptions, transcribe};
 use sidetone::speech::recogniser::{Request, SpeechModel};
 use sidetone::speech::resample::Resampler;
 use sidetone::speech::transcript::Transcript;
 use sidetone::speech::{ModelFile, SpeechConfig, SpeechEngine, TranscriptEvent};
 use support::{hush, noise, prompt, prompts, word_errors};
+use tokio_util::sync::CancellationToken;
 
 fn model() -> Arc<dyn SpeechModel> {
     static MODEL: OnceLock<Arc<dyn SpeechModel>> = OnceLock::new();
@@ -24,10 +26,15 @@ fn engine() -> SpeechEngine {
 }
 
 fn transcribed(channels: &[&[i16]]) -> Vec<TranscriptEvent> {
-    let audio = BatchAudio { channels, rate: 8_000, language: "en" };
-    let mut events = transcribe(&engine(), &audio, &mut |_| {}).unwrap();
+    let mut events = batch(&engine(), 8_000, channels).unwrap().events;
     events.sort_by_key(|e| (e.leg, e.utterance));
     events
+}
+
+fn batch(engine: &SpeechEngine, rate: u32, channels: &[&[i16]]) -> Result<Batch, BatchError> {
+    let options = BatchOptions { language: "en", prompt: None };
+    let mut audio = Samples::new(rate, channels);
+    transcribe(engine, &mut audio, options, &CancellationToken::new(), &mut |_| {})
 }
 
 fn padded(pcm: &[i16]) -> Vec<i16> {
@@ -154,10 +161,7 @@ fn a_snippet_of_any_length_is_taken() {
 fn three_channels_and_no_rate_are_refused() {
     let engine = engine();
     let none: &[i16] = &[];
-    let three = BatchAudio { channels: &[none, none, none], rate: 8_000, language: "en" };
-    assert!(matches!(transcribe(&engine, &three, &mut |_| {}), Err(BatchError::Channels { count: 3 })));
-    let still = BatchAudio { channels: &[none], rate: 0, language: "en" };
-    assert!(matches!(transcribe(&engine, &still, &mut |_| {}), Err(BatchError::Rate(_))));
-    let empty = BatchAudio { channels: &[none], rate: 8_000, language: "en" };
-    assert_eq!(transcribe(&engine, &empty, &mut |_| {}).unwrap(), []);
+    assert!(matches!(batch(&engine, 8_000, &[none, none, none]), Err(BatchError::Channels { count: 3 })));
+    assert!(matches!(batch(&engine, 0, &[none]), Err(BatchError::Rate(_))));
+    assert_eq!(batch(&engine, 8_000, &[none]).unwrap(), Batch::default());
 }

@@ -1,6 +1,7 @@
 //! What is fuzzed: for each parser of anything from outside, a function that takes any bytes and panics where a promise is
 //! broken. `cargo fuzz` calls them with what it makes up, `tests/fuzz-corpus.rs` with what is kept under `corpus/`.
 
+mod audio_file;
 mod codecs;
 mod dtmf;
 mod ggml;
@@ -8,6 +9,7 @@ mod path;
 mod rtcp;
 mod tiny_model;
 
+pub use audio_file::audio_file;
 pub use codecs::codecs;
 pub use dtmf::dtmf;
 pub use ggml::ggml;
@@ -40,8 +42,9 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("ari_event", ari_event),
+    ("audio_file", audio_file),
     ("audiosocket", audiosocket),
     ("capture", capture),
     ("chan_websocket", chan_websocket),

@@ -117,19 +117,23 @@ pub fn check_bind(bind: SocketAddr, auth: &Auth) -> Result<(), BindRefused> {
 
 /// Lets in who has a key, or, where there are none, who is on this machine; handlers find a [`Principal`].
 pub(super) async fn require(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    match admit(&state, &mut request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Note on the request who asks, or refuse it.
+pub(super) fn admit(state: &AppState, request: &mut Request) -> Result<(), Problem> {
     let principal = if state.auth.is_open() {
-        if let Err(problem) = check_local(request.headers(), request.uri()) {
-            return problem.into_response();
-        }
+        check_local(request.headers(), request.uri())?;
         Principal { tenant: None }
     } else {
-        match presented(request.headers(), request.uri()).and_then(|key| state.auth.principal(&key)) {
-            Some(principal) => principal,
-            None => return unauthorized().into_response(),
-        }
+        let key = presented(request.headers(), request.uri());
+        key.and_then(|key| state.auth.principal(&key)).ok_or_else(unauthorized)?
     };
     request.extensions_mut().insert(principal);
-    next.run(request).await
+    Ok(())
 }
 
 fn unauthorized() -> Problem {

@@ -15,9 +15,11 @@ mod recording;
 mod server;
 mod state;
 mod transcript;
+mod transcriptions;
 mod ws;
 
 pub use auth::{Auth, BindRefused, KeyError, check_bind};
 pub use problem::Problem;
 pub use server::{ServeError, bind, router, serve};
 pub use state::{AppState, SocketPolicy};
+pub use transcriptions::{TranscriptionPolicy, Transcriptions};

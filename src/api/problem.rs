@@ -42,6 +42,11 @@ impl Problem {
         }))
     }
 
+    /// Its status, and what is wrong and to do as a text: for routes whose errors have another shape.
+    pub(super) fn in_words(&self) -> (StatusCode, String) {
+        (self.0.status, format!("{} {}", self.0.detail, self.0.remedy))
+    }
+
     /// With one more header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::state::AppState;
-use super::{auth, calls, health, observe, page, play, recording, transcript, ws};
+use super::{auth, calls, health, observe, page, play, recording, transcript, transcriptions, ws};
 
 /// Connections that are still busy this long after the server was told to stop are cut.
 const GRACE: Duration = Duration::from_secs(10);
@@ -80,6 +80,14 @@ pub fn router(state: AppState) -> Router {
         .route("/ws/events", get(ws::all))
         .route("/ws/calls/{id}/events", get(ws::call))
         .route_layer(from_fn_with_state(state.clone(), auth::require));
+    let openai = Router::new()
+        .route(
+            "/v1/audio/transcriptions",
+            post(transcriptions::create).fallback(transcriptions::method_not_allowed),
+        )
+        // It counts by itself, as it writes to the disk.
+        .layer(DefaultBodyLimit::disable())
+        .route_layer(from_fn_with_state(state.clone(), transcriptions::require));
     Router::new()
         .route("/", get(page::index))
         .route("/health", get(health::health))
@@ -88,6 +96,7 @@ pub fn router(state: AppState) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/api/schema/events.json", get(page::event_schema))
         .merge(keyed)
+        .merge(openai)
         .fallback(async || {
             Problem::new(
                 StatusCode::NOT_FOUND,

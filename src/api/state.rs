@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Auth;
+use super::transcriptions::Transcriptions;
 use crate::calls::control::CallControl;
 use crate::calls::directory::CallDirectory;
 use crate::calls::hub::EventHub;
@@ -30,6 +31,8 @@ pub struct AppState {
     pub auth: Arc<Auth>,
     /// Name of the speech model; empty without one.
     pub model: Arc<str>,
+    /// Files to text; `None` without a speech model.
+    pub transcriptions: Option<Arc<Transcriptions>>,
     /// How WebSockets are kept.
     pub sockets: SocketPolicy,
     /// Cancelled when the server stops.
@@ -81,6 +84,7 @@ impl AppState {
             metrics,
             auth: Arc::new(auth),
             model: Arc::default(),
+            transcriptions: None,
             sockets: SocketPolicy::default(),
             closing: CancellationToken::new(),
             open: TaskTracker::new(),

@@ -38,7 +38,7 @@ pub struct Services {
     /// Where recordings are written.
     pub recorder: Recorder,
     /// Speech to text, unless it is off.
-    pub speech: Option<SpeechEngine>,
+    pub speech: Option<Arc<SpeechEngine>>,
     /// Events.
     pub hub: Arc<EventHub>,
     /// Calls, live and past.

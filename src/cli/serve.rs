@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};
-use crate::api::{self, AppState, Auth};
+use crate::api::{self, AppState, Auth, TranscriptionPolicy, Transcriptions};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
 use crate::calls::directory::CallDirectory;
@@ -61,6 +61,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let (hub, directory) = (services.hub.clone(), services.directory.clone());
     let mut state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
+    state.transcriptions = transcriptions(&services)?;
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
@@ -163,7 +164,7 @@ async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::
         repair_window: Duration::from_millis(settings.rtp.repair_ms),
         min_free_mib: settings.recording.min_free_mib,
     })?;
-    let speech = start_speech(&settings, readiness)?;
+    let speech = start_speech(&settings, readiness)?.map(Arc::new);
     let directory = Arc::new(CallDirectory::open(&data, RECENT_CALLS).with_context(no_data)?);
     let hub = Arc::new(EventHub::new(HubConfig::default(), Some(directory.clone()))?);
     let ari = AriClient::new(ari_config(&settings))?;
@@ -187,6 +188,20 @@ async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::
         sessions,
         settings,
     })
+}
+
+fn transcriptions(services: &Services) -> anyhow::Result<Option<Arc<Transcriptions>>> {
+    let Some(engine) = services.speech.clone() else { return Ok(None) };
+    let settings = &services.settings;
+    let policy = TranscriptionPolicy {
+        folder: settings.node.data.join("uploads"),
+        most_bytes: settings.http.max_upload_mib << 20,
+        most_duration: Duration::from_secs(settings.http.max_audio_minutes * 60),
+        min_free_mib: settings.recording.min_free_mib,
+        language: settings.speech.language.clone(),
+    };
+    let opened = Transcriptions::open(engine, policy).with_context(|| no_folder(&settings.node.data))?;
+    Ok(Some(Arc::new(opened)))
 }
 
 fn no_folder(data: &Path) -> String {

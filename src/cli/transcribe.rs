@@ -1,5 +1,8 @@
 //! `sidetone transcribe`: files to text, by the same engine as live calls.
 
+use std::fmt::Display;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,22 +10,30 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::output::OutputError;
 use super::{SettingsArgs, output};
+use crate::audio::{AudioFile, Format as AudioFormat, Limits, PcmSource};
 use crate::config::Settings;
 use crate::files;
-use crate::recording::wav::WavReader;
 use crate::speech::SpeechEngine;
-use crate::speech::batch::{self, BatchAudio};
+use crate::speech::batch::{self, BatchNews, BatchOptions};
 use crate::speech::model::{self, ModelFile};
 use crate::speech::transcript::Transcript;
 
+/// The name that stands for standard input.
+const STDIN: &str = "-";
+
 #[derive(Debug, Args)]
 pub(super) struct TranscribeArgs {
-    /// WAV files: PCM, float or G.711, any rate; a stereo file has two speakers.
+    /// WAV (PCM, float, G.711, GSM), FLAC, MP3, Opus in Ogg, or, without a header, .ulaw .alaw .gsm .g722 .sln … .sln192; `-` for
+    /// standard input. A stereo file has two speakers.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// What files are whose contents and name do not say: an extension, such as `ulaw`.
+    #[arg(long, value_name = "EXTENSION", value_parser = extension)]
+    from: Option<AudioFormat>,
     /// What to write.
     #[arg(long, short, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -80,6 +91,10 @@ pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Res
         output::tell("subtitles of several files in one stream are of no use: add --beside");
         return Ok(ExitCode::from(2));
     }
+    if args.beside && args.files.iter().any(|file| file == Path::new(STDIN)) {
+        output::tell("standard input has no place to write beside: leave out --beside");
+        return Ok(ExitCode::from(2));
+    }
     settings.speech.model = args.model.clone().unwrap_or(settings.speech.model);
     settings.speech.language = args.language.clone().unwrap_or(settings.speech.language);
     if let (Some(warning), false) = (find_model(&settings)?.warning(), args.quiet) {
@@ -103,9 +118,14 @@ pub(super) fn run(args: &TranscribeArgs, settings: &SettingsArgs) -> anyhow::Res
 }
 
 fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: &Path) -> anyhow::Result<()> {
+    let audio = if file == Path::new(STDIN) {
+        AudioFile::new(spooled_stdin()?, args.from, Limits::default())?
+    } else {
+        AudioFile::open(file, args.from, Limits::default())?
+    };
     let bar = if args.quiet { ProgressBar::hidden() } else { progress_bar(file) };
-    let transcript =
-        transcribe(settings, engine, file, None, &mut |share| bar.set_position((share * 1_000.0) as u64));
+    let progress = &mut |share: f64| bar.set_position((share * 1_000.0) as u64);
+    let transcript = transcribe(settings, engine, audio, file.display(), None, progress);
     bar.finish_and_clear();
     let transcript = transcript?;
     if transcript.utterances.is_empty() && !args.quiet {
@@ -126,6 +146,25 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
         output::text(&text)?;
     }
     Ok(())
+}
+
+fn extension(name: &str) -> Result<AudioFormat, String> {
+    let file = Path::new("audio").with_extension(name.trim_start_matches('.'));
+    AudioFormat::of_name(&file)
+        .ok_or_else(|| format!("`{name}` is none that is read: see the list of formats above"))
+}
+
+/// Standard input in a file without a name: formats are told by going back and forth.
+fn spooled_stdin() -> anyhow::Result<File> {
+    let folder = std::env::temp_dir();
+    let path = folder.join(format!("sidetone-{}", uuid::Uuid::now_v7()));
+    let spool = || {
+        let mut file = files::private().read(true).write(true).create_new(true).open(&path)?;
+        std::fs::remove_file(&path)?;
+        io::copy(&mut io::stdin().lock(), &mut file)?;
+        Ok::<_, io::Error>(file)
+    };
+    spool().with_context(|| format!("cannot keep standard input below {} (set TMPDIR)", folder.display()))
 }
 
 /// Tells the transcripts of several files apart.
@@ -159,31 +198,32 @@ fn find_model(settings: &Settings) -> anyhow::Result<ModelFile> {
     model::find(settings)?.context("speech.model is off: name a model with --model")
 }
 
-/// The transcript of the recording at `path`, on one channel or two.
+/// The transcript of the recording `audio`, on one channel or two; `name` is what to call it.
 fn transcribe(
     settings: &Settings,
     engine: &SpeechEngine,
-    path: &Path,
+    mut audio: AudioFile,
+    name: impl Display,
     call_id: Option<String>,
     progress: &mut dyn FnMut(f64),
 ) -> anyhow::Result<Transcript> {
-    let mut reader = WavReader::open(path)?;
-    let format = reader.format();
-    if format.clamped {
+    let options = BatchOptions { language: &settings.speech.language, prompt: None };
+    let mut news = |news| {
+        if let BatchNews::Read(share) = news {
+            progress(share);
+        }
+    };
+    let batch = batch::transcribe(engine, &mut audio, options, &CancellationToken::new(), &mut news)?;
+    let flaws = audio.flaws();
+    if flaws.cut_off {
         output::tell(format_args!(
-            "{}: the header promises more audio than there is (cut off, or still being written?): what there is is used",
-            path.display()
+            "{name}: the file says that there is more audio than there is (cut off, or still being written?): what there is is used"
         ));
     }
-    let samples = reader.read_all()?;
-    let count = usize::from(format.channels);
-    let channels: Vec<Vec<i16>> =
-        (0..count).map(|c| samples.iter().skip(c).step_by(count).copied().collect()).collect();
-    let channels: Vec<&[i16]> = channels.iter().map(Vec::as_slice).collect();
-    let audio = BatchAudio { channels: &channels, rate: format.rate_hz, language: &settings.speech.language };
-    let events = batch::transcribe(engine, &audio, progress)?;
-    let duration = (samples.len() / count) as f64 / f64::from(format.rate_hz);
-    Ok(Transcript::new(call_id, duration, format.channels, engine.model(), events))
+    if flaws.damaged > 0 {
+        output::tell(format_args!("{name}: {} damaged pieces were left silent or out", flaws.damaged));
+    }
+    Ok(Transcript::new(call_id, batch.duration, audio.spec().channels, engine.model(), batch.events))
 }
 
 /// Write transcript and subtitles of the recording `wav` beside it; the paths written.
@@ -195,7 +235,8 @@ pub(super) fn beside_recording(settings: &Settings, wav: &Path, name: &str) -> a
     if let Some(warning) = engine.deaf_to(&settings.speech.language) {
         output::tell(warning);
     }
-    let transcript = transcribe(settings, &engine, wav, Some(name.to_owned()), &mut |_| {})?;
+    let audio = AudioFile::open(wav, None, Limits::default())?;
+    let transcript = transcribe(settings, &engine, audio, wav.display(), Some(name.to_owned()), &mut |_| {})?;
     let json = wav.with_extension("transcript.json");
     let vtt = wav.with_extension("vtt");
     files::replace(&json, transcript.to_json().as_bytes())

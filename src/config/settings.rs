@@ -239,6 +239,11 @@ sections! {
         keys: Vec<String> = Vec::new();
         /// File that holds more keys, one a line; empty lines and those that begin with `#` do not count.
         keys_file: Option<PathBuf> = None;
+        /// Largest file that is taken to be transcribed (`/v1/audio/transcriptions`), MiB. It is kept below `node.data` while it is worked
+        /// on.
+        max_upload_mib: u64 = 512;
+        /// Longest audio in it, minutes: a few bytes of silence may stand for hours.
+        max_audio_minutes: u64 = 600;
     }
     /// What is written about it all.
     Log "log" {

@@ -155,6 +155,14 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
             s.http.bind
         ),
     );
+    check(
+        (1..=1 << 20).contains(&s.http.max_upload_mib),
+        "http.max_upload_mib: use 1 to 1048576 (a TiB)".into(),
+    );
+    check(
+        (1..=100 * 60).contains(&s.http.max_audio_minutes),
+        "http.max_audio_minutes: use 1 to 6000 (100 hours)".into(),
+    );
     check(["text", "json"].contains(&s.log.format.as_str()), "log.format: use text or json".into());
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }

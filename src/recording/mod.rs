@@ -6,7 +6,7 @@
 //! in a file and what is missing from it. Nothing here ever makes a receiver wait: a recording that cannot keep up or
 //! cannot be written loses samples, says so, and leaves the others alone.
 //!
-//! The pure parts ([`interleave`], [`gaps`], [`wav`]) know no file and no clock. [`writer::OpenRecording`] can be driven
+//! The pure parts ([`interleave`], [`gaps`]) know no file and no clock. [`writer::OpenRecording`] can be driven
 //! without threads, at any speed: `sidetone replay` does.
 
 mod error;
@@ -20,13 +20,13 @@ pub mod report;
 mod space;
 #[cfg(test)]
 mod tests;
-pub mod wav;
 pub mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::audio::wav;
 pub use error::RecordingError;
 pub use pool::{Lag, Recorder, RecordingHandle};
 pub use space::free_mib;

@@ -192,7 +192,8 @@ impl SpeechEngine {
             max_utterance: config.max_utterance.min(longest),
             ..SegmentConfig::default()
         };
-        let queue = Queue { scheduler: Scheduler::new(config.partial_step), closing: false };
+        let queue =
+            Queue { scheduler: Scheduler::new(config.partial_step).with_workers(workers), closing: false };
         let shared = Arc::new(Shared { model, queue: Mutex::new(queue), wake: Condvar::new() });
         let (commands, inbox) = unbounded();
         let mut engine = Self { shared, commands, threads: Vec::new(), segments, workers };

@@ -71,6 +71,9 @@ const COST_WEIGHT: f64 = 0.3;
 const COST_STEP: Duration = Duration::from_millis(5_120);
 const COST_BUCKETS: usize = 6;
 
+/// A worker is kept for the legs this long after one of them asked for something: people pause.
+const LIVE_FOR: Duration = Duration::from_secs(10);
+
 struct Queued<P> {
     task: Task<P>,
     since: MediaInstant,
@@ -85,6 +88,11 @@ pub struct Scheduler<P> {
     changed: MediaInstant,
     pressed: MediaInstant,
     costs: [Option<f64>; COST_BUCKETS],
+    /// When something live was last asked for.
+    live: Option<MediaInstant>,
+    /// Workers that a leg finds free of jobs, and those that jobs have.
+    workers: usize,
+    jobs: usize,
 }
 
 impl<P> Scheduler<P> {
@@ -99,7 +107,18 @@ impl<P> Scheduler<P> {
             changed: zero,
             pressed: zero,
             costs: [None; COST_BUCKETS],
+            live: None,
+            workers: 0,
+            jobs: 0,
         }
+    }
+
+    /// Say how many workers there are: while someone speaks, jobs have all but one of them at most. A worker is not taken from a job
+    /// once it has begun, so that a final would wait for all of it.
+    #[must_use]
+    pub fn with_workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
     }
 
     /// Tasks waiting.
@@ -135,6 +154,9 @@ impl<P> Scheduler<P> {
 
     /// Queue `task`.
     pub fn submit(&mut self, task: Task<P>, now: MediaInstant) {
+        if task.class != Class::Job {
+            self.live = Some(now);
+        }
         self.place.insert(task.id, (task.class, task.deadline));
         self.queue.insert((task.class, task.deadline, task.id), Queued { task, since: now });
     }
@@ -175,8 +197,15 @@ impl<P> Scheduler<P> {
     /// The most urgent task for a worker that is free at `now`.
     pub fn next(&mut self, now: MediaInstant) -> Picked<P> {
         let mut shed = Vec::new();
-        while let Some((_, Queued { task, since })) = self.queue.pop_first() {
+        let most_jobs = self.most_jobs(now);
+        while let Some(entry) = self.queue.first_entry() {
+            // The last of the classes: whatever follows is a job as well.
+            if entry.key().0 == Class::Job && self.jobs >= most_jobs {
+                break;
+            }
+            let Queued { task, since } = entry.remove();
             self.place.remove(&task.id);
+            self.jobs += usize::from(task.class == Class::Job);
             let waited = now.saturating_since(since);
             if task.class == Class::Partial {
                 if waited > self.step / 2 {
@@ -192,6 +221,21 @@ impl<P> Scheduler<P> {
         }
         self.relax(now);
         Picked { task: None, shed }
+    }
+
+    /// A worker is done with a task of `class`.
+    pub fn finished(&mut self, class: Class) {
+        self.jobs -= usize::from(class == Class::Job && self.jobs > 0);
+    }
+
+    fn most_jobs(&self, now: MediaInstant) -> usize {
+        let is_live = self.live.is_some_and(|live| now.saturating_since(live) < LIVE_FOR);
+        match self.workers {
+            // Whoever does not say has no use for the rule.
+            0 => usize::MAX,
+            workers if is_live => (workers - 1).max(1),
+            workers => workers,
+        }
     }
 
     /// A worker was busy with `audio` for `took`.
@@ -253,6 +297,33 @@ mod tests {
         assert!(scheduler.cancel(TaskId { owner: 1, ticket: 7 }).is_some());
         assert!(scheduler.cancel(TaskId { owner: 1, ticket: 7 }).is_none());
         assert_eq!(owners(&mut scheduler, 0), [3, 2]);
+    }
+
+    #[test]
+    fn while_someone_speaks_jobs_leave_a_worker_free() {
+        let mut scheduler = Scheduler::new(Duration::from_millis(500)).with_workers(3);
+        for ticket in 0..6 {
+            scheduler.submit(task(1, ticket, Class::Job, ticket), at(0));
+        }
+        assert_eq!(owners(&mut scheduler, 0), [1, 1, 1], "nobody speaks: all of them");
+        scheduler.finished(Class::Job);
+        scheduler.submit(task(2, 0, Class::Partial, 20), at(10));
+        assert_eq!(owners(&mut scheduler, 10), [2], "the partial takes what is free, and it stays so");
+        scheduler.finished(Class::Partial);
+        scheduler.finished(Class::Job);
+        assert_eq!(owners(&mut scheduler, 20), [1], "one worker of the two that jobs have");
+        scheduler.submit(task(2, 1, Class::Final, 9_000), at(9_000));
+        assert_eq!(owners(&mut scheduler, 9_000), [2]);
+        assert_eq!(owners(&mut scheduler, 18_900), [0; 0]);
+        assert_eq!(owners(&mut scheduler, 19_100), [1], "long after the last word");
+    }
+
+    #[test]
+    fn one_worker_does_jobs_too() {
+        let mut scheduler = Scheduler::new(Duration::from_millis(500)).with_workers(1);
+        scheduler.submit(task(2, 0, Class::Final, 0), at(0));
+        scheduler.submit(task(1, 0, Class::Job, 0), at(0));
+        assert_eq!(owners(&mut scheduler, 0), [2, 1]);
     }
 
     #[test]

@@ -19,6 +19,8 @@ const EDGE: f64 = 0.1;
 /// A language found in an utterance of this length is the leg's from then on.
 const LANGUAGE_SETTLES: Duration = Duration::from_secs(2);
 const AUTO: &str = "auto";
+/// An utterance begins at most this long before it is seen: pre-roll, onset and a frame, with room.
+const ONSET: Duration = Duration::from_millis(500);
 
 /// What the session wants of the workers.
 #[derive(Clone, Debug)]
@@ -172,6 +174,13 @@ impl Session {
     /// Utterances whose final is not out yet.
     pub fn unfinished(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Seconds on the recording's clock before which no further event begins, unless it is of an utterance told of already.
+    pub fn settled(&self) -> f64 {
+        let open = self.pending.front().map(|pending| pending.audio_start);
+        let next = || self.segmenter.position().saturating_sub(samples_in(ONSET));
+        seconds_at(open.unwrap_or_else(next), self.offset) - EDGE
     }
 
     /// Orders since the last call.

@@ -8,7 +8,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// Chatty dependencies, held back unless the filter names them.
-const QUIET: [(&str, &str); 1] = [("whisper_rs", "warn")];
+const QUIET: [(&str, &str); 2] = [("whisper_rs", "warn"), ("symphonia", "off")];
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
-use sidetone::api::{self, AppState, Auth, SocketPolicy};
+use sidetone::api::{self, AppState, Auth, SocketPolicy, Transcriptions};
 use sidetone::calls::control::{Audio, CallControl, ControlError, Playback};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::hub::{EventHub, HubConfig, Journals};
@@ -40,6 +40,7 @@ pub struct Setup {
     pub keys: Vec<&'static str>,
     pub hub: HubConfig,
     pub sockets: SocketPolicy,
+    pub transcriptions: Option<Arc<Transcriptions>>,
 }
 
 impl Server {
@@ -64,6 +65,7 @@ impl Server {
         );
         state.sockets = setup.sockets;
         state.model = "base.en".into();
+        state.transcriptions = setup.transcriptions;
         let listener =
             api::bind(setup.at.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
         let addr = listener.local_addr().unwrap();

@@ -46,6 +46,42 @@ fn two_speakers(folder: &Path) {
     std::fs::write(folder.join("two.wav"), wav_bytes(2, &both)).unwrap();
 }
 
+/// G.711 in any of the ways in which files carry it.
+#[test]
+fn files_without_a_header_are_told_by_their_name_or_by_the_user() {
+    let folder = folder();
+    let codes =
+        std::fs::read(format!("{}/tests/fixtures/speech/hello-world.ulaw", env!("CARGO_MANIFEST_DIR")))
+            .unwrap();
+    let codes = [vec![0xff; 4_000], codes, vec![0xff; 8_000]].concat();
+    for name in ["a.ulaw", "b.UL", "c", "d.pcm"] {
+        std::fs::write(folder.path().join(name), &codes).unwrap();
+    }
+    for args in [&["a.ulaw"][..], &["b.UL"], &["c", "--from", "ulaw"], &["d.pcm", "--from", ".ulaw"]] {
+        let ran = sidetone(folder.path(), &[&["transcribe", "--quiet"], args].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert!(ran.out.ends_with("] hello world\n"), "{args:?}: {}", ran.out);
+    }
+    sidetone(folder.path(), &["transcribe", "d.pcm", "--quiet"])
+        .refused(1, &["d.pcm", "WAV, FLAC, MP3", "ffmpeg"]);
+    assert_eq!(sidetone(folder.path(), &["transcribe", "c", "--from", "docx"]).code, 2);
+}
+
+#[test]
+fn standard_input_is_a_file_too() {
+    let folder = folder();
+    let path = prompt_file(folder.path(), "hello-world");
+    let input = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sidetone"));
+        command.args(args).current_dir(folder.path()).stdin(std::fs::File::open(&path).unwrap());
+        command.output().unwrap()
+    };
+    let ran = input(&["transcribe", "-", "--quiet", "--format", "srt"]);
+    let out = String::from_utf8(ran.stdout).unwrap();
+    assert!(ran.status.success() && out.ends_with("\nhello world\n\n"), "{out}");
+    assert_eq!(input(&["transcribe", "-", "--beside"]).status.code(), Some(2));
+}
+
 #[test]
 fn a_stereo_file_has_two_speakers_in_every_format() {
     let folder = folder();
@@ -141,10 +177,10 @@ fn a_language_that_is_none_is_refused_and_one_that_the_model_lacks_is_warned_of(
 }
 
 #[test]
-fn what_is_no_wav_fails_and_the_other_files_are_transcribed() {
+fn what_is_no_audio_fails_and_the_other_files_are_transcribed() {
     let folder = folder();
     let good = prompt_file(folder.path(), "hello-world");
-    std::fs::write(folder.path().join("text.wav"), "I am no WAV").unwrap();
+    std::fs::write(folder.path().join("text.wav"), "I am no audio").unwrap();
     std::fs::write(folder.path().join("cut.wav"), &wav_bytes(1, &[0; 100])[..30]).unwrap();
     std::fs::write(folder.path().join("empty.wav"), "").unwrap();
     std::fs::create_dir(folder.path().join("folder.wav")).unwrap();
@@ -153,7 +189,7 @@ fn what_is_no_wav_fails_and_the_other_files_are_transcribed() {
     ran.refused(
         1,
         &[
-            "text.wav: not a WAV file",
+            "text.wav: not audio of a kind that is read here",
             "convert it first",
             "cut.wav: ",
             "empty.wav: the file is empty",

@@ -37,7 +37,11 @@ pub(super) fn run(shared: &Arc<Shared>, ready: &Sender<Result<(), RecogniseError
         let took = clock::since(started);
         heard.add(task.audio);
         spent.add(took);
-        shared.queue.lock().scheduler.completed(task.audio, took);
+        {
+            let mut queue = shared.queue.lock();
+            queue.scheduler.completed(task.audio, took);
+            queue.scheduler.finished(task.class);
+        }
         reply(task.payload, task.id, Some(result));
     }
 }

@@ -13,6 +13,8 @@ pub enum Encoding {
     Pcm24,
     /// 32 bits, signed; the low 16 are cut off.
     Pcm32,
+    /// 64 bits, signed; the low 48 are cut off.
+    Pcm64,
     /// 32-bit float, full scale 1.0.
     Float32,
     /// 64-bit float, full scale 1.0.
@@ -24,13 +26,15 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    /// The encoding of format tag `tag` with `bits` bits a sample, if it is read here.
+    /// The encoding of format tag `tag` with `bits` bits a sample, if it is read here. PCM of odd widths fills whole bytes,
+    /// from the highest bit down.
     pub const fn from_tag(tag: u16, bits: u16) -> Option<Self> {
         match (tag, bits) {
-            (1, 8) => Some(Self::Pcm8),
-            (1, 16) => Some(Self::Pcm16),
-            (1, 24) => Some(Self::Pcm24),
-            (1, 32) => Some(Self::Pcm32),
+            (1, 1..=8) => Some(Self::Pcm8),
+            (1, 9..=16) => Some(Self::Pcm16),
+            (1, 17..=24) => Some(Self::Pcm24),
+            (1, 25..=32) => Some(Self::Pcm32),
+            (1, 64) => Some(Self::Pcm64),
             (3, 32) => Some(Self::Float32),
             (3, 64) => Some(Self::Float64),
             (6, 8) => Some(Self::Alaw),
@@ -46,7 +50,7 @@ impl Encoding {
             Self::Pcm16 => 2,
             Self::Pcm24 => 3,
             Self::Pcm32 | Self::Float32 => 4,
-            Self::Float64 => 8,
+            Self::Pcm64 | Self::Float64 => 8,
         }
     }
 
@@ -57,6 +61,7 @@ impl Encoding {
             Self::Pcm16 => each(bytes, out, i16::from_le_bytes),
             Self::Pcm24 => each(bytes, out, |[_, lo, hi]: [u8; 3]| i16::from_le_bytes([lo, hi])),
             Self::Pcm32 => each(bytes, out, |[_, _, lo, hi]: [u8; 4]| i16::from_le_bytes([lo, hi])),
+            Self::Pcm64 => each(bytes, out, |b: [u8; 8]| (i64::from_le_bytes(b) >> 48) as i16),
             Self::Float32 => each(bytes, out, |b| scale(f64::from(f32::from_le_bytes(b)))),
             Self::Float64 => each(bytes, out, |b| scale(f64::from_le_bytes(b))),
             Self::Alaw => each(bytes, out, |[b]: [u8; 1]| g711::ALAW[usize::from(b)]),

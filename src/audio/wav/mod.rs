@@ -4,6 +4,7 @@
 //! the audio outgrows 4 GiB, so that a header can always be mended in place.
 //! Read: what telephony and speech tools leave, with the real length of the file as the only truth about its length.
 
+mod gsm;
 mod header;
 mod reader;
 mod samples;
@@ -12,7 +13,9 @@ mod tests;
 
 use std::io;
 
+pub(super) use gsm::{GSM_TAG, GsmBlocks};
 pub use header::{HEADER_LEN, OwnHeader, header, parse_own};
+pub(super) use reader::locate;
 pub use reader::{WavFormat, WavReader};
 pub use samples::Encoding;
 

@@ -79,8 +79,8 @@ fn length_zero_means_unknown_unless_a_chunk_follows() {
 
 #[test]
 fn errors_name_the_place_and_the_remedy() {
-    let gsm = read(file(&fmt(49, 1, 0), 4, &[0; 4])).unwrap_err().to_string();
-    assert!(gsm.contains("0x0031") && gsm.contains("byte 32") && gsm.contains("sox"), "{gsm}");
+    let adpcm = read(file(&fmt(0x11, 1, 4), 4, &[0; 4])).unwrap_err().to_string();
+    assert!(adpcm.contains("0x0011") && adpcm.contains("byte 32") && adpcm.contains("sox"), "{adpcm}");
     let cut = read(file(&fmt(1, 1, 16), 4, &[])[..20].to_vec()).unwrap_err().to_string();
     assert!(cut.contains("`data`"), "{cut}");
     assert!(matches!(read(b"OggS".to_vec()), Err(WavError::NotWav { offset: 0, .. })));

@@ -50,15 +50,17 @@ impl WavReader<BufReader<File>> {
 
 impl<R: Read + Seek> WavReader<R> {
     /// Read the chunks up to the audio and stand at the first frame.
-    pub fn new(inner: R) -> Result<Self, WavError> {
-        let mut walk = Walk { inner, len: 0 };
-        walk.len = walk.inner.seek(SeekFrom::End(0)).map_err(|source| WavError::Io { offset: 0, source })?;
-        if walk.len == 0 {
-            return Err(WavError::Empty);
-        }
-        let (format, offset) = walk.find_audio()?;
-        walk.seek(offset)?;
-        Ok(Self { inner: walk.inner, format, offset, left: format.frames })
+    pub fn new(mut inner: R) -> Result<Self, WavError> {
+        let located = locate(&mut inner)?;
+        Self::at(inner, &located)
+    }
+
+    /// Stand at the first frame of what [`locate`] found in `inner`.
+    pub(in crate::audio) fn at(mut inner: R, located: &Located) -> Result<Self, WavError> {
+        let format = located.frames()?;
+        let offset = located.offset;
+        inner.seek(SeekFrom::Start(offset)).map_err(|source| WavError::Io { offset, source })?;
+        Ok(Self { inner, format, offset, left: format.frames })
     }
 
     /// What the file holds.
@@ -119,20 +121,72 @@ impl<R: Read + Seek> WavReader<R> {
     }
 }
 
+/// Where a file's audio lies, and how it is described.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::audio) struct Located {
+    pub(in crate::audio) fmt: Fmt,
+    /// Samples a channel, from the `fact` chunk that compressed formats have.
+    pub(in crate::audio) fact: Option<u32>,
+    /// Where the audio begins.
+    pub(in crate::audio) offset: u64,
+    /// Bytes of it that are really there.
+    pub(in crate::audio) bytes: u64,
+    /// Whether the header promised more.
+    pub(in crate::audio) clamped: bool,
+}
+
+/// The `fmt ` chunk.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::audio) struct Fmt {
+    offset: u64,
+    pub(in crate::audio) tag: u16,
+    pub(in crate::audio) channels: u16,
+    pub(in crate::audio) rate_hz: u32,
+    bits: u16,
+}
+
+impl Located {
+    /// The file as one whose frames are all of one size.
+    fn frames(&self) -> Result<WavFormat, WavError> {
+        let Fmt { tag, channels, rate_hz, bits, .. } = self.fmt;
+        match Encoding::from_tag(tag, bits) {
+            Some(encoding) if (1..=64).contains(&channels) && (1..=768_000).contains(&rate_hz) => {
+                let frame = u64::from(channels) * encoding.bytes() as u64;
+                Ok(WavFormat {
+                    rate_hz,
+                    channels,
+                    encoding,
+                    frames: self.bytes / frame,
+                    clamped: self.clamped,
+                })
+            }
+            _ => Err(self.unsupported()),
+        }
+    }
+
+    pub(in crate::audio) fn unsupported(&self) -> WavError {
+        let Fmt { offset, tag, channels, rate_hz, bits } = self.fmt;
+        WavError::Unsupported { offset, tag, channels, bits, rate_hz }
+    }
+}
+
+/// Find the audio of the WAV file `inner`.
+pub(in crate::audio) fn locate<R: Read + Seek>(inner: &mut R) -> Result<Located, WavError> {
+    let len = inner.seek(SeekFrom::End(0)).map_err(|source| WavError::Io { offset: 0, source })?;
+    if len == 0 {
+        return Err(WavError::Empty);
+    }
+    Walk { inner, len }.find_audio()
+}
+
 /// The walk over the chunks.
-struct Walk<R> {
-    inner: R,
+struct Walk<'a, R> {
+    inner: &'a mut R,
     len: u64,
 }
 
-struct Format {
-    rate_hz: u32,
-    channels: u16,
-    encoding: Encoding,
-}
-
-impl<R: Read + Seek> Walk<R> {
-    fn find_audio(&mut self) -> Result<(WavFormat, u64), WavError> {
+impl<R: Read + Seek> Walk<'_, R> {
+    fn find_audio(&mut self) -> Result<Located, WavError> {
         let riff: [u8; 12] = self.at(0)?.ok_or(WavError::NotWav { offset: 0, expected: "RIFF" })?;
         if !matches!(&riff[..4], b"RIFF" | b"RF64" | b"BW64") {
             return Err(WavError::NotWav { offset: 0, expected: "RIFF" });
@@ -140,20 +194,24 @@ impl<R: Read + Seek> Walk<R> {
         if &riff[8..] != b"WAVE" {
             return Err(WavError::NotWav { offset: 8, expected: "WAVE" });
         }
-        let mut format = None;
-        let mut large = None;
+        let (mut fmt, mut large, mut fact) = (None, None, None);
         let mut offset = 12;
         for _ in 0..MAX_CHUNKS {
             let Some(chunk) = self.at::<8>(offset)? else { break };
             let body = offset + 8;
             let size = u64::from(u32_at(&chunk, 4));
             match &chunk[..4] {
-                b"fmt " => format = Some(self.format(body, size)?),
+                b"fmt " => fmt = Some(self.fmt(body, size)?),
+                b"fact" if size >= 4 => fact = self.at::<4>(body)?.map(|b| u32_at(&b, 0)),
                 b"ds64" => large = self.at::<16>(body)?.map(|b| u64_at(&b, 8)),
                 b"data" => {
-                    let format = format.ok_or(WavError::Missing { offset, chunk: "fmt " })?;
+                    let fmt = fmt.ok_or(WavError::Missing { offset, chunk: "fmt " })?;
                     let size = if size == u64::from(u32::MAX) { large.unwrap_or(size) } else { size };
-                    return Ok((self.clamp(format, body, size)?, body));
+                    let there = self.len - body;
+                    // Writers to a pipe leave 0 for "not known"; so does a recorder that was killed before its first update.
+                    let unknown = size == 0 && !self.is_chunk(body)?;
+                    let bytes = if unknown { there } else { size.min(there) };
+                    return Ok(Located { fmt, fact, offset: body, bytes, clamped: size > there });
                 }
                 _ => {}
             }
@@ -162,39 +220,19 @@ impl<R: Read + Seek> Walk<R> {
         Err(WavError::Missing { offset: offset.min(self.len), chunk: "data" })
     }
 
-    fn format(&mut self, offset: u64, size: u64) -> Result<Format, WavError> {
+    fn fmt(&mut self, offset: u64, size: u64) -> Result<Fmt, WavError> {
         let missing = WavError::Missing { offset, chunk: "fmt " };
         if size < 16 {
             return Err(missing);
         }
         let Some(body) = self.at::<16>(offset)? else { return Err(missing) };
-        let (channels, rate_hz, bits) = (u16_at(&body, 2), u32_at(&body, 4), u16_at(&body, 14));
         let mut tag = u16_at(&body, 0);
         if tag == EXTENSIBLE && size >= 40 {
             let Some(sub) = self.at::<2>(offset + 24)? else { return Err(missing) };
             tag = u16_at(&sub, 0);
         }
-        match Encoding::from_tag(tag, bits) {
-            Some(encoding) if (1..=64).contains(&channels) && (1..=768_000).contains(&rate_hz) => {
-                Ok(Format { rate_hz, channels, encoding })
-            }
-            _ => Err(WavError::Unsupported { offset, tag, channels, bits, rate_hz }),
-        }
-    }
-
-    fn clamp(&mut self, format: Format, body: u64, size: u64) -> Result<WavFormat, WavError> {
-        let there = self.len - body;
-        // Writers to a pipe leave 0 for "not known"; so does a recorder that was killed before its first update.
-        let unknown = size == 0 && !self.is_chunk(body)?;
-        let bytes = if unknown { there } else { size.min(there) };
-        let frame = u64::from(format.channels) * format.encoding.bytes() as u64;
-        Ok(WavFormat {
-            rate_hz: format.rate_hz,
-            channels: format.channels,
-            encoding: format.encoding,
-            frames: bytes / frame,
-            clamped: size > there,
-        })
+        let (channels, rate_hz, bits) = (u16_at(&body, 2), u32_at(&body, 4), u16_at(&body, 14));
+        Ok(Fmt { offset, tag, channels, rate_hz, bits })
     }
 
     fn is_chunk(&mut self, offset: u64) -> Result<bool, WavError> {
