@@ -1,7 +1,7 @@
 //! Speech to text of both parties of a call while they speak.
 //!
-//! The way of a leg's audio: ring → [`resample`] to 16 kHz → [`vad`] → [`segment`] into utterances → [`session`] decides
-//! what to have recognised when → [`scheduler`] orders the work of all legs → a worker's [`recogniser`] → [`agreement`]
+//! The way of a leg's audio: ring → [`resample`] to 16 kHz → [`vad`] → [`gate`] against what only sounds like speech →
+//! [`segment`] into utterances → [`session`] decides what to have recognised when → [`scheduler`] orders the work of all legs → a worker's [`recogniser`] → [`agreement`]
 //! turns successive hypotheses into words that stand → [`event`]. Everything but [`engine`] (threads, clock, rings) is
 //! sans-IO and runs under simulated time. [`batch`] takes whole files through the same parts; [`transcript`] is what a
 //! call leaves behind.
@@ -13,6 +13,7 @@ pub mod batch;
 pub mod dispatch;
 pub mod engine;
 pub mod event;
+pub mod gate;
 pub mod ggml;
 pub mod model;
 pub mod models;

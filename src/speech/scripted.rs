@@ -67,6 +67,7 @@ impl Recogniser for ScriptedRecogniser {
         Ok(Hypothesis {
             words: self.0.recite(from, seconds),
             avg_logprob: -0.1,
+            no_speech: None,
             language: request.language.clone(),
         })
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::RATE;
+use super::gate::echo::Far;
+use super::gate::{Gate, MEMORY, Reason};
 use super::vad::{FRAME, Frame, Vad, frames_in};
 
 /// Kept before the first voiced frame: the onset of soft consonants.
@@ -54,8 +56,15 @@ pub enum SegmentEvent {
     Resumed,
     /// The utterance is over.
     Ended(Utterance),
-    /// It was too short to be one.
-    Dropped,
+    /// It was none: too short, or no speech.
+    Dropped {
+        /// What it was instead, if that is known.
+        reason: Option<Reason>,
+        /// Where it seemed to start and end.
+        speech: (u64, u64),
+    },
+    /// The detector heard speech where none was; no utterance was begun.
+    Suppressed(Reason),
 }
 
 /// A whole utterance.
@@ -69,8 +78,25 @@ pub struct Utterance {
     pub speech_start: u64,
     /// Position behind the last voiced sample.
     pub speech_end: u64,
+    /// Of that, what is voiced.
+    pub voiced: Duration,
+    /// It may be music, too short to tell.
+    pub unclear: bool,
     /// It was cut for its length; the speaker went on.
     pub cut: bool,
+}
+
+/// A frame and what the gates say of it.
+#[derive(Clone, Copy)]
+struct Judged {
+    frame: Frame,
+    reason: Option<Reason>,
+}
+
+impl Judged {
+    fn is_speech(&self) -> bool {
+        self.frame.voiced && self.reason.is_none()
+    }
 }
 
 struct Open {
@@ -85,15 +111,16 @@ struct Open {
 pub struct Segmenter {
     config: SegmentConfig,
     vad: Vad,
-    /// Audio from `kept_from` on, a [`Frame`] for each whole frame of it.
+    gate: Gate,
+    /// Audio from `kept_from` on, a verdict for each whole frame of it.
     kept: VecDeque<f32>,
     kept_from: u64,
-    frames: VecDeque<Frame>,
-    /// Voiced frames in a row while no utterance is open.
-    onset: usize,
+    frames: VecDeque<Judged>,
     open: Option<Open>,
-    /// No utterance's audio begins before this: it belongs to the one before.
+    /// No utterance's audio begins before this: it belongs to the one before, or is a tone.
     earliest: u64,
+    /// Frames in a row that sounded like speech and are not, and why.
+    suppressed: Option<(Reason, usize)>,
 }
 
 impl Segmenter {
@@ -102,12 +129,13 @@ impl Segmenter {
         Self {
             config,
             vad: Vad::default(),
+            gate: Gate::default(),
             kept: VecDeque::new(),
             kept_from: 0,
             frames: VecDeque::new(),
-            onset: 0,
             open: None,
             earliest: 0,
+            suppressed: None,
         }
     }
 
@@ -128,8 +156,12 @@ impl Segmenter {
 
     /// Voiced audio of the open utterance.
     pub fn voiced(&self) -> Duration {
-        let frames = self.open.as_ref().map_or(0, |o| o.voiced);
-        Duration::from_micros((frames * FRAME) as u64 * 1_000_000 / u64::from(RATE))
+        time_of(self.open.as_ref().map_or(0, |o| o.voiced))
+    }
+
+    /// What is voiced at the moment may be music, which is not clear yet.
+    pub fn is_unclear(&self) -> bool {
+        self.gate.is_unclear()
     }
 
     /// Whether the speaker of the open utterance is quiet at the moment.
@@ -144,8 +176,8 @@ impl Segmenter {
         Some((open.audio_start, self.slice(open.audio_start, end)))
     }
 
-    /// Take the next samples and append what happened to `events`.
-    pub fn push(&mut self, samples: &[f32], events: &mut Vec<SegmentEvent>) {
+    /// Take the next samples, while the other leg had `far` to say, and append what happened to `events`.
+    pub fn push(&mut self, samples: &[f32], far: Option<&Far<'_>>, events: &mut Vec<SegmentEvent>) {
         self.kept.extend(samples);
         while self.judged() + FRAME as u64 <= self.position() {
             let at = self.frames.len() * FRAME;
@@ -153,9 +185,13 @@ impl Segmenter {
             for (to, from) in frame.iter_mut().zip(self.kept.range(at..at + FRAME)) {
                 *to = *from;
             }
-            let frame = self.vad.frame(&frame);
-            self.frames.push_back(frame);
-            self.step(frame, events);
+            let heard = self.vad.frame(&frame);
+            self.frames.push_back(Judged { frame: heard, reason: None });
+            let changed = self.gate.frame(&frame, heard, far);
+            for (judged, reason) in self.frames.iter_mut().rev().zip(self.gate.verdicts()).take(changed) {
+                judged.reason = reason;
+            }
+            self.step(changed > 1, events);
         }
     }
 
@@ -164,23 +200,23 @@ impl Segmenter {
         self.end(events);
     }
 
-    fn step(&mut self, frame: Frame, events: &mut Vec<SegmentEvent>) {
+    /// A frame has come; whether verdicts on those before it have `changed`.
+    fn step(&mut self, changed: bool, events: &mut Vec<SegmentEvent>) {
         let now = self.judged();
         let config = self.config;
-        let Some(open) = &mut self.open else {
-            self.onset = if frame.voiced { self.onset + 1 } else { 0 };
-            if self.onset >= ONSET_FRAMES {
-                let speech_start = now - (self.onset * FRAME) as u64;
-                let audio_start = self.open_at(speech_start, self.onset, now);
-                events.push(SegmentEvent::Started { audio_start });
-            } else {
-                let keep = frames_in(PRE_ROLL_MS) + ONSET_FRAMES;
-                self.forget(now.saturating_sub((keep * FRAME) as u64));
-            }
+        let Some(&newest) = self.frames.back() else { return };
+        if self.open.is_none() {
+            self.begin(newest, events);
             return;
-        };
-        if frame.voiced {
-            open.voiced += 1;
+        }
+        if changed && !self.recount(events) {
+            return;
+        }
+        let Some(open) = &mut self.open else { return };
+        if newest.is_speech() {
+            if !changed {
+                open.voiced += 1;
+            }
             open.speech_end = now;
             if std::mem::take(&mut open.paused) {
                 events.push(SegmentEvent::Resumed);
@@ -203,10 +239,90 @@ impl Segmenter {
         }
     }
 
+    /// Begin an utterance if there is one to begin: with the newest frames, or with ones that turn out to be speech only now.
+    fn begin(&mut self, newest: Judged, events: &mut Vec<SegmentEvent>) {
+        let now = self.judged();
+        let first = (self.earliest.saturating_sub(self.kept_from) as usize).div_ceil(FRAME);
+        let mut run = 0;
+        let onset = (first..self.frames.len()).find(|&at| {
+            run = if self.frames[at].is_speech() { run + 1 } else { 0 };
+            run == ONSET_FRAMES
+        });
+        if let Some(at) = onset {
+            self.suppressed = None;
+            let from = at + 1 - ONSET_FRAMES;
+            let speech = (from..self.frames.len()).filter(|&at| self.frames[at].is_speech());
+            let (voiced, last) = speech.fold((0, from), |(count, _), at| (count + 1, at));
+            let position = |frame: usize| self.kept_from + (frame * FRAME) as u64;
+            let (start, end) = (position(from), position(last + 1));
+            let audio_start = self.open_at(start, voiced, end);
+            events.push(SegmentEvent::Started { audio_start });
+            return;
+        }
+        self.note_suppressed(newest, events);
+        let keep = MEMORY + frames_in(PRE_ROLL_MS) + ONSET_FRAMES;
+        self.forget(now.saturating_sub((keep * FRAME) as u64));
+    }
+
+    fn note_suppressed(&mut self, newest: Judged, events: &mut Vec<SegmentEvent>) {
+        let Judged { frame: Frame { voiced: true, .. }, reason: Some(reason) } = newest else { return };
+        let run = match self.suppressed {
+            Some((same, run)) if same == reason => run + 1,
+            _ => 1,
+        };
+        self.suppressed = Some((reason, run));
+        if run == frames_in(self.config.min_speech.as_millis() as u64) {
+            events.push(SegmentEvent::Suppressed(reason));
+        }
+    }
+
+    /// Verdicts have changed: look again what is voiced. `false` if nothing is left of the open utterance.
+    fn recount(&mut self, events: &mut Vec<SegmentEvent>) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        let first = (open.audio_start.saturating_sub(self.kept_from) as usize).div_ceil(FRAME);
+        let speech = || (first..self.frames.len()).filter(|&at| self.frames[at].is_speech());
+        let position = |frame: usize| self.kept_from + (frame * FRAME) as u64;
+        let (mut voiced, mut last) = (0, None);
+        for at in speech() {
+            voiced += 1;
+            last = Some(at);
+        }
+        if let (Some(from), Some(last)) = (speech().next(), last) {
+            open.voiced = voiced;
+            (open.speech_start, open.speech_end) = (position(from), position(last + 1));
+            return true;
+        }
+        let speech = (open.speech_start, open.speech_end);
+        self.open = None;
+        let reason = self.reason_from(first);
+        events.push(SegmentEvent::Dropped { reason, speech });
+        false
+    }
+
+    /// The reason that most voiced frames from `first` on are not speech.
+    fn reason_from(&self, first: usize) -> Option<Reason> {
+        let count = |reason: Reason| {
+            let is = |judged: &&Judged| judged.frame.voiced && judged.reason == Some(reason);
+            self.frames.range(first.min(self.frames.len())..).filter(is).count()
+        };
+        Reason::ALL
+            .into_iter()
+            .map(|reason| (count(reason), reason))
+            .filter(|(n, _)| *n > 0)
+            .max_by_key(|(n, _)| *n)
+            .map(|(_, reason)| reason)
+    }
+
     fn open_at(&mut self, speech_start: u64, voiced: usize, speech_end: u64) -> u64 {
         let pre_roll = (frames_in(PRE_ROLL_MS) * FRAME) as u64;
-        let audio_start = speech_start.saturating_sub(pre_roll).max(self.earliest).max(self.kept_from);
-        self.onset = 0;
+        let mut audio_start = speech_start.saturating_sub(pre_roll).max(self.earliest).max(self.kept_from);
+        // Nor is a tone before it any of the speech; but its last two frames may be: what is looked at lags behind.
+        let frame = |position: u64| ((position - self.kept_from) as usize / FRAME).min(self.frames.len());
+        let before = frame(audio_start)..frame(speech_start);
+        let is_tone = |at: &usize| matches!(self.frames[*at].reason, Some(Reason::Tone | Reason::Keys));
+        if let Some(tone) = before.rev().find(is_tone) {
+            audio_start = audio_start.max(self.kept_from + (tone.saturating_sub(1) * FRAME) as u64);
+        }
         self.open = Some(Open { audio_start, speech_start, speech_end, voiced, paused: false });
         audio_start
     }
@@ -214,20 +330,25 @@ impl Segmenter {
     fn end(&mut self, events: &mut Vec<SegmentEvent>) {
         let Some(open) = self.open.take() else { return };
         let end = self.post_rolled(open.speech_end);
-        let voiced = Duration::from_micros((open.voiced * FRAME) as u64 * 1_000_000 / u64::from(RATE));
+        let voiced = time_of(open.voiced);
+        let first = ((open.audio_start - self.kept_from) as usize).div_ceil(FRAME);
         events.push(if voiced < self.config.min_speech {
-            SegmentEvent::Dropped
+            let reason = self.reason_from(first);
+            SegmentEvent::Dropped { reason, speech: (open.speech_start, open.speech_end) }
         } else {
             SegmentEvent::Ended(Utterance {
                 audio: self.slice(open.audio_start, end),
                 audio_start: open.audio_start,
                 speech_start: open.speech_start,
                 speech_end: open.speech_end,
+                voiced,
+                unclear: self.gate.is_unclear(),
                 cut: false,
             })
         });
         self.earliest = open.speech_end;
-        self.forget(end.saturating_sub((frames_in(PRE_ROLL_MS) * FRAME) as u64));
+        let keep = MEMORY + frames_in(PRE_ROLL_MS);
+        self.forget(self.judged().saturating_sub((keep * FRAME) as u64));
     }
 
     /// End the open utterance at the quietest place of its second half, and go on with a new one from there.
@@ -237,7 +358,10 @@ impl Segmenter {
         let from = first + (self.frames.len() - first) / 2;
         let to = self.frames.len().saturating_sub(QUIET_FRAMES).max(from + 1);
         let loudness = |at: usize| {
-            self.frames.range(at..(at + QUIET_FRAMES).min(self.frames.len())).map(|f| f.rms).sum::<f32>()
+            self.frames
+                .range(at..(at + QUIET_FRAMES).min(self.frames.len()))
+                .map(|f| f.frame.rms)
+                .sum::<f32>()
         };
         let quietest = (from..to).min_by(|&a, &b| loudness(a).total_cmp(&loudness(b))).unwrap_or(from);
         let middle = (quietest + QUIET_FRAMES / 2).min(self.frames.len());
@@ -246,7 +370,7 @@ impl Segmenter {
         let voiced_end = |until: usize| {
             self.frames
                 .range(first..until)
-                .rposition(|f| f.voiced)
+                .rposition(Judged::is_speech)
                 .map(|i| self.kept_from + ((first + i + 1) * FRAME) as u64)
         };
         events.push(SegmentEvent::Ended(Utterance {
@@ -254,10 +378,12 @@ impl Segmenter {
             audio_start: open.audio_start,
             speech_start: open.speech_start,
             speech_end: voiced_end(middle).unwrap_or(at),
+            voiced: time_of(self.frames.range(first..middle).filter(|f| f.is_speech()).count()),
+            unclear: self.gate.is_unclear(),
             cut: true,
         }));
         self.earliest = at;
-        let rest: Vec<usize> = (middle..self.frames.len()).filter(|&i| self.frames[i].voiced).collect();
+        let rest: Vec<usize> = (middle..self.frames.len()).filter(|&i| self.frames[i].is_speech()).collect();
         if let (Some(first), Some(last)) = (rest.first(), rest.last()) {
             let position = |frame: usize| self.kept_from + (frame * FRAME) as u64;
             let (start, end) = (position(*first), position(last + 1));
@@ -268,7 +394,12 @@ impl Segmenter {
     }
 
     fn post_rolled(&self, speech_end: u64) -> u64 {
-        (speech_end + POST_ROLL_MS * u64::from(RATE) / 1_000).min(self.position())
+        let end = (speech_end + POST_ROLL_MS * u64::from(RATE) / 1_000).min(self.position());
+        // What is known to be a tone is none of the speech before it.
+        let first = (speech_end.saturating_sub(self.kept_from) as usize / FRAME).min(self.frames.len());
+        let tone =
+            self.frames.range(first..).position(|f| matches!(f.reason, Some(Reason::Tone | Reason::Keys)));
+        tone.map_or(end, |frames| end.min(speech_end + (frames * FRAME) as u64))
     }
 
     fn slice(&self, from: u64, to: u64) -> Arc<[f32]> {
@@ -283,6 +414,10 @@ impl Segmenter {
         self.kept.drain(..frames * FRAME);
         self.kept_from += (frames * FRAME) as u64;
     }
+}
+
+fn time_of(frames: usize) -> Duration {
+    Duration::from_micros((frames * FRAME) as u64 * 1_000_000 / u64::from(RATE))
 }
 
 /// 16 kHz samples in `d`.

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::RATE;
 use super::agreement::{Agreement, Revision};
 use super::event::{TranscriptEvent, TranscriptKind, Word, join_words, to_millis};
-use super::recogniser::{Hypothesis, RecogniseError};
+use super::gate::Reason;
+use super::gate::echo::Far;
+use super::recogniser::{Evidence, Hypothesis, RecogniseError};
 use super::scheduler::Class;
 use super::segment::{SegmentConfig, SegmentEvent, Segmenter, Utterance, samples_in};
 use crate::media::leg::Leg;
@@ -140,7 +142,23 @@ pub struct Session {
     next_ticket: u64,
     orders: Vec<Order>,
     events: Vec<TranscriptEvent>,
+    suppressed: Suppressed,
     tally: Tally,
+}
+
+/// What was not taken for speech, how often, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suppressed([u64; Reason::ALL.len()]);
+
+impl Suppressed {
+    /// Those reasons that there were.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    }
+
+    fn add(&mut self, reason: Reason) {
+        self.0[reason as usize] += 1;
+    }
 }
 
 impl Session {
@@ -157,6 +175,7 @@ impl Session {
             next_ticket: 0,
             orders: Vec::new(),
             events: Vec::new(),
+            suppressed: Suppressed::default(),
             tally: Tally::default(),
         }
     }
@@ -193,10 +212,20 @@ impl Session {
         std::mem::take(&mut self.events)
     }
 
+    /// What was not taken for speech since the last call.
+    pub fn take_suppressed(&mut self) -> Suppressed {
+        std::mem::take(&mut self.suppressed)
+    }
+
     /// The next samples: mono, 16 kHz, -1 to 1.
     pub fn push(&mut self, samples: &[f32]) {
+        self.push_beside(samples, None);
+    }
+
+    /// The same, of a leg whose other one had `far` to say: what of it comes back here is not this party's.
+    pub fn push_beside(&mut self, samples: &[f32], far: Option<&Far<'_>>) {
         let mut segments = Vec::new();
-        self.segmenter.push(samples, &mut segments);
+        self.segmenter.push(samples, far, &mut segments);
         self.follow(segments);
     }
 
@@ -219,7 +248,8 @@ impl Session {
     /// Whether to ask for a partial, if there are to be `step` between two of them.
     pub fn partial_due(&self, step: Duration) -> bool {
         let Some(open) = self.pending.back().filter(|p| p.closed.is_none()) else { return false };
-        if self.segmenter.is_paused() || self.segmenter.voiced() < FIRST_PARTIAL {
+        let waits = self.segmenter.is_paused() || self.segmenter.is_unclear();
+        if waits || self.segmenter.voiced() < FIRST_PARTIAL {
             return false;
         }
         let news = self.segmenter.position() - open.asked_end;
@@ -275,18 +305,39 @@ impl Session {
                 SegmentEvent::Paused => self.speculate(),
                 SegmentEvent::Resumed => self.forget_speculation(),
                 SegmentEvent::Ended(utterance) => self.close(utterance),
-                SegmentEvent::Dropped => {
+                SegmentEvent::Dropped { reason, speech } => {
                     self.forget_speculation();
                     self.forget_partial();
-                    self.pending.pop_back();
+                    self.drop_open(speech);
+                    reason.into_iter().for_each(|reason| self.suppressed.add(reason));
                 }
+                SegmentEvent::Suppressed(reason) => self.suppressed.add(reason),
             }
         }
         self.publish_finals();
     }
 
+    /// The open utterance is none. If words of it have been shown, it has its final all the same.
+    fn drop_open(&mut self, (speech_start, speech_end): (u64, u64)) {
+        let Some(mut open) = self.pending.pop_back() else { return };
+        if open.agreement.has_revisions() {
+            let utterance = Utterance {
+                audio: Arc::new([]),
+                audio_start: open.audio_start,
+                speech_start,
+                speech_end,
+                voiced: Duration::ZERO,
+                unclear: false,
+                cut: false,
+            };
+            let outcome = Some(Ok(Hypothesis::default()));
+            open.closed = Some(Closed { utterance, ticket: None, outcome });
+            self.pending.push_back(open);
+        }
+    }
+
     fn speculate(&mut self) {
-        if self.segmenter.voiced() < FIRST_PARTIAL {
+        if self.segmenter.voiced() < FIRST_PARTIAL || self.segmenter.is_unclear() {
             return;
         }
         self.forget_partial();
@@ -349,7 +400,10 @@ impl Session {
         let (offset, pending) = (self.offset, &mut self.pending[index]);
         let seconds = (end - pending.audio_start) as f64 / f64::from(RATE);
         let speech = self.segmenter.speech().filter(|_| pending.closed.is_none());
-        let (Some((start, speech_end)), true) = (speech, hypothesis.is_plausible(seconds)) else { return };
+        let voiced = self.segmenter.voiced();
+        let evidence =
+            Evidence { seconds, voiced: voiced.as_secs_f64(), unclear: self.segmenter.is_unclear() };
+        let (Some((start, speech_end)), None) = (speech, hypothesis.doubt(&evidence)) else { return };
         if end <= pending.heard_end || before_unnumbered {
             return;
         }
@@ -381,18 +435,30 @@ impl Session {
         let Some(pending) = self.pending.front_mut() else { return };
         let Some(closed) = &pending.closed else { return };
         let span = (closed.utterance.speech_start, closed.utterance.speech_end);
-        let seconds = closed.utterance.audio.len() as f64 / f64::from(RATE);
+        let evidence = Evidence {
+            seconds: closed.utterance.audio.len() as f64 / f64::from(RATE),
+            voiced: closed.utterance.voiced.as_secs_f64(),
+            unclear: closed.utterance.unclear,
+        };
         let (words, language) = match outcome {
             Ok(hypothesis) => {
                 let settles = span.1 - span.0 >= samples_in(LANGUAGE_SETTLES);
                 if self.language == AUTO && settles && !hypothesis.words.is_empty() {
                     self.language.clone_from(&hypothesis.language);
                 }
-                let good = hypothesis.is_plausible(seconds);
-                let words = if good {
-                    placed(&hypothesis, pending.audio_start, span, self.offset)
-                } else {
-                    Vec::new()
+                let words = match hypothesis.doubt(&evidence) {
+                    None => placed(&hypothesis, pending.audio_start, span, self.offset),
+                    Some(reason) => {
+                        tracing::debug!(
+                            leg = self.leg.name(),
+                            reason = reason.name(),
+                            start = seconds_at(span.0, self.offset),
+                            logprob = hypothesis.avg_logprob,
+                            "words are not believed"
+                        );
+                        self.suppressed.add(reason);
+                        Vec::new()
+                    }
                 };
                 (words, hypothesis.language)
             }

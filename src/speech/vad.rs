@@ -10,18 +10,18 @@ pub const FRAME: usize = 256;
 /// A frame that scores this begins speech; one that scores less than the second ends it.
 const ON: f32 = 0.5;
 const OFF: f32 = 0.35;
-/// RMS below which nobody speaks, whatever the score: -55 dB of full scale.
-const FLOOR: f32 = 0.001_8;
+/// Root mean square below which nobody speaks, whatever the score: -55 dB of full scale.
+pub const FLOOR: f32 = 0.001_8;
 
 /// Frames in `milliseconds`, rounded up.
 pub const fn frames_in(milliseconds: u64) -> usize {
     (milliseconds * RATE as u64).div_ceil(1_000 * FRAME as u64) as usize
 }
 
-/// What is known of a frame.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What the detector makes of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Frame {
-    /// Someone speaks.
+    /// Someone speaks, or something sounds like it.
     pub voiced: bool,
     /// Root mean square, 0 to 1.
     pub rms: f32,

@@ -22,6 +22,9 @@ const MOST_POSITIONS: usize = 1_500;
 const SHORTEST: usize = RATE as usize / 4;
 /// Of a prompt, only its end: every token of it costs as much as one that is spoken.
 const PROMPT_TOKENS: usize = 48;
+/// Of words that a model is surer of than this (mean log probability), it is not asked whether anybody speaks: the answer costs as
+/// much as a token, and changes nothing.
+const SURE: f32 = -0.3;
 /// Nobody speaks more tokens a second; it bounds what a decoder that loops can cost.
 const TOKENS_PER_SECOND: f64 = 10.0;
 
@@ -133,6 +136,9 @@ impl Recogniser for WhisperRecogniser {
             known => known,
         };
         let mut hypothesis = self.hypothesis(language);
+        if !request.partial && !hypothesis.words.is_empty() && hypothesis.avg_logprob < SURE {
+            hypothesis.no_speech = self.no_speech();
+        }
         align::place(&mut hypothesis.words, audio);
         Ok(hypothesis)
     }
@@ -145,6 +151,18 @@ impl WhisperRecogniser {
         let mut tokens = self.model.context.tokenize(text, text.len() + 1).unwrap_or_default();
         tokens.drain(..tokens.len().saturating_sub(PROMPT_TOKENS));
         tokens
+    }
+
+    /// Probability of the token for "nobody speaks" as the first of all, of the audio just encoded. The library's own value comes
+    /// from the wrong place and is always next to nothing (whisper.cpp 3945). `None` where it cannot be had.
+    fn no_speech(&mut self) -> Option<f32> {
+        let (start, nobody) = (self.model.context.token_sot(), self.model.context.token_nosp());
+        self.state.decode(&[start], 0, 1).ok()?;
+        let logits = self.state.get_logits().ok()?;
+        let most = logits.iter().copied().fold(f32::MIN, f32::max);
+        let all: f32 = logits.iter().map(|logit| (logit - most).exp()).sum();
+        let nobody = logits.get(usize::try_from(nobody).ok()?)?;
+        Some((nobody - most).exp() / all)
     }
 
     fn params(&mut self, language: &str) -> Result<FullParams<'static, 'static>, RecogniseError> {
@@ -205,6 +223,7 @@ impl WhisperRecogniser {
         Hypothesis {
             words: words.words,
             avg_logprob: if count == 0 { 0.0 } else { sum / count as f32 },
+            no_speech: None,
             language: language.to_owned(),
         }
     }

@@ -11,9 +11,11 @@ use tokio::sync::oneshot;
 use super::{Command, EventSink, FinishReport, LegAudio, Outcome, Shared, Work};
 use crate::clock;
 use crate::media::ring::{RingReader, SlotRead};
+use crate::media::slot::SlotState;
 use crate::media::time::MediaInstant;
 use crate::speech::dispatch::dispatch;
 use crate::speech::event::{TranscriptEvent, TranscriptKind};
+use crate::speech::gate::echo::Said;
 use crate::speech::resample::Resampler;
 use crate::speech::segment::SegmentConfig;
 use crate::speech::session::Session;
@@ -46,6 +48,12 @@ struct LegRun {
     /// There from the moment that the origin is known.
     session: Option<Session>,
     origin: i64,
+    /// Seconds on the recording's clock of the session's first sample.
+    offset: f64,
+    /// What the leg said lately: the other leg's echo.
+    said: Said,
+    /// The call's other leg.
+    other: Option<u64>,
     ended: bool,
     missed_slots: u64,
     /// Ring samples received when last looked.
@@ -107,6 +115,12 @@ impl Listener {
                 return;
             }
         };
+        let is_other =
+            |run: &LegRun| Arc::ptr_eq(&run.audio.clock, &audio.clock) && run.audio.leg != audio.leg;
+        let other = self.legs.iter().find(|(_, run)| is_other(run)).map(|(owner, _)| *owner);
+        if let Some(run) = other.and_then(|other| self.legs.get_mut(&other)) {
+            run.other = Some(owner);
+        }
         let run = LegRun {
             reader: audio.ring.reader(),
             audio,
@@ -114,6 +128,9 @@ impl Listener {
             resampler,
             session: None,
             origin: 0,
+            offset: 0.0,
+            said: Said::default(),
+            other,
             ended: false,
             missed_slots: 0,
             heard: 0,
@@ -141,9 +158,7 @@ impl Listener {
     fn poll(&mut self, now: MediaInstant) {
         let owners: Vec<u64> = self.legs.keys().copied().collect();
         for owner in owners {
-            if let Some(run) = self.legs.get_mut(&owner) {
-                run.hear(now, self.segments);
-            }
+            self.hear(owner, now);
             self.attend(owner);
             self.conclude(owner, now);
         }
@@ -151,6 +166,21 @@ impl Listener {
         let oldest = queue.scheduler.oldest();
         metric::ASR_QUEUE.set(queue.scheduler.len() as f64);
         metric::ASR_LAG.set(oldest.map_or(0.0, |since| now.saturating_since(since).as_secs_f64()));
+    }
+
+    /// Have a leg take in what its ring has, beside what the call's other leg said.
+    fn hear(&mut self, owner: u64, now: MediaInstant) {
+        let other = self.legs.get(&owner).and_then(|run| run.other);
+        // Lent for the time being: both are in the same map.
+        let lent = other
+            .and_then(|other| self.legs.get_mut(&other))
+            .map(|run| (std::mem::take(&mut run.said), run.offset));
+        if let Some(run) = self.legs.get_mut(&owner) {
+            run.hear(now, self.segments, lent.as_ref().map(|(said, offset)| (said, *offset)));
+        }
+        if let (Some((said, _)), Some(run)) = (lent, other.and_then(|other| self.legs.get_mut(&other))) {
+            run.said = said;
+        }
     }
 
     /// Pass on what a leg's session wants and says.
@@ -164,6 +194,11 @@ impl Listener {
         metric::ASR_PARTIALS_SHED.add(done.replaced);
         for _ in 0..done.submitted {
             self.shared.wake.notify_one();
+        }
+        for (reason, times) in session.take_suppressed().iter() {
+            metric::ASR_SUPPRESSED.add_labelled("reason", reason.name(), times);
+            let (call, leg) = (&run.audio.call_id, run.audio.leg.name());
+            tracing::debug!(call, leg, reason = reason.name(), times, "not taken for speech");
         }
         for event in session.take_events() {
             run.publish(event, now);
@@ -210,7 +245,7 @@ impl Listener {
 
 impl LegRun {
     /// Take in what the ring has.
-    fn hear(&mut self, now: MediaInstant, segments: SegmentConfig) {
+    fn hear(&mut self, now: MediaInstant, segments: SegmentConfig, other: Option<(&Said, f64)>) {
         if self.ended || !self.begin(now, segments) {
             return;
         }
@@ -224,7 +259,11 @@ impl LegRun {
         for _ in 0..SLOTS_AT_ONCE {
             let is_heard = self.reader.position() + pcm.len() as u64 <= self.heard;
             match self.reader.read_slot(if is_heard { lag } else { patience }, &mut pcm) {
-                SlotRead::Ready { len, .. } => {
+                SlotRead::Ready { state, len } => {
+                    // Whatever stands in for what was lost or never sent: nobody said it.
+                    if !(state.is_audio() || state == SlotState::Concealed) {
+                        pcm[..len].fill(0);
+                    }
                     let samples: Vec<f32> = pcm[..len].iter().map(|&s| f32::from(s) / 32_768.0).collect();
                     self.resampler.push(&samples, &mut wide);
                 }
@@ -251,7 +290,9 @@ impl LegRun {
                 }
             }
         }
-        session.push(&wide);
+        let far = other.map(|(said, offset)| said.far(self.offset - offset));
+        session.push_beside(&wide, far.as_ref());
+        self.said.push(&wide);
         if self.ended {
             session.finish();
         }
@@ -295,6 +336,7 @@ impl LegRun {
         self.origin = origin;
         let first = ring.base() + self.reader.position() as i64;
         let offset = clock.seconds_from(origin, first);
+        self.offset = offset;
         let language = self.audio.language.clone();
         self.session =
             Some(Session::new(self.audio.leg, language, offset, self.audio.first_utterance, segments));

@@ -25,7 +25,7 @@ fn run(config: SegmentConfig, audio: &[f32], chunk: usize) -> Vec<SegmentEvent> 
     let mut segmenter = Segmenter::new(config);
     let mut events = Vec::new();
     for part in audio.chunks(chunk) {
-        segmenter.push(part, &mut events);
+        segmenter.push(part, None, &mut events);
     }
     segmenter.finish(&mut events);
     events
@@ -76,7 +76,8 @@ fn a_pause_is_told_before_the_end_and_taken_back_when_speech_goes_on() {
             SegmentEvent::Paused => "paused",
             SegmentEvent::Resumed => "resumed",
             SegmentEvent::Ended(_) => "ended",
-            SegmentEvent::Dropped => "dropped",
+            SegmentEvent::Dropped { .. } => "dropped",
+            SegmentEvent::Suppressed(_) => "suppressed",
         })
         .collect();
     assert!(kinds.starts_with(&["started"]) && kinds.ends_with(&["paused", "ended"]), "{kinds:?}");
@@ -117,9 +118,9 @@ fn nothing_piles_up_in_silence() {
     let mut segmenter = Segmenter::new(SegmentConfig::default());
     let mut events = Vec::new();
     for _ in 0..600 {
-        segmenter.push(&silence(0.1), &mut events);
+        segmenter.push(&silence(0.1), None, &mut events);
     }
     assert!(events.is_empty());
-    assert!(segmenter.kept.len() < 16_000);
+    assert!(segmenter.kept.len() < 24_000);
     assert_eq!(segmenter.position(), 960_000);
 }
