@@ -97,6 +97,26 @@ fn timestamps_that_jump_by_an_hour_are_a_new_segment_at_the_time_of_arrival() {
 }
 
 #[test]
+fn a_packet_that_is_late_at_a_jump_is_placed_by_its_timestamp_on_the_side_that_it_is_of() {
+    for ticks in [12_000, -12_000, 160_000, -160_000, 3_600 * 8_000, -3_600 * 8_000] {
+        // The last before the jump, and the first behind it.
+        for n in [149, 150] {
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).leap(ticks).talk(3_000);
+            let mut arrived = Network::perfect().carry(&sender.wire);
+            arrived[n].at += 266 * MS;
+            arrived.sort_by_key(|datagram| datagram.at);
+            let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+            reception.check();
+            let case = format!("{n} at {ticks}: {:?}", reception.stats);
+            assert_eq!(reception.displacements(), [40, 40], "{case}");
+            assert_eq!((reception.stats.packets_lost, reception.stats.packets_repaired), (0, 1), "{case}");
+            assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        }
+    }
+}
+
+#[test]
 fn a_jump_within_the_first_packets_is_placed_by_arrival_too() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(60).leap(1_000_000).talk(3_000);
