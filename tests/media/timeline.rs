@@ -75,6 +75,24 @@ fn a_restart_is_noticed_wherever_its_sequence_numbers_begin() {
 }
 
 #[test]
+fn a_sender_that_goes_back_near_its_old_numbers_at_once_is_no_straggler() {
+    // Old numbers not seen, with timestamps of long ago or of about now; of those seen only these can be told from copies.
+    for (sequence, since) in [(1_160, -80_000), (1_651, -80_000), (3_900, -80_000), (1_100, 0)] {
+        for ticks in [-80_000, -8_000, 0, 4_800].into_iter().filter(|&ticks| ticks >= since) {
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).restart(40_000).begin_timeline(77_000_000).talk(600);
+            // The old timestamps would be 188,800 by now.
+            sender.restart(sequence).begin_timeline((188_800 + ticks) as u32).talk(3_000);
+            let reception = Reception::of_perfect(&sender);
+            reception.check();
+            let case = format!("{sequence} {ticks}: {:?}", reception.stats);
+            assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
+            assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+        }
+    }
+}
+
+#[test]
 fn timestamps_that_stand_still_during_a_hold_do_not_shorten_it() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).freeze(35_000).leap(0).talk(2_000);

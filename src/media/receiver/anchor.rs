@@ -20,7 +20,7 @@ const MAX_RESUME_DRIFT: Duration = Duration::from_secs(5);
 const MOST: usize = 1_000;
 /// Another source goes on with the timestamps of the one before if they are off by less than this. Its first packets were
 /// held, so that one of them is hardly delayed: what is off by more would be audio in the wrong place from then on.
-const MAX_SEAM: Duration = Duration::from_millis(200);
+pub(super) const MAX_SEAM: Duration = Duration::from_millis(200);
 /// Sequence numbers left out at a jump of the timestamps: beyond this many, sender and sequence began anew.
 const MAX_MISSED_AT_JUMP: u64 = 100;
 

@@ -11,7 +11,8 @@ use super::super::rtp::RtpPacket;
 use super::super::source::{Arrival, MAX_MISORDER, MIN_SEQUENTIAL};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::{Kind, LegReceiver, PacketError, PacketOutcome};
+use super::anchor::MAX_SEAM;
+use super::{Kind, LegReceiver, PacketError, PacketOutcome, Previous};
 
 /// Timestamps and arrival times may disagree by so much before the timestamps are taken to have jumped. As in
 /// GStreamer's rtpjitterbuffer.
@@ -127,7 +128,7 @@ impl LegReceiver {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
                 // The sender began anew not far below where it had been: this is from before.
-                Arrival::InOrder { .. } if self.is_straggler(packet, arrival) => {
+                Arrival::InOrder { .. } if self.is_straggler(packet, kind, arrival) => {
                     return Route::Straggler;
                 }
                 Arrival::InOrder { .. } => return Route::Jump,
@@ -143,17 +144,27 @@ impl LegReceiver {
                 _ => {}
             }
         }
-        if self.is_straggler(packet, arrival) { Route::Straggler } else { Route::NewSource }
+        if self.is_straggler(packet, kind, arrival) { Route::Straggler } else { Route::NewSource }
     }
 
-    /// Whether `packet` is of the source before the current one.
-    fn is_straggler(&self, packet: &RtpPacket<'_>, arrival: MediaInstant) -> bool {
-        let previous = self.previous.as_ref().and_then(|previous| previous.source.as_ref());
-        previous.is_some_and(|source| {
-            source.ssrc() == packet.ssrc()
-                && !matches!(source.check(packet.sequence()), Arrival::Jump { .. })
-                && self.locate_straggler(packet.timestamp(), arrival).is_some()
-        })
+    /// Whether `packet` is of the source before the current one. By its number alone it may be of a sender that began anew
+    /// near there; but what that one said lies before the current one, and later numbers lie behind earlier ones.
+    fn is_straggler(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
+        let Some(Previous { source: Some(source), timeline, .. }) = &self.previous else { return false };
+        let located = self.locate_straggler(packet.timestamp(), arrival);
+        let (true, Some((_, sample))) = (source.ssrc() == packet.ssrc(), located) else { return false };
+        let is_newer = match source.check(packet.sequence()) {
+            Arrival::Jump { .. } => return false,
+            // The timestamp of an event is that of its beginning.
+            _ if kind == Kind::Event => return true,
+            Arrival::InOrder { .. } => true,
+            Arrival::Late { .. } | Arrival::Duplicate => false,
+        };
+        let (place, newest) = (timeline.locate(packet.timestamp()), timeline.newest());
+        let is_before = self.segments.last().is_none_or(|current| {
+            sample < current.first_sample + self.config.clock.rate().samples_in(MAX_SEAM) as i64
+        });
+        is_before && (!is_newer || place.1 != sample || place.0 > newest)
     }
 
     /// Whether a packet with an old sequence number has an old timestamp too. If not, its sender has begun anew.
