@@ -303,7 +303,12 @@ impl Recogniser for Gated {
         changed.notify_all();
         changed.wait_while(&mut gate, |gate| !gate.is_open);
         let word = HypothesisWord { text: "word".into(), start: 0.1, end: 0.2, p: 0.9 };
-        Ok(Hypothesis { words: vec![word], avg_logprob: -0.1, language: request.language.clone() })
+        Ok(Hypothesis {
+            words: vec![word],
+            avg_logprob: -0.1,
+            language: request.language.clone(),
+            ..Hypothesis::default()
+        })
     }
 }
 

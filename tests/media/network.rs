@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sidetone::emulator::{MS, Network, Reception, Sender, Stop};
+use sidetone::emulator::{Datagram, MS, Network, Reception, Sender, Stop};
 use sidetone::media::codec::Codec;
 use sidetone::media::slot::SlotState;
 
@@ -140,6 +140,81 @@ fn packets_overtaken_by_another_source_in_a_queue_are_late_and_not_invalid() {
     reception.check();
     assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0));
     assert_eq!(reception.stats.segments.len(), 2);
+}
+
+#[test]
+fn packets_overtaken_by_a_jump_in_a_queue_keep_their_timeline() {
+    // The first of the new timestamps have overtaken the last of the old ones, so that no two neighbours show the jump; or
+    // even all that were left of them.
+    for (stopped, overtaken) in [(1_700, &[99][..]), (1_700, &[98, 99]), (1_975, &[99])] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(2_000).leap(-320_000).talk(2_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        for &n in overtaken {
+            arrived[n].at += 45 * MS;
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let stop = Stop { from: stopped * MS, length: 1_500 * MS, spacing: MS };
+        let reception = Reception::of(sender.codec, stop.queue(arrived), 4_400 * MS);
+        reception.check();
+        let case = format!("{stopped} {overtaken:?}: {:?}", reception.stats);
+        assert_eq!(reception.stats.segments.len(), 2, "{case}");
+        assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+    }
+}
+
+#[test]
+fn another_source_in_a_queue_does_not_speak_again_where_the_one_before_was_heard() {
+    // Its timestamps begin where those of the one before had been: by them alone it could be that late.
+    for ago in [300, 1_000, 1_840] {
+        let mut sender = Sender::new(Codec::Slin16);
+        sender.talk(1_840).change_source(0x2222, 11_776).leap(-16 * ago).talk(1_500);
+        sender.rest(2_230).packet(true).talk(400);
+        let stop = Stop { from: 1_364 * MS, length: 1_565 * MS, spacing: 5 * MS };
+        let mut network = Network { stops: vec![stop], ..Network::perfect() };
+        let end = sender.nanos_of(sender.now) + 100 * MS;
+        let reception = Reception::of(sender.codec, network.carry(&sender.wire), end);
+        reception.check();
+        assert_eq!(reception.stats.segments.len(), 2, "{ago}");
+        assert_eq!(reception.stats.packets_lost, 0, "{ago}");
+    }
+}
+
+#[test]
+fn copies_as_late_as_what_follows_tell_a_queue_that_drains_no_faster_than_it_fills() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.ptime_ms = 10;
+    sender.talk(4_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    let copies = arrived.clone().into_iter().map(|copy| Datagram { at: copy.at + 33 * MS, ..copy });
+    arrived.extend(copies);
+    arrived.sort_by_key(|datagram| datagram.at);
+    // Each packet takes two turns of 5 ms.
+    let stop = Stop { from: 2_127 * MS, length: 1_024 * MS, spacing: 5 * MS };
+    let reception = Reception::of(sender.codec, stop.queue(arrived), 4_000 * MS);
+    reception.check();
+    assert_eq!(reception.stats.segments.len(), 1);
+}
+
+#[test]
+fn a_source_whose_second_packet_waits_is_believed_if_the_one_before_says_no_more() {
+    // A copy, and a packet that was held up, are all that still comes of the one before.
+    for old in [None, Some(97), Some(99)] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(2_000).restart(48_205).begin_timeline(1_713_740_523).talk(2_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        match old {
+            Some(99) => arrived[99].at += 25 * MS,
+            Some(n) => arrived.push(Datagram { at: arrived[n].at + 80 * MS, ..arrived[n].clone() }),
+            None => {}
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let stop = Stop { from: 2_024 * MS, length: 1_500 * MS, spacing: MS };
+        let reception = Reception::of(sender.codec, stop.queue(arrived), 4_400 * MS);
+        reception.check();
+        assert_eq!(reception.displacements(), [40, 40], "{old:?}");
+        assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{old:?}");
+    }
 }
 
 #[test]

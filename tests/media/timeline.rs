@@ -75,6 +75,24 @@ fn a_restart_is_noticed_wherever_its_sequence_numbers_begin() {
 }
 
 #[test]
+fn a_sender_that_goes_back_near_its_old_numbers_at_once_is_no_straggler() {
+    // Old numbers not seen, with timestamps of long ago or of about now; of those seen only these can be told from copies.
+    for (sequence, since) in [(1_160, -80_000), (1_651, -80_000), (3_900, -80_000), (1_100, 0)] {
+        for ticks in [-80_000, -8_000, 0, 4_800].into_iter().filter(|&ticks| ticks >= since) {
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).restart(40_000).begin_timeline(77_000_000).talk(600);
+            // The old timestamps would be 188,800 by now.
+            sender.restart(sequence).begin_timeline((188_800 + ticks) as u32).talk(3_000);
+            let reception = Reception::of_perfect(&sender);
+            reception.check();
+            let case = format!("{sequence} {ticks}: {:?}", reception.stats);
+            assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
+            assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+        }
+    }
+}
+
+#[test]
 fn timestamps_that_stand_still_during_a_hold_do_not_shorten_it() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).freeze(35_000).leap(0).talk(2_000);
@@ -93,6 +111,26 @@ fn timestamps_that_jump_by_an_hour_are_a_new_segment_at_the_time_of_arrival() {
         assert_eq!(reception.displacements(), [40, 40]);
         reception.check();
         assert_eq!(reception.length(), 48_000);
+    }
+}
+
+#[test]
+fn a_packet_that_is_late_at_a_jump_is_placed_by_its_timestamp_on_the_side_that_it_is_of() {
+    for ticks in [12_000, -12_000, 160_000, -160_000, 3_600 * 8_000, -3_600 * 8_000] {
+        // The last before the jump, and the first behind it.
+        for n in [149, 150] {
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).leap(ticks).talk(3_000);
+            let mut arrived = Network::perfect().carry(&sender.wire);
+            arrived[n].at += 266 * MS;
+            arrived.sort_by_key(|datagram| datagram.at);
+            let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+            reception.check();
+            let case = format!("{n} at {ticks}: {:?}", reception.stats);
+            assert_eq!(reception.displacements(), [40, 40], "{case}");
+            assert_eq!((reception.stats.packets_lost, reception.stats.packets_repaired), (0, 1), "{case}");
+            assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        }
     }
 }
 

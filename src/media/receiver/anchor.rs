@@ -20,7 +20,7 @@ const MAX_RESUME_DRIFT: Duration = Duration::from_secs(5);
 const MOST: usize = 1_000;
 /// Another source goes on with the timestamps of the one before if they are off by less than this. Its first packets were
 /// held, so that one of them is hardly delayed: what is off by more would be audio in the wrong place from then on.
-const MAX_SEAM: Duration = Duration::from_millis(200);
+pub(super) const MAX_SEAM: Duration = Duration::from_millis(200);
 /// Sequence numbers left out at a jump of the timestamps: beyond this many, sender and sequence began anew.
 const MAX_MISSED_AT_JUMP: u64 = 100;
 
@@ -34,8 +34,9 @@ impl Body {
         match (pending.question, anchor) {
             (Question::NewSource { ssrc, .. }, Some(anchor)) => self.settle_source(&anchor, ssrc, pace, now),
             // The network had stopped for longer than is thought of a packet, and its queue has not drained yet.
-            (Question::Jump { .. }, Some(anchor)) if pace != Pace::Steady && self.is_merely_late(&anchor) => {
-            }
+            (Question::Jump { waited, .. }, Some(anchor))
+                if (waited || pace != Pace::Steady)
+                    && self.is_merely_late(&anchor, self.config.repair_window) => {}
             (Question::Jump { .. }, Some(anchor)) => self.settle_jump(&anchor, now),
             // Telephone events have been told already, and cannot anchor anything.
             (_, None) => return self.hold.clear(),
@@ -46,25 +47,27 @@ impl Body {
     /// Whether what is held waited in a queue of the network.
     pub(super) fn is_queue(&self) -> bool {
         let anchor = Anchor::of(&self.hold, self.config.codec.rtp_clock_rate());
-        self.pace() != Pace::Steady && anchor.is_some_and(|anchor| self.is_merely_late(&anchor))
+        self.pace() != Pace::Steady
+            && anchor.is_some_and(|anchor| self.is_merely_late(&anchor, self.config.repair_window))
     }
 
-    fn is_merely_late(&self, anchor: &Anchor) -> bool {
-        self.may_have_waited(anchor.first_timestamp, anchor.timestamp, anchor.arrival)
+    fn is_merely_late(&self, anchor: &Anchor, back: Duration) -> bool {
+        self.may_have_waited(anchor.first_timestamp, anchor.timestamp, anchor.arrival, back)
     }
 
     /// Whether packets from timestamp `first` on may have their places by the current timeline, and have waited in a queue, be
     /// it too long for their audio; the one of `timestamp` came at `arrival`. A queue keeps the order: what goes back behind
-    /// what has been heard, by more than the repair window, did not wait in one.
+    /// what has been heard, by more than `back`, did not wait in one.
     pub(super) fn may_have_waited(
         &self,
         first: RtpTimestamp,
         timestamp: RtpTimestamp,
         arrival: MediaInstant,
+        back: Duration,
     ) -> bool {
         let (Some(Stream { timeline, .. }), Some(base)) = (&self.active, self.base) else { return false };
-        let repair = self.config.clock.rate().samples_in(self.config.repair_window);
-        let heard = base.saturating_add_unsigned(self.tail).saturating_sub_unsigned(repair);
+        let back = self.config.clock.rate().samples_in(back);
+        let heard = base.saturating_add_unsigned(self.tail).saturating_sub_unsigned(back);
         let late = self.disagreement(timeline, timeline.locate(timestamp).1, arrival);
         timeline.locate(first).1 >= heard && (0..=nanos(MAX_LATENESS)).contains(&late)
     }
@@ -72,7 +75,8 @@ impl Body {
     fn settle_source(&mut self, anchor: &Anchor, ssrc: Ssrc, pace: Pace, now: MediaInstant) {
         let resumed = self.active.is_none() && self.resume(ssrc, anchor);
         if !resumed {
-            let queued = (pace == Pace::CatchingUp && self.is_merely_late(anchor))
+            // Whoever goes on with the timestamps of another does not speak again where that one was heard.
+            let queued = (pace == Pace::CatchingUp && self.is_merely_late(anchor, MAX_SEAM))
                 .then(|| self.timelines()[0].cloned());
             let timeline = queued.flatten().unwrap_or_else(|| self.timeline_for(anchor, MAX_SEAM));
             self.replace_stream(Source::beginning_at(ssrc, anchor.first_sequence), timeline, now);
@@ -94,7 +98,8 @@ impl Body {
             stream.jumped_at = Some(stream.source.extend(anchor.first_sequence));
             let timeline = std::mem::replace(&mut stream.timeline, timeline);
             self.retire_previous();
-            self.previous = Some(Previous { source: None, timeline, until: now + STRAGGLERS });
+            let (newest, until) = (self.newest_media, now + STRAGGLERS);
+            self.previous = Some(Previous { source: None, newest, timeline, until });
         }
         self.begin_segment(ssrc, anchor, now, false);
     }
@@ -151,8 +156,8 @@ impl Body {
     fn replace_stream(&mut self, source: Source, timeline: Timeline, now: MediaInstant) {
         self.retire_previous();
         if let Some(old) = self.active.replace(Stream { source, timeline, jumped_at: None }) {
-            self.previous =
-                Some(Previous { source: Some(old.source), timeline: old.timeline, until: now + STRAGGLERS });
+            let (source, timeline, until) = (Some(old.source), old.timeline, now + STRAGGLERS);
+            self.previous = Some(Previous { source, newest: None, timeline, until });
         }
         if let Some(memory) = &mut self.memory {
             memory.reset();

@@ -196,6 +196,8 @@ struct Stream {
 struct Previous {
     /// `None` if only the timeline changed and the source went on.
     source: Option<Source>,
+    /// Then the newest packet of media before the change.
+    newest: Option<SequenceNumber>,
     timeline: Timeline,
     until: MediaInstant,
 }

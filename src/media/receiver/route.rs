@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use super::super::counter::{ExtendedTimestamp, RtpTimestamp, SequenceNumber, Ssrc};
+use super::super::hold::Held;
 use super::super::rtp::RtpPacket;
 use super::super::source::{Arrival, MAX_MISORDER, MIN_SEQUENTIAL};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::{Body, Kind, PacketError, PacketOutcome};
+use super::anchor::MAX_SEAM;
+use super::{Body, Kind, PacketError, PacketOutcome, Previous};
 
 /// Timestamps and arrival times may disagree by so much before the timestamps are taken to have jumped. As in
 /// GStreamer's rtpjitterbuffer.
@@ -39,8 +41,9 @@ pub(super) struct Pending {
 pub(super) enum Question {
     /// Is this a new source (or the old one begun anew), and where is its anchor?
     NewSource { ssrc: Ssrc, highest: SequenceNumber, in_sequence: u32 },
-    /// Did the current source's timestamps jump, or did the network stop for a while?
-    Jump { highest: SequenceNumber },
+    /// Did the current source's timestamps jump, or did the network stop for a while? `waited` if a packet from before came
+    /// as late meanwhile: then the network did.
+    Jump { highest: SequenceNumber, waited: bool },
 }
 
 /// How packets held came in, against how they were sent.
@@ -70,7 +73,7 @@ impl Body {
     ) -> PacketOutcome {
         match self.route(packet, kind, arrival) {
             Route::Current => {
-                self.active_heard = self.active_heard.max(Some(arrival));
+                self.note_heard(packet, kind, arrival);
                 if self.is_answered_by(packet, kind) {
                     self.pending = None;
                     self.release_waiting();
@@ -90,6 +93,30 @@ impl Body {
         }
     }
 
+    /// A packet of the current source came. While another source asks to be believed it counts as one of now only if it was
+    /// sent since: not the copy of an earlier one, nor one that was held up.
+    fn note_heard(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) {
+        let mut heard = arrival;
+        if let (Some(stream), Some(pending)) = (&self.active, &mut self.pending) {
+            let is_old =
+                matches!(stream.source.check(packet.sequence()), Arrival::Late { .. } | Arrival::Duplicate);
+            let (_, sample) = stream.timeline.locate(packet.timestamp());
+            let skew = self.skew.nanos();
+            if let (Question::Jump { waited, .. }, true) = (&mut pending.question, is_old) {
+                let late = stream.timeline.lag_nanos(sample, arrival, &self.config.clock) - skew;
+                *waited |= (nanos(MAX_DISAGREEMENT)..=nanos(MAX_LATENESS)).contains(&late);
+            }
+            if is_old {
+                return;
+            }
+            if matches!(kind, Kind::Audio(_)) {
+                let sent = self.config.clock.instant_of(sample).as_nanos().saturating_add_signed(skew);
+                heard = arrival.min(MediaInstant::from_nanos(sent));
+            }
+        }
+        self.active_heard = self.active_heard.max(Some(heard));
+    }
+
     fn route(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> Route {
         let Some(stream) = &self.active else { return Route::NewSource };
         let ssrc = packet.ssrc();
@@ -101,7 +128,9 @@ impl Body {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
                 // The sender began anew not far below where it had been: this is from before.
-                Arrival::InOrder { .. } if self.is_straggler(packet, arrival) => return Route::Straggler,
+                Arrival::InOrder { .. } if self.is_straggler(packet, kind, arrival) => {
+                    return Route::Straggler;
+                }
                 Arrival::InOrder { .. } => return Route::Jump,
                 Arrival::Late { .. } | Arrival::Duplicate if self.may_be_old(packet, kind, arrival) => {
                     return Route::Current;
@@ -115,17 +144,27 @@ impl Body {
                 _ => {}
             }
         }
-        if self.is_straggler(packet, arrival) { Route::Straggler } else { Route::NewSource }
+        if self.is_straggler(packet, kind, arrival) { Route::Straggler } else { Route::NewSource }
     }
 
-    /// Whether `packet` is of the source before the current one.
-    fn is_straggler(&self, packet: &RtpPacket<'_>, arrival: MediaInstant) -> bool {
-        let previous = self.previous.as_ref().and_then(|previous| previous.source.as_ref());
-        previous.is_some_and(|source| {
-            source.ssrc() == packet.ssrc()
-                && !matches!(source.check(packet.sequence()), Arrival::Jump { .. })
-                && self.locate_straggler(packet.timestamp(), arrival).is_some()
-        })
+    /// Whether `packet` is of the source before the current one. By its number alone it may be of a sender that began anew
+    /// near there; but what that one said lies before the current one, and later numbers lie behind earlier ones.
+    fn is_straggler(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
+        let Some(Previous { source: Some(source), timeline, .. }) = &self.previous else { return false };
+        let located = self.locate_straggler(packet.timestamp(), arrival);
+        let (true, Some((_, sample))) = (source.ssrc() == packet.ssrc(), located) else { return false };
+        let is_newer = match source.check(packet.sequence()) {
+            Arrival::Jump { .. } => return false,
+            // The timestamp of an event is that of its beginning.
+            _ if kind == Kind::Event => return true,
+            Arrival::InOrder { .. } => true,
+            Arrival::Late { .. } | Arrival::Duplicate => false,
+        };
+        let (place, newest) = (timeline.locate(packet.timestamp()), timeline.newest());
+        let is_before = self.segments.last().is_none_or(|current| {
+            sample < current.first_sample + self.config.clock.rate().samples_in(MAX_SEAM) as i64
+        });
+        is_before && (!is_newer || place.1 != sample || place.0 > newest)
     }
 
     /// Whether a packet with an old sequence number has an old timestamp too. If not, its sender has begun anew.
@@ -148,14 +187,31 @@ impl Body {
         arrival: MediaInstant,
     ) -> Option<(ExtendedTimestamp, i64)> {
         // After a jump both may do: a few seconds forward make an old packet a late one.
-        let precedes_jump = self.active.as_ref().is_some_and(|stream| {
-            stream.jumped_at.is_some_and(|jumped_at| stream.source.extend(sequence) < jumped_at)
-        });
-        if precedes_jump {
+        if self.precedes_jump(sequence, timestamp) {
             return self.locate_straggler(timestamp, arrival);
         }
         let [current, before] = self.timelines();
         self.locate_by([current, before], timestamp, arrival)
+    }
+
+    /// Whether `sequence` is of before the timestamps jumped. The jump was seen at the first packet that came in time: those
+    /// missing between the last one before and that one may be of either side, and their timestamps say of which.
+    fn precedes_jump(&self, sequence: SequenceNumber, timestamp: RtpTimestamp) -> bool {
+        let Some(stream) = &self.active else { return false };
+        if stream.jumped_at.is_none_or(|jumped_at| jumped_at <= stream.source.extend(sequence)) {
+            return false;
+        }
+        let (Some(previous), Some(segment)) = (&self.previous, self.segments.last()) else { return true };
+        if previous.newest.is_none_or(|newest| sequence.since(newest) <= 0) {
+            return true;
+        }
+        let since = timestamp.since(previous.timeline.newest().on_wire());
+        let until = RtpTimestamp(segment.first_rtp_timestamp).since(timestamp);
+        match (since >= 0, until >= 0) {
+            (true, false) => true,
+            (false, true) => false,
+            _ => since.unsigned_abs() <= until.unsigned_abs(),
+        }
     }
 
     /// Where `timestamp` lies by the timeline before the current one or, failing that, by the current one.
@@ -223,7 +279,9 @@ impl Body {
 
     /// The network had stopped, and this packet is newer than those held and fits again.
     fn is_answered_by(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
-        let Some(Pending { question: Question::Jump { highest }, .. }) = self.pending else { return false };
+        let Some(Pending { question: Question::Jump { highest, .. }, .. }) = self.pending else {
+            return false;
+        };
         kind != Kind::Event && packet.sequence().since(highest) > 0
     }
 
@@ -263,17 +321,24 @@ impl Body {
     fn hold_jump(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
         let number = packet.sequence();
         let boundary = self.jumps_from_held(packet, kind) && self.is_queue();
-        let may_have_waited = self.may_have_waited(packet.timestamp(), packet.timestamp(), arrival);
+        let timestamp = packet.timestamp();
+        let may_have_waited = self.may_have_waited(timestamp, timestamp, arrival, self.config.repair_window);
+        let was_overtaken = may_have_waited && self.jumps_to_held(packet, kind);
         match &mut self.pending {
             None => {
-                self.pending = Some(Pending { since: arrival, question: Question::Jump { highest: number } })
+                let question = Question::Jump { highest: number, waited: false };
+                self.pending = Some(Pending { since: arrival, question })
+            }
+            // Those that jumped have overtaken the last packets before them.
+            Some(Pending { question: Question::Jump { .. }, .. }) if was_overtaken => {
+                return self.accept_in_order(packet, kind, arrival);
             }
             // What jumps is this one, and those before it waited in the queue that it waited in.
             Some(Pending { question: Question::Jump { .. }, .. }) if boundary => {
                 self.settle(arrival);
                 return self.dispatch(packet, kind, arrival);
             }
-            Some(Pending { question: Question::Jump { highest }, .. }) => {
+            Some(Pending { question: Question::Jump { highest, .. }, .. }) => {
                 if number.since(*highest) > 0 {
                     *highest = number;
                 }
@@ -308,13 +373,29 @@ impl Body {
         PacketOutcome::Held
     }
 
-    /// Whether the timestamp of `packet` is far from that of the packet held before it, while its sequence number follows.
+    /// Whether the timestamp of `packet` is far from that of the packet held which was sent last before it.
     fn jumps_from_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
-        let last = self.hold.packets().last().filter(|last| last.is_media && kind != Kind::Event);
-        last.is_some_and(|last| {
-            let ticks = packet.timestamp().since(last.timestamp).unsigned_abs();
-            packet.sequence().since(last.sequence) == 1 && ticks > self.config.codec.rtp_clock_rate()
+        let before = self.held_media(kind).filter(|held| packet.sequence().since(held.sequence) > 0);
+        let last = before.min_by_key(|held| packet.sequence().since(held.sequence));
+        last.is_some_and(|last| self.is_far(packet.timestamp(), last.timestamp))
+    }
+
+    /// Whether `packet` was sent before all those held, and its timestamp is far from theirs.
+    fn jumps_to_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let first = self.held_media(kind).min_by_key(|held| held.sequence.since(packet.sequence()));
+        first.is_some_and(|first| {
+            first.sequence.since(packet.sequence()) > 0 && self.is_far(first.timestamp, packet.timestamp())
         })
+    }
+
+    /// The packets of media held, if `kind` is that of media.
+    fn held_media(&self, kind: Kind) -> impl Iterator<Item = &Held> {
+        self.hold.packets().iter().filter(move |held| held.is_media && kind != Kind::Event)
+    }
+
+    /// Whether two timestamps are more than a second apart.
+    fn is_far(&self, one: RtpTimestamp, other: RtpTimestamp) -> bool {
+        one.since(other).unsigned_abs() > self.config.codec.rtp_clock_rate()
     }
 
     /// Whether what is held is to be believed: a source in sequence, or the only one there is.
@@ -351,7 +432,7 @@ impl Body {
         let pending = self.pending.as_ref()?;
         let is_open = match pending.question {
             Question::NewSource { .. } => self.active.is_some() && self.pace() == Pace::CatchingUp,
-            Question::Jump { .. } => self.pace() != Pace::Steady,
+            Question::Jump { waited, .. } => waited || self.pace() != Pace::Steady,
         };
         let long = !self.is_confirmed() || is_open;
         let wait = if long { PROBATION } else { self.config.anchor_window };
