@@ -239,36 +239,63 @@ fn is_incomplete(placed: &[Placed]) -> bool {
 
 /// Where the receiver has each timeline begin: what to add to a position.
 struct Timelines {
-    displacements: HashMap<u32, i64>,
+    /// Of each timeline, from which of its packets on.
+    anchors: HashMap<u32, Vec<Anchor>>,
+}
+
+#[derive(Clone, Copy)]
+struct Anchor {
+    /// The first packet's number.
+    from: u64,
+    displacement: i64,
 }
 
 impl Timelines {
     fn of(reception: &Reception) -> Result<Self, Disagreement> {
-        let mut displacements = HashMap::new();
+        let mut anchors: HashMap<u32, Vec<Anchor>> = HashMap::new();
         let per_ms = i64::from(reception.codec.sample_rate().hz()) / 1_000;
         for segment in &reception.stats.segments {
             let Some(first) = reception.first_of(segment) else {
                 return Err(Disagreement(format!("no packet that was sent begins {segment:?}")));
             };
             let displacement = segment.first_sample - first.position;
-            let known = *displacements.entry(first.timeline).or_insert(displacement);
+            let of_timeline = anchors.entry(first.timeline).or_default();
+            let known = of_timeline.last().map(|anchor| anchor.displacement);
+            if known == Some(displacement) {
+                continue;
+            }
             ensure!(
-                known == displacement,
-                "timeline {} lies at {known} and at {displacement}: its anchor was written twice",
+                known
+                    .is_none_or(|_| of_timeline.len() == 1 && is_false_start(reception, first, displacement)),
+                "timeline {} lies at {known:?} and at {displacement}: its anchor was written twice",
                 first.timeline
             );
+            of_timeline.push(Anchor { from: first.sequence, displacement });
         }
-        let timelines = Self { displacements };
+        let timelines = Self { anchors };
         timelines.check_first(reception)?;
         timelines.check_others(reception, per_ms)?;
         Ok(timelines)
+    }
+
+    /// Which anchor of its timeline a packet has its place by: the number of it, and what to add to its position.
+    fn anchor(&self, sent: &Sent) -> Option<(usize, i64)> {
+        let of_timeline = self.anchors.get(&sent.timeline)?;
+        let n = of_timeline.iter().rposition(|anchor| anchor.from <= sent.sequence).unwrap_or(0);
+        Some((n, of_timeline[n].displacement))
+    }
+
+    fn displacement(&self, sent: &Sent) -> Option<i64> {
+        self.anchor(sent).map(|(_, displacement)| displacement)
     }
 
     /// The first timeline begins at the least delay of the first 200 ms.
     fn check_first(&self, reception: &Reception) -> Result<(), Disagreement> {
         let sent = || reception.arrived.iter().filter_map(|datagram| Some((datagram.at, datagram.sent?)));
         let Some((begun, first)) = sent().next() else { return Ok(()) };
-        let Some(&found) = self.displacements.get(&first.timeline) else { return Ok(()) };
+        let Some(found) = self.anchors.get(&first.timeline).map(|anchors| anchors[0].displacement) else {
+            return Ok(());
+        };
         let rate = reception.codec.sample_rate();
         let window: Vec<_> = sent()
             .filter(|&(at, sent)| sent.is_media() && at < begun + ANCHOR_WINDOW_MS as u64 * MS)
@@ -284,19 +311,23 @@ impl Timelines {
 
     /// Any other one begins at about its arrival.
     fn check_others(&self, reception: &Reception, per_ms: i64) -> Result<(), Disagreement> {
-        let mut windows: HashMap<u32, (i64, i64, i64)> = HashMap::new();
+        let mut windows: HashMap<(u32, usize), (i64, i64, i64)> = HashMap::new();
         for (at, sent) in media(reception) {
+            let Some((n, _)) = self.anchor(&sent) else { continue };
             let delay = at - sent.position;
-            let (begun, least, most) = windows.entry(sent.timeline).or_insert((at, delay, delay));
+            let (begun, least, most) = windows.entry((sent.timeline, n)).or_insert((at, delay, delay));
             if at <= *begun + HOLD_MS * per_ms {
                 (*least, *most) = ((*least).min(delay), (*most).max(delay));
             }
         }
-        for (timeline, found) in &self.displacements {
-            let Some(&(_, least, most)) = windows.get(timeline) else { continue };
+        let all = self.anchors.iter().flat_map(|(&timeline, anchors)| {
+            anchors.iter().enumerate().map(move |(n, anchor)| (timeline, n, anchor.displacement))
+        });
+        for (timeline, n, found) in all {
+            let Some(&(_, least, most)) = windows.get(&(timeline, n)) else { continue };
             let near = least - SEAM_MS * per_ms..=most + SEAM_MS * per_ms;
             ensure!(
-                near.contains(found),
+                near.contains(&found),
                 "timeline {timeline} lies at {found}; its packets came at {least}..={most}"
             );
         }
@@ -312,8 +343,7 @@ impl Timelines {
         let mut releases = Vec::new();
         let mut answer = i64::MAX;
         for (at, sent) in media(reception).into_iter().rev() {
-            let place =
-                self.displacements.get(&sent.timeline).map(|displacement| sent.position + displacement);
+            let place = self.displacement(&sent).map(|displacement| sent.position + displacement);
             let is_late = place.is_some_and(|place| at - place > limit - SLACK_MS * limit / 1_000);
             if !is_late {
                 answer = at;
@@ -331,7 +361,7 @@ impl Timelines {
         let repair = rate.samples_in(reception.repair) as i64;
         let live = reception.live.lag as i64;
         let (mut seen, mut placed) = (HashMap::new(), Vec::new());
-        let mut epochs: HashMap<(u32, u32), i64> = HashMap::new();
+        let mut epochs: HashMap<(u32, u32, usize), i64> = HashMap::new();
         let mut first = None;
         // Where the audio that came ends.
         let mut highest = i64::MIN / 2;
@@ -340,10 +370,11 @@ impl Timelines {
             if seen.insert(sent.id, ()).is_some() {
                 continue;
             }
-            let epoch = (sent.source, sent.timeline);
+            let anchor = self.anchor(&sent);
+            let epoch = (sent.source, sent.timeline, anchor.map_or(0, |(n, _)| n));
             let first = *first.get_or_insert(epoch);
             let begun = *epochs.entry(epoch).or_insert(at);
-            let Some(displacement) = self.displacements.get(&sent.timeline) else { continue };
+            let Some((_, displacement)) = anchor else { continue };
             let place = sent.position + displacement;
             let end = place + sent.samples() as i64;
             // Of the very first source nothing passes while it is held.
@@ -372,6 +403,21 @@ impl Timelines {
         }
         placed
     }
+}
+
+/// Whether a timeline that goes on with `first` at `displacement` could not have been known to lie there before: all that came of
+/// it while its first packets were held back came later than that by more than a second, since they had waited in a queue of the
+/// network and the sender then paused before it was dry. A packet in time is more than a second early by what they said, which is a
+/// jump of the timestamps to anybody.
+fn is_false_start(reception: &Reception, first: Sent, displacement: i64) -> bool {
+    let per_ms = i64::from(reception.codec.sample_rate().hz()) / 1_000;
+    let packets: Vec<_> = media(reception);
+    let of_timeline =
+        || packets.iter().filter(|(_, sent)| (sent.source, sent.timeline) == (first.source, first.timeline));
+    let Some(&(begun, _)) = of_timeline().next() else { return false };
+    of_timeline()
+        .take_while(|&&(at, _)| at <= begun + (HOLD_MS - SLACK_MS) * per_ms)
+        .all(|&(at, sent)| at - sent.position - displacement > (HOLD_MS - SLACK_MS) * per_ms)
 }
 
 /// By how much a slow sender may hold the head back: the receiver follows the least lag of each two seconds, by a
