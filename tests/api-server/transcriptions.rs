@@ -209,6 +209,9 @@ async fn a_stream_adds_up_to_its_end() {
     server.stop().await;
 }
 
+/// Fields, a file by its name, and the status and the field of the refusal.
+type Case<'a> = (&'a [(&'a str, &'a str)], Option<(&'a str, &'a [u8])>, u16, &'a str);
+
 #[tokio::test]
 async fn refusals_are_in_openais_shape_and_name_the_field() {
     let data = tempfile::tempdir().unwrap();
@@ -222,7 +225,7 @@ async fn refusals_are_in_openais_shape_and_name_the_field() {
     refused(server.request("POST", PATH).bearer_auth(KEY).body(good.clone()).send().await.unwrap(), 400)
         .await;
 
-    let cases: [(&[(&str, &str)], Option<(&str, &[u8])>, u16, &str); 7] = [
+    let cases: [Case<'_>; 7] = [
         (&[("model", "gpt-5")], Some(("a.wav", &file)), 404, "model"),
         (&[("response_format", "docx")], Some(("a.wav", &file)), 400, "response_format"),
         (&[("language", "xx")], Some(("a.wav", &file)), 400, "language"),
