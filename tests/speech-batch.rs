@@ -38,7 +38,12 @@ struct Hearing(Hear);
 impl Recogniser for Hearing {
     fn recognise(&mut self, _: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError> {
         let word = HypothesisWord { text: (self.0)(request), start: 0.3, end: 0.4, p: 0.9 };
-        Ok(Hypothesis { words: vec![word], avg_logprob: -0.1, language: request.language.clone() })
+        Ok(Hypothesis {
+            words: vec![word],
+            avg_logprob: -0.1,
+            language: request.language.clone(),
+            ..Hypothesis::default()
+        })
     }
 }
 
