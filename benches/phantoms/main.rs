@@ -75,7 +75,10 @@ fn sounds(args: &Args) -> anyhow::Result<Vec<Sound>> {
         let pcm: Vec<i16> = wav(&path)?.into_iter().cycle().take(samples).collect();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let quiet: Vec<f64> = pcm.iter().map(|&s| f64::from(s) * 0.1).collect();
-        sounds.push((format!("music {index}: {name}"), coded(&pcm.iter().map(|&s| f64::from(s)).collect::<Vec<_>>())));
+        sounds.push((
+            format!("music {index}: {name}"),
+            coded(&pcm.iter().map(|&s| f64::from(s)).collect::<Vec<_>>()),
+        ));
         sounds.push((format!("music {index}, 20 dB quieter"), coded(&quiet)));
     }
     Ok(sounds)
@@ -104,6 +107,9 @@ fn wavs(folder: &Path) -> Vec<PathBuf> {
 
 fn wav(path: &Path) -> anyhow::Result<Vec<i16>> {
     let bytes = std::fs::read(path)?;
-    let at = bytes.windows(4).position(|w| w == b"data").ok_or_else(|| anyhow::anyhow!("{}: no WAV", path.display()))?;
+    let at = bytes
+        .windows(4)
+        .position(|w| w == b"data")
+        .ok_or_else(|| anyhow::anyhow!("{}: no WAV", path.display()))?;
     Ok(bytes[at + 8..].chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect())
 }

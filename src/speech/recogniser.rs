@@ -217,7 +217,12 @@ mod tests {
     #[test]
     fn a_phrase_that_models_make_up_is_believed_unless_the_evidence_is_weak() {
         let evidence = Evidence { seconds: 1.2, voiced: 0.7, unclear: false };
-        for text in ["Thank you.", "Thanks for watching!", "Untertitel der Amara.org-Community", "시청해주셔서 감사합니다."] {
+        for text in [
+            "Thank you.",
+            "Thanks for watching!",
+            "Untertitel der Amara.org-Community",
+            "시청해주셔서 감사합니다.",
+        ] {
             assert_eq!(hypothesis(text, -0.2).doubt(&evidence), None, "{text}");
             assert_eq!(hypothesis(text, -0.7).doubt(&evidence), Some(Reason::Phrase), "{text}");
             let short = Evidence { voiced: 0.25, ..evidence };
@@ -230,7 +235,8 @@ mod tests {
     #[test]
     fn a_model_that_hears_nobody_is_believed_where_it_is_not_sure_of_its_words() {
         let evidence = Evidence { seconds: 2.0, voiced: 1.0, unclear: false };
-        let said = |p, avg_logprob| Hypothesis { no_speech: Some(p), ..hypothesis("hello there", avg_logprob) };
+        let said =
+            |p, avg_logprob| Hypothesis { no_speech: Some(p), ..hypothesis("hello there", avg_logprob) };
         assert_eq!(said(0.9, -0.7).doubt(&evidence), Some(Reason::NoSpeech));
         assert_eq!(said(0.9, -0.2).doubt(&evidence), None);
         assert_eq!(said(0.3, -0.7).doubt(&evidence), None);

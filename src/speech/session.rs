@@ -392,7 +392,8 @@ impl Session {
         let seconds = (end - pending.audio_start) as f64 / f64::from(RATE);
         let speech = self.segmenter.speech().filter(|_| pending.closed.is_none());
         let voiced = self.segmenter.voiced();
-        let evidence = Evidence { seconds, voiced: voiced.as_secs_f64(), unclear: self.segmenter.is_unclear() };
+        let evidence =
+            Evidence { seconds, voiced: voiced.as_secs_f64(), unclear: self.segmenter.is_unclear() };
         let (Some((start, speech_end)), None) = (speech, hypothesis.doubt(&evidence)) else { return };
         if end <= pending.heard_end || before_unnumbered {
             return;

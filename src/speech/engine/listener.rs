@@ -115,7 +115,8 @@ impl Listener {
                 return;
             }
         };
-        let is_other = |run: &LegRun| Arc::ptr_eq(&run.audio.clock, &audio.clock) && run.audio.leg != audio.leg;
+        let is_other =
+            |run: &LegRun| Arc::ptr_eq(&run.audio.clock, &audio.clock) && run.audio.leg != audio.leg;
         let other = self.legs.iter().find(|(_, run)| is_other(run)).map(|(owner, _)| *owner);
         if let Some(run) = other.and_then(|other| self.legs.get_mut(&other)) {
             run.other = Some(owner);
@@ -171,7 +172,9 @@ impl Listener {
     fn hear(&mut self, owner: u64, now: MediaInstant) {
         let other = self.legs.get(&owner).and_then(|run| run.other);
         // Lent for the time being: both are in the same map.
-        let lent = other.and_then(|other| self.legs.get_mut(&other)).map(|run| (std::mem::take(&mut run.said), run.offset));
+        let lent = other
+            .and_then(|other| self.legs.get_mut(&other))
+            .map(|run| (std::mem::take(&mut run.said), run.offset));
         if let Some(run) = self.legs.get_mut(&owner) {
             run.hear(now, self.segments, lent.as_ref().map(|(said, offset)| (said, *offset)));
         }

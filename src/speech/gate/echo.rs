@@ -196,7 +196,8 @@ impl Tools {
                 *other += f.norm_sqr();
             }
         }
-        let explained = |&(cross, _, other): &(Complex<f32>, f32, f32)| cross.norm_sqr() / f32::max(other, 1e-12);
+        let explained =
+            |&(cross, _, other): &(Complex<f32>, f32, f32)| cross.norm_sqr() / f32::max(other, 1e-12);
         let all: f32 = sums.iter().map(|sum| sum.1).sum();
         (all > 0.0).then(|| sums.iter().map(explained).sum::<f32>() / all)
     }

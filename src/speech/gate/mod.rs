@@ -205,7 +205,8 @@ impl Gate {
     }
 
     fn judge_music(&mut self) -> usize {
-        let counts = |j: &&Judged| j.voiced && !matches!(j.reason, Some(Reason::Tone | Reason::Keys | Reason::Noise));
+        let counts =
+            |j: &&Judged| j.voiced && !matches!(j.reason, Some(Reason::Tone | Reason::Keys | Reason::Noise));
         let heard = self.recent.iter().rev().filter(counts).map(|j| Heard { still: j.still, rms: j.rms });
         let verdict = judge(heard, self.plays);
         let mut left = match verdict {

@@ -111,7 +111,8 @@ impl Spectrum {
             if rank < PEAKS {
                 let last = peaks.count.min(PEAKS - 1);
                 peaks.list.copy_within(rank..last, rank + 1);
-                peaks.list[rank] = Peak { hz: (at as f32 + vertex(below, here, above)) * BIN, share: share.min(1.0) };
+                peaks.list[rank] =
+                    Peak { hz: (at as f32 + vertex(below, here, above)) * BIN, share: share.min(1.0) };
                 peaks.count = (peaks.count + 1).min(PEAKS);
             }
         }

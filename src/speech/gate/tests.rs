@@ -27,7 +27,8 @@ fn sines_show_at_their_frequency_with_their_share() {
 #[test]
 fn a_tone_is_known_within_a_tenth_of_a_second_and_a_glide_never() {
     let (mut spectrum, mut tones) = (Spectrum::default(), Tones::default());
-    let at = frames(&[(440.0, 0.1), (480.0, 0.1)], 40).position(|frame| tones.frame(&spectrum.peaks(&frame)) > 0);
+    let at =
+        frames(&[(440.0, 0.1), (480.0, 0.1)], 40).position(|frame| tones.frame(&spectrum.peaks(&frame)) > 0);
     assert!(at.is_some_and(|frame| frame <= 6), "{at:?}");
 
     let (mut spectrum, mut tones) = (Spectrum::default(), Tones::default());
@@ -61,7 +62,7 @@ fn two_sines_make_a_key_only_if_they_are_of_the_sixteen_and_balanced() {
 fn a_floor_hides_what_is_near_it_and_nothing_before_it_is_known() {
     let mut floor = Floor::default();
     for frame in 0..100 {
-        assert_eq!(floor.hides(0.011), frame >= 24, "frame {frame}");
+        assert_eq!(floor.hides(0.011), frame >= 12, "frame {frame}");
         floor.frame(0.01);
     }
     assert!(floor.hides(0.018) && !floor.hides(0.022));

@@ -88,6 +88,8 @@ pub(super) fn is_made_up(text: &str) -> bool {
     let words: Vec<&str> = text.split_whitespace().collect();
     MADE_UP.iter().any(|phrase| {
         let phrase: Vec<&str> = phrase.split_whitespace().collect();
-        words.len().is_multiple_of(phrase.len()) && !words.is_empty() && words.chunks(phrase.len()).all(|part| part == phrase)
+        words.len().is_multiple_of(phrase.len())
+            && !words.is_empty()
+            && words.chunks(phrase.len()).all(|part| part == phrase)
     })
 }
