@@ -15,7 +15,7 @@ use sidetone::speech::gate::echo::Said;
 use sidetone::speech::segment::{SegmentEvent, Segmenter, Utterance};
 use sidetone::speech::vad::{FRAME, Vad};
 use support::{hush, prompt, prompts};
-use telephone::{Colour, RATE, TONES, amplitude, coded, dialled, mixed, noise, rms, sines};
+use telephone::{Colour, RATE, TONES, amplitude, coded, dialled, hum, mixed, noise, rms, sines};
 
 /// What the segmenter makes of `pcm` (8 kHz), heard 20 ms at a time beside what the other leg said, if anything.
 fn segmented(pcm: &[i16], far: Option<&[i16]>) -> (Vec<Utterance>, Vec<Reason>) {
@@ -116,6 +116,19 @@ fn keys_are_no_utterance_however_short_and_twisted() {
 }
 
 #[test]
+fn noise_that_goes_on_as_it_is_is_no_utterance() {
+    for colour in [Colour::White, Colour::Pink, Colour::Room] {
+        for dbm0 in [-60.0, -50.0, -40.0, -30.0] {
+            let (utterances, _) = segmented(&noise(colour, dbm0, 20 * RATE, 7), None);
+            let voiced: f64 = utterances.iter().map(|u| u.voiced.as_secs_f64()).sum();
+            // Pink noise has moments that are not like it; what the model makes of them is another test's.
+            let most = if colour == Colour::Pink && dbm0 > -45.0 { 0.15 * 20.0 } else { 0.0 };
+            assert!(voiced <= most, "{colour:?} at {dbm0} dBm0: {voiced} s");
+        }
+    }
+}
+
+#[test]
 fn of_music_on_hold_next_to_nothing_is_left() {
     let (mut played, mut left) = (0.0, 0.0);
     for (name, pcm) in music() {
@@ -180,6 +193,28 @@ fn a_busy_tone_behind_the_last_word_is_not_in_its_utterance() {
     let tone_begins = (RATE + 2 * spoken.len()) as u64;
     let end = utterances[0].audio_start + utterances[0].audio.len() as u64;
     assert!(end <= tone_begins + 3 * FRAME as u64, "{} ms of the tone", end.saturating_sub(tone_begins) / 16);
+}
+
+#[test]
+fn digits_spoken_while_keys_are_pressed_are_heard() {
+    // At -20 dBm0 and below; the words at about -17. What keys mask at a word's edges is lost to the detector, too.
+    for (low, least) in [(-22.0, 0.7), (-34.0, 0.85)] {
+        let keys = dialled("5", 200, 100, low, low + 2.0).repeat(20);
+        for name in ["digit-5", "digit-2", "agent-pass"] {
+            let clean = between_silences(&prompt(name).pcm);
+            let kept = kept(&clean, &mixed(&clean, &keys, 1.0), None);
+            assert!(kept > least, "{name} and keys at {low} dBm0: {kept}");
+        }
+    }
+}
+
+#[test]
+fn someone_who_hums_is_an_utterance() {
+    for pitch in [100.0, 130.0, 180.0, 230.0] {
+        let heard = between_silences(&hum(pitch, -18.0, RATE * 2 / 5, 3));
+        let (utterances, reasons) = segmented(&heard, None);
+        assert_eq!((utterances.len(), &reasons[..]), (1, &[][..]), "{pitch} Hz");
+    }
 }
 
 /// `far` as it comes back: later, quieter, and through a hybrid that rings for a few milliseconds.

@@ -13,6 +13,8 @@ use super::vad::{FRAME, Frame, Vad, frames_in};
 const PRE_ROLL_MS: u64 = 250;
 /// Kept behind the last voiced frame.
 const POST_ROLL_MS: u64 = 200;
+/// A word dies away for so many frames at most: 190 ms.
+const BREATH_FRAMES: usize = 12;
 /// So many voiced frames in a row begin an utterance.
 const ONSET_FRAMES: usize = 3;
 /// The quiet place of a cut is sought over this many frames.
@@ -102,6 +104,8 @@ impl Judged {
 struct Open {
     audio_start: u64,
     speech_start: u64,
+    /// Behind the last frame that is clearly speech, and behind what goes with it.
+    clear_end: u64,
     speech_end: u64,
     voiced: usize,
     paused: bool,
@@ -212,16 +216,18 @@ impl Segmenter {
         if changed && !self.recount(events) {
             return;
         }
+        let breath_end = self.open.as_ref().map(|open| self.breathed_out(open.clear_end));
         let Some(open) = &mut self.open else { return };
         if newest.is_speech() {
             if !changed {
                 open.voiced += 1;
             }
-            open.speech_end = now;
+            (open.clear_end, open.speech_end) = (now, now);
             if std::mem::take(&mut open.paused) {
                 events.push(SegmentEvent::Resumed);
             }
         } else {
+            open.speech_end = breath_end.unwrap_or(open.clear_end);
             let silent = now - open.speech_end;
             if silent >= samples_in(config.hangover) {
                 self.end(events);
@@ -289,7 +295,8 @@ impl Segmenter {
         }
         if let (Some(from), Some(last)) = (speech().next(), last) {
             open.voiced = voiced;
-            (open.speech_start, open.speech_end) = (position(from), position(last + 1));
+            (open.speech_start, open.clear_end) = (position(from), position(last + 1));
+            open.speech_end = open.clear_end;
             return true;
         }
         let speech = (open.speech_start, open.speech_end);
@@ -319,11 +326,18 @@ impl Segmenter {
         // Nor is a tone before it any of the speech; but its last two frames may be: what is looked at lags behind.
         let frame = |position: u64| ((position - self.kept_from) as usize / FRAME).min(self.frames.len());
         let before = frame(audio_start)..frame(speech_start);
-        let is_tone = |at: &usize| matches!(self.frames[*at].reason, Some(Reason::Tone | Reason::Keys));
+        let is_tone = |at: &usize| self.frames[*at].reason == Some(Reason::Tone);
         if let Some(tone) = before.rev().find(is_tone) {
             audio_start = audio_start.max(self.kept_from + (tone.saturating_sub(1) * FRAME) as u64);
         }
-        self.open = Some(Open { audio_start, speech_start, speech_end, voiced, paused: false });
+        self.open = Some(Open {
+            audio_start,
+            speech_start,
+            clear_end: speech_end,
+            speech_end,
+            voiced,
+            paused: false,
+        });
         audio_start
     }
 
@@ -393,13 +407,20 @@ impl Segmenter {
         self.forget(at);
     }
 
+    /// Some silence behind speech that ends at `speech_end`, but nothing of a tone.
     fn post_rolled(&self, speech_end: u64) -> u64 {
         let end = (speech_end + POST_ROLL_MS * u64::from(RATE) / 1_000).min(self.position());
-        // What is known to be a tone is none of the speech before it.
         let first = (speech_end.saturating_sub(self.kept_from) as usize / FRAME).min(self.frames.len());
-        let tone =
-            self.frames.range(first..).position(|f| matches!(f.reason, Some(Reason::Tone | Reason::Keys)));
+        let tone = self.frames.range(first..).position(|f| f.reason == Some(Reason::Tone));
         tone.map_or(end, |frames| end.min(speech_end + (frames * FRAME) as u64))
+    }
+
+    /// Where a word ends whose last clear frame ends at `clear_end`: its last breath may be no louder than the noise.
+    fn breathed_out(&self, clear_end: u64) -> u64 {
+        let first = (clear_end.saturating_sub(self.kept_from) as usize / FRAME).min(self.frames.len());
+        let is_breath = |f: &&Judged| f.frame.voiced && matches!(f.reason, None | Some(Reason::Noise));
+        let breath = self.frames.range(first..).take(BREATH_FRAMES).take_while(is_breath).count();
+        clear_end + (breath * FRAME) as u64
     }
 
     fn slice(&self, from: u64, to: u64) -> Arc<[f32]> {

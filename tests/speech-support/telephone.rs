@@ -193,7 +193,7 @@ pub fn rms(pcm: &[i16]) -> f64 {
 }
 
 /// A person who hums: a glottal wave whose pitch drifts and trembles as no generator's does (about 1 % from period to period
-/// and 3 % slowly), behind closed lips, so that little but the lowest harmonics comes through.
+/// and 3 % slowly), behind closed lips, so that little but the lowest harmonics comes through; it swells for 80 ms and dies away for 150.
 pub fn hum(pitch: f64, dbm0: f64, samples: usize, seed: u64) -> Vec<i16> {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let (mut phase, mut drift, mut tremble) = (0.0, 0.0, 0.0);
@@ -213,5 +213,7 @@ pub fn hum(pitch: f64, dbm0: f64, samples: usize, seed: u64) -> Vec<i16> {
         .collect();
     let rms = (raw.iter().map(|x| x * x).sum::<f64>() / samples as f64).sqrt();
     let gain = amplitude(dbm0) / std::f64::consts::SQRT_2 / rms;
-    line(&raw.iter().map(|x| x * gain).collect::<Vec<_>>(), seed)
+    let seconds = |n: usize| n as f64 / RATE as f64;
+    let swell = |n: usize| (seconds(n) / 0.08).min(seconds(samples - n) / 0.15).min(1.0).powi(2);
+    line(&raw.iter().enumerate().map(|(n, x)| x * gain * swell(n)).collect::<Vec<_>>(), seed)
 }

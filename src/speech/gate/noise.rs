@@ -11,8 +11,9 @@ const STRETCHES: usize = 6;
 const STRETCH: usize = 16;
 /// Frames whose power is averaged: 64 ms. What is shorter is chance.
 const SMOOTH: usize = 4;
-/// Frames that have to be heard before there is a floor: 0.4 s. A voice that has just begun is not measured by itself.
-const SETTLED: usize = 24;
+/// Frames that have to be heard before there is a floor: 0.2 s, no more than what makes an utterance. A voice that has just
+/// begun is not measured by itself.
+const SETTLED: usize = 12;
 /// Above the noise by 6 dB: a frame of 16 ms of pink noise, by chance, is by 4 or less.
 const ABOVE: f32 = 2.0;
 

@@ -62,7 +62,7 @@ fn two_sines_make_a_key_only_if_they_are_of_the_sixteen_and_balanced() {
 fn a_floor_hides_what_is_near_it_and_nothing_before_it_is_known() {
     let mut floor = Floor::default();
     for frame in 0..100 {
-        assert_eq!(floor.hides(0.011), frame >= 24, "frame {frame}");
+        assert_eq!(floor.hides(0.011), frame >= 12, "frame {frame}");
         floor.frame(0.01);
     }
     assert!(floor.hides(0.018) && !floor.hides(0.022));
