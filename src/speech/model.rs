@@ -9,7 +9,9 @@ use thiserror::Error;
 
 use super::ggml::{self, Flaw};
 use super::models::catalogue::{entry_of, nearest};
-use super::models::{Choice, Shelf, memory, name_of};
+#[cfg(feature = "whisper")]
+use super::models::memory;
+use super::models::{Choice, Shelf, name_of};
 use super::recogniser::SpeechModel;
 use crate::config::Settings;
 
