@@ -75,6 +75,19 @@ fn a_restart_is_noticed_wherever_its_sequence_numbers_begin() {
 }
 
 #[test]
+fn a_sender_that_goes_back_by_just_over_a_thousand_numbers_comes_among_those_that_may_be_late() {
+    // Its timestamps are 20 s back: a packet of those numbers could be so late.
+    for sequence in 1_149 - 1_010..1_149 - 1_001 {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(sequence).leap(-160_000).talk(3_000);
+        let reception = Reception::of_perfect(&sender);
+        reception.check();
+        assert_eq!(reception.stats.packets_lost, 0, "{sequence}: {:?}", reception.stats);
+        assert_eq!(reception.stats.packets_late, 0, "{sequence}: {:?}", reception.stats);
+    }
+}
+
+#[test]
 fn a_sender_that_goes_back_near_its_old_numbers_at_once_is_no_straggler() {
     // Old numbers not seen, with timestamps of long ago or of about now; of those seen only these can be told from copies.
     for (sequence, since) in [(1_160, -80_000), (1_651, -80_000), (3_900, -80_000), (1_100, 0)] {

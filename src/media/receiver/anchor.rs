@@ -39,7 +39,10 @@ impl Body {
                     && self.is_merely_late(&anchor, self.config.repair_window) => {}
             (Question::Jump { .. }, Some(anchor)) => self.settle_jump(&anchor, now),
             // Telephone events have been told already, and cannot anchor anything.
-            (_, None) => return self.hold.clear(),
+            (_, None) => {
+                self.tally.received += self.hold.packets().len() as u64;
+                return self.hold.clear();
+            }
         }
         self.release();
     }

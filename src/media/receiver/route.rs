@@ -132,7 +132,9 @@ impl Body {
                     return Route::Straggler;
                 }
                 Arrival::InOrder { .. } => return Route::Jump,
-                Arrival::Late { .. } | Arrival::Duplicate if self.may_be_old(packet, kind, arrival) => {
+                Arrival::Late { .. } | Arrival::Duplicate
+                    if !self.follows_held(packet, kind) && self.may_be_old(packet, kind, arrival) =>
+                {
                     return Route::Current;
                 }
                 Arrival::Jump { sequence } if fits => {
@@ -391,6 +393,19 @@ impl Body {
     /// The packets of media held, if `kind` is that of media.
     fn held_media(&self, kind: Kind) -> impl Iterator<Item = &Held> {
         self.hold.packets().iter().filter(move |held| held.is_media && kind != Kind::Event)
+    }
+
+    /// Whether `packet` goes on with what is held of a source that asks to be believed. By its number it may be one of the current
+    /// source that is very late as well: a sender that begins anew a thousand numbers lower comes among those.
+    fn follows_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) = self.pending else {
+            return false;
+        };
+        let step = |held: &&Held| packet.sequence().since(held.sequence);
+        let before =
+            self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
+        ssrc == packet.ssrc()
+            && before.is_some_and(|before| !self.is_far(packet.timestamp(), before.timestamp))
     }
 
     /// Whether two timestamps are more than a second apart.
