@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test bench bench-calls bench-peers fuzz deny clean
+.PHONY: help setup demo test bench bench-calls bench-peers bench-vad bench-whisper fuzz deny clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -29,6 +29,14 @@ bench-peers: ## the same calls to Sidetone and to other recorders (ARGS='--calls
 	@scripts/setup
 	cargo build --release
 	benches/peers/compare $(ARGS)
+
+bench-whisper: ## the same audio and model to Sidetone and to whisper.cpp's own tools; see benches/whisper/README.md
+	@scripts/setup
+	benches/whisper/compare $(ARGS)
+
+bench-vad: ## the voice detector beside Silero on telephone audio; see benches/vad/README.md
+	@scripts/setup
+	benches/vad/compare $(ARGS)
 
 fuzz: ## each fuzz target for ten minutes, then a table (ARGS='2 rtp path')
 	@scripts/setup --build-only

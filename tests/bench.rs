@@ -52,10 +52,70 @@ fn an_odd_leg_is_a_call_too_and_people_can_read_the_result() {
     }
 }
 
+#[cfg(feature = "embedded-model")]
+mod speech {
+    use super::*;
+
+    const MODEL: &str = "--model=sidetone-prompts-en";
+
+    #[test]
+    fn two_live_legs_are_transcribed_while_they_speak() {
+        let (code, out, err) = bench(&["--speech", MODEL, "--legs", "2", "--step", "8", "--json"]);
+        assert_eq!(code, Some(0), "{out}{err}");
+        let report: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&report["legs"], &report["limit"]), (&2.into(), &"asked".into()));
+        assert_eq!(report["model"], "sidetone-prompts-en");
+        let step = &report["carried"];
+        let number = |of: &Value, name: &str| of[name].as_f64().unwrap_or_else(|| panic!("{name}: {of}"));
+        // Of a track with a prompt of 1 to 5 s in twice that.
+        assert!(number(step, "finals") >= 2.0 && number(step, "partials") >= 4.0, "{step}");
+        assert_eq!((number(step, "unfinished"), number(step, "missed_slots")), (0.0, 0.0));
+        // An utterance's end is known no sooner than its silence is over.
+        assert!((400.0..1_200.0).contains(&number(step, "final_p95_ms")), "{step}");
+        assert!((300.0..2_000.0).contains(&number(step, "pause_p50_ms")), "{step}");
+        assert!(number(step, "cpu_percent_per_leg") > 0.1, "{step}");
+        let windows = report["windows"].as_array().unwrap();
+        let costs: Vec<f64> = windows.iter().map(|window| number(window, "alone_ms")).collect();
+        assert!(costs.len() == 4 && costs.iter().all(|&ms| ms > 0.0), "{costs:?}");
+        assert!(costs[3] > costs[0], "8 s cost no more than 1 s: {costs:?}");
+        let silent = &report["silent"];
+        assert!((0.001..5.0).contains(&number(silent, "noise_percent_per_leg")), "{silent}");
+        assert!((0.3..0.45).contains(&number(&report, "talks")), "{report}");
+    }
+
+    #[test]
+    fn own_audio_is_said_and_people_can_read_the_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("call.ulaw");
+        let prompt = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/speech/invalid.ulaw");
+        std::fs::copy(prompt, &path).unwrap();
+        let audio = format!("--audio={}", path.display());
+        let (code, out, err) = bench(&["--speech", MODEL, "--max", "1", "--step", "4", &audio]);
+        assert_eq!(code, Some(0), "{out}{err}");
+        assert!(out.starts_with("1 live leg with the model sidetone-prompts-en, "), "{out}");
+        for word in ["finals", "text goes on", "a silent leg", "recognising", "none met: --max"] {
+            assert!(out.contains(word), "{word}: {out}");
+        }
+        let (code, _, err) = bench(&["--speech", MODEL, "--audio", "/nowhere.wav"]);
+        assert_eq!(code, Some(1));
+        assert!(err.contains("--audio: /nowhere.wav"), "{err}");
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_is_named() {
+        let (code, _, err) = bench(&["--speech", "--model", "off"]);
+        assert_eq!(code, Some(1), "{err}");
+        assert!(err.contains("speech.model is off"), "{err}");
+    }
+}
+
 #[test]
 fn nonsense_is_refused_with_words() {
     for (arguments, words) in [
-        (&["--streams", "0"][..], "use 1 to 16711679"),
+        (&["--legs", "5"][..], "--speech"),
+        (&["--speech", "--legs", "0"], "0 is not in 1..=2000"),
+        (&["--speech", "--streams", "5"], "cannot be used with"),
+        (&["--streams", "0"], "use 1 to 16711679"),
         (&["--streams", "many"], "a number of streams is expected"),
         (&["--step", "0"], "0 is not in 1..=600"),
         (&["--shards", "17"], "17 is not in 1..=16"),

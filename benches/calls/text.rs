@@ -45,3 +45,26 @@ fn in_words(word: &str) -> String {
         Err(_) => word.to_owned(),
     }
 }
+
+/// The most pairs of places in `said` and `heard` that `same` holds for, in order in both (longest common subsequence).
+pub fn aligned<A, B>(said: &[A], heard: &[B], same: impl Fn(usize, usize) -> bool) -> Vec<(usize, usize)> {
+    let mut most = vec![vec![0_usize; heard.len() + 1]; said.len() + 1];
+    for at in (0..said.len()).rev() {
+        for of in (0..heard.len()).rev() {
+            let skipped = most[at + 1][of].max(most[at][of + 1]);
+            most[at][of] = if same(at, of) { skipped.max(1 + most[at + 1][of + 1]) } else { skipped };
+        }
+    }
+    let (mut pairs, mut at, mut of) = (Vec::new(), 0, 0);
+    while at < said.len() && of < heard.len() {
+        if same(at, of) && most[at][of] == 1 + most[at + 1][of + 1] {
+            pairs.push((at, of));
+            (at, of) = (at + 1, of + 1);
+        } else if most[at][of] == most[at][of + 1] {
+            of += 1;
+        } else {
+            at += 1;
+        }
+    }
+    pairs
+}

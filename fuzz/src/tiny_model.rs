@@ -5,7 +5,8 @@
 
 use std::ops::Range;
 
-const VOCABULARY: i32 = 51_864;
+const ENGLISH: i32 = 51_864;
+const MULTILINGUAL: i32 = 51_865;
 /// Tokens that are written out; the others whisper.cpp makes up.
 const TOKENS: i32 = 50_257;
 /// The space, where GPT-2's vocabulary has it.
@@ -30,15 +31,55 @@ pub struct TinyModel {
 
 impl TinyModel {
     pub fn new() -> Self {
+        Self::of(ENGLISH, |token| token.to_be_bytes()[1..].to_vec())
+    }
+
+    /// One of many languages whose weights are any numbers of the size that trained ones have: it hears words in everything, other
+    /// ones in other audio.
+    pub fn babbling() -> Self {
+        let mut model = Self::of(MULTILINGUAL, |token| format!(" w{token}").into_bytes());
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 40) as f32 / (1 << 24) as f32
+        };
+        for (name, place) in model.tensors.clone() {
+            let data = &mut model.bytes[place];
+            if name.ends_with("embedding") || name.ends_with("bias") {
+                let most = if name.ends_with("bias") { 0.1 } else { 1.0 };
+                data.chunks_exact_mut(4)
+                    .for_each(|n| n.copy_from_slice(&((next() * 2.0 - 1.0) * most).to_le_bytes()));
+            } else if name.contains("ln") {
+                data.chunks_exact_mut(4).for_each(|number| number.copy_from_slice(&1_f32.to_le_bytes()));
+            } else if name.contains("conv") {
+                // Plus or minus 1/16 to 1/8: the exponent of a half is biased by 15.
+                data.chunks_exact_mut(2).for_each(|half| {
+                    let random = (next() * 65_536.0) as u16;
+                    half.copy_from_slice(&(random & 0x8000 | 11 << 10 | random & 0x03ff).to_le_bytes());
+                });
+            } else {
+                // A scale of 1/32 for weights of up to 1/4, of 1/8 for embeddings of up to 1.
+                let scale: u16 = if name.contains("embedding") { 12 << 10 } else { 10 << 10 };
+                data.chunks_exact_mut(18).for_each(|block| {
+                    block[..2].copy_from_slice(&scale.to_le_bytes());
+                    block[2..].iter_mut().for_each(|two| *two = (next() * 256.0) as u8);
+                });
+            }
+        }
+        model
+    }
+
+    fn of(vocabulary: i32, text_of: impl Fn(i32) -> Vec<u8>) -> Self {
         let mut model = Self { bytes: b"lmgg".to_vec(), numbers: Vec::new(), blank: 0, tensors: Vec::new() };
-        for number in [VOCABULARY, 1_500, WIDTH, 1, 1, 448, WIDTH, 1, 1, MELS, 2_000 + Q4_0, MELS, BINS] {
+        for number in [vocabulary, 1_500, WIDTH, 1, 1, 448, WIDTH, 1, 1, MELS, 2_000 + Q4_0, MELS, BINS] {
             model.number(number);
         }
         model.bytes.resize(model.bytes.len() + (MELS * BINS * 4) as usize, 0);
         model.number(TOKENS);
         for token in 0..TOKENS {
-            let text = token.to_be_bytes();
-            let text: &[u8] = if token == BLANK { b" " } else { &text[1..] };
+            let text = if token == BLANK { b" ".to_vec() } else { text_of(token) };
             // The length of each is a place of its own, and a thousand of them will do.
             match token % 50 {
                 0 => model.number(text.len() as i32),
@@ -49,7 +90,7 @@ impl TinyModel {
             }
             model.bytes.extend(text);
         }
-        let (w, v) = (WIDTH, VOCABULARY);
+        let (w, v) = (WIDTH, vocabulary);
         model.tensor("encoder.positional_embedding", &[w, 1_500], F32);
         model.tensor("encoder.conv1.weight", &[3, MELS, w], F16);
         model.tensor("encoder.conv1.bias", &[1, w], F32);

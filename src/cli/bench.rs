@@ -2,10 +2,11 @@
 //!
 //! Real sockets, the real receive plane and, with `--record`, the real recorder; the load comes from this process too, over
 //! the loopback interface. So the figure is what the machine carries beside its own load generator, and a lower bound of what
-//! it carries when the packets come from elsewhere.
+//! it carries when the packets come from elsewhere. With `--speech` it is legs that speak, see [`speech`].
 
 mod machine;
 mod search;
+mod speech;
 mod step;
 
 use std::path::PathBuf;
@@ -21,17 +22,20 @@ use crate::net::load::MAX_STREAMS;
 use search::{Search, Trial};
 use step::{Bench, Limit, Step};
 
-/// Streams tried first.
+/// Streams tried first, and at most if nobody says.
 const FIRST: usize = 250;
+const MOST: usize = 20_000;
+/// Seconds for which a number of streams is tried if nobody says.
+const STEP_SECONDS: u64 = 3;
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
-    /// Seconds for which each number of streams is tried.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = value_parser!(u64).range(1..=600))]
-    step: u64,
-    /// Streams at most.
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = streams)]
-    max: usize,
+    /// Seconds for which each number of streams, or legs, is tried; without it 3, or 20.
+    #[arg(long, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=600))]
+    step: Option<u64>,
+    /// Streams, or legs, at most; without it 20000, or 2000.
+    #[arg(long, value_name = "N", value_parser = streams)]
+    max: Option<usize>,
     /// Try this number of streams and no other; the exit code is 1 if they are not carried without a loss.
     #[arg(long, value_name = "N", conflicts_with = "max", value_parser = streams)]
     streams: Option<usize>,
@@ -41,6 +45,18 @@ pub(super) struct BenchArgs {
     /// Record the streams, two a call, below this folder; the files are removed afterwards.
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+    /// How many live legs are transcribed while they speak, with the model of the settings, in place of streams received.
+    #[arg(long, conflicts_with_all = ["streams", "shards", "record"])]
+    speech: bool,
+    /// Try this number of legs and no other; the exit code is 1 if their transcripts do not keep up.
+    #[arg(long, value_name = "N", requires = "speech", conflicts_with = "max", value_parser = value_parser!(u16).range(1..=2_000))]
+    legs: Option<u16>,
+    /// What the legs say, over and over: a recording of your own calls, each channel a leg. Without it prompts, with pauses.
+    #[arg(long, value_name = "FILE", requires = "speech")]
+    audio: Option<PathBuf>,
+    /// Model, as in speech.model.
+    #[arg(long, requires = "speech")]
+    model: Option<String>,
     /// The result as JSON.
     #[arg(long)]
     json: bool,
@@ -74,18 +90,29 @@ struct Outcome {
 }
 
 pub(super) fn run(args: &BenchArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
+    if args.speech {
+        return speech::run(args, settings);
+    }
     let settings = settings.load()?;
     super::init_quiet_log(&settings)?;
     limits::raise_open_files();
     let runtime = super::runtime()?;
     let shards = args.shards.map_or(settings.rtp.shards, usize::from);
-    let mut bench = Bench::new(&settings, shards, Duration::from_secs(args.step), args.record.as_deref())?;
+    let mut bench = Bench::new(
+        &settings,
+        shards,
+        Duration::from_secs(args.step.unwrap_or(STEP_SECONDS)),
+        args.record.as_deref(),
+    )?;
 
     let progress = ProgressBar::new_spinner().with_style(ProgressStyle::with_template("{spinner} {msg}")?);
     progress.enable_steady_tick(Duration::from_millis(200));
     let mut search = match args.streams {
         Some(n) => Search::of_one(n),
-        None => Search::new(FIRST.min(args.max), args.max),
+        None => {
+            let most = args.max.unwrap_or(MOST);
+            Search::new(FIRST.min(most), most)
+        }
     };
     let (mut carried, mut failed) = (None, None);
     let mut limit = Limit::Asked;

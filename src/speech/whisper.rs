@@ -27,6 +27,9 @@ const PROMPT_TOKENS: usize = 48;
 const SURE: f32 = -0.3;
 /// Nobody speaks more tokens a second; it bounds what a decoder that loops can cost.
 const TOKENS_PER_SECOND: f64 = 10.0;
+const AUTO: &str = "auto";
+/// whisper.cpp takes in so much audio and decodes nothing of it: it stops where less than 0.1 s is left.
+const NOTHING_MS: i32 = 100;
 
 /// A loaded model.
 #[derive(Clone)]
@@ -91,12 +94,7 @@ impl SpeechModel for WhisperModel {
             .context
             .create_state()
             .map_err(|e| RecogniseError::NoState { model: self.0.name.clone(), reason: e.to_string() })?;
-        Ok(Box::new(WhisperRecogniser {
-            model: self.0.clone(),
-            state,
-            params: HashMap::new(),
-            padded: Vec::new(),
-        }))
+        Ok(Box::new(WhisperRecogniser { model: self.0.clone(), state, params: HashMap::new() }))
     }
 }
 
@@ -105,36 +103,31 @@ struct WhisperRecogniser {
     state: WhisperState,
     /// By language: setting one leaks a string each time, so it is done once.
     params: HashMap<String, FullParams<'static, 'static>>,
-    padded: Vec<f32>,
 }
 
 impl Recogniser for WhisperRecogniser {
     fn recognise(&mut self, audio: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError> {
         let seconds = audio.len() as f64 / f64::from(RATE);
-        let language = if self.model.context.is_multilingual() { request.language.as_str() } else { "en" };
-        let prompt = self.prompt_tokens(request);
-        let mut params = self.params(language)?;
-        params.set_audio_ctx(audio_ctx(seconds, self.model.floor) as i32);
-        params.set_max_tokens((16.0 + TOKENS_PER_SECOND * seconds) as i32);
-        params.set_tokens(&prompt);
-
+        let window = audio_ctx(seconds, self.model.floor) as i32;
+        let mut padded = Vec::new();
         let enough = if audio.len() < SHORTEST {
-            self.padded.clear();
-            self.padded.extend_from_slice(audio);
-            self.padded.resize(SHORTEST, 0.0);
-            &self.padded
+            padded.extend_from_slice(audio);
+            padded.resize(SHORTEST, 0.0);
+            &padded
         } else {
             audio
         };
-        self.state.full(params, enough).map_err(|e| RecogniseError::Failed {
-            model: self.model.name.clone(),
-            seconds,
-            reason: e.to_string(),
-        })?;
-        let language = match language {
-            "auto" => get_lang_str(self.state.full_lang_id_from_state()).unwrap_or("en"),
+        let language = match request.language.as_str() {
+            _ if !self.model.context.is_multilingual() => "en",
+            AUTO => self.language_of(enough, window, seconds)?,
             known => known,
         };
+        let prompt = self.prompt_tokens(request);
+        let mut params = self.params(language)?;
+        params.set_audio_ctx(window);
+        params.set_max_tokens((16.0 + TOKENS_PER_SECOND * seconds) as i32);
+        params.set_tokens(&prompt);
+        self.full(params, enough, seconds)?;
         let mut hypothesis = self.hypothesis(language);
         if !request.partial && !hypothesis.words.is_empty() && hypothesis.avg_logprob < SURE {
             hypothesis.no_speech = self.no_speech();
@@ -145,6 +138,35 @@ impl Recogniser for WhisperRecogniser {
 }
 
 impl WhisperRecogniser {
+    fn full(
+        &mut self,
+        params: FullParams<'_, '_>,
+        audio: &[f32],
+        seconds: f64,
+    ) -> Result<(), RecogniseError> {
+        self.state.full(params, audio).map(drop).map_err(|error| self.failed(seconds, &error))
+    }
+
+    fn failed(&self, seconds: f64, error: &whisper_rs::WhisperError) -> RecogniseError {
+        RecogniseError::Failed { model: self.model.name.clone(), seconds, reason: error.to_string() }
+    }
+
+    /// The language spoken in `audio`, found in a window of its own. The library's `auto` looks through the window of whatever the
+    /// state recognised before, so that the answer would depend on other people's audio.
+    fn language_of(
+        &mut self,
+        audio: &[f32],
+        window: i32,
+        seconds: f64,
+    ) -> Result<&'static str, RecogniseError> {
+        let mut params = self.params("en")?;
+        params.set_audio_ctx(window);
+        params.set_duration_ms(NOTHING_MS);
+        self.full(params, audio, seconds)?;
+        let found = self.state.lang_detect(0, 1).map_err(|error| self.failed(seconds, &error))?;
+        Ok(get_lang_str(found.0).unwrap_or("en"))
+    }
+
     fn prompt_tokens(&self, request: &Request) -> Vec<WhisperTokenId> {
         let text = request.prompt.as_deref().unwrap_or_default();
         // A token is at least a byte, and the tokeniser needs room for all of them.
@@ -169,11 +191,9 @@ impl WhisperRecogniser {
         if let Some(params) = self.params.get(language) {
             return Ok(params.clone());
         }
-        let known: &'static str = match language {
-            "auto" => "auto",
-            code if !code.contains('\0') => get_lang_id(code).and_then(get_lang_str).unwrap_or_default(),
-            _ => "",
-        };
+        // The library looks names up in C strings.
+        let known = Some(language).filter(|code| !code.contains('\0')).and_then(get_lang_id);
+        let known = known.and_then(get_lang_str).unwrap_or_default();
         if known.is_empty() {
             return Err(RecogniseError::UnknownLanguage {
                 model: self.model.name.clone(),
