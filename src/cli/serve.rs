@@ -62,6 +62,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let mut state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     state.transcriptions = transcriptions(&services)?;
+    state.synthesiser = super::say::start(&services.settings)?;
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));

@@ -223,6 +223,10 @@ fn read_secrets(settings: &mut Settings) -> Result<(), ConfigError> {
         let text = read_secret("websocket.password_file", &path)?;
         settings.websocket.password = text.trim_end_matches(['\r', '\n']).to_owned();
     }
+    if let Some(path) = settings.tts.api_key_file.clone() {
+        let text = read_secret("tts.api_key_file", &path)?;
+        settings.tts.api_key = text.trim().to_owned();
+    }
     if let Some(path) = settings.http.keys_file.clone() {
         let text = read_secret("http.keys_file", &path)?;
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
