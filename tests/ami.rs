@@ -102,8 +102,7 @@ async fn speaks_with(version: Version) {
     assert!(channels.iter().any(|channel| channel.get("Uniqueid") == Some("job-1")), "{channels:?}");
 
     // The id is what makes a second try harmless.
-    let (_, again) =
-        client.send_for(originate("job-1", "100", 5_000), "OriginateResponse").await.unwrap();
+    let (_, again) = client.send_for(originate("job-1", "100", 5_000), "OriginateResponse").await.unwrap();
     let again = timeout(PATIENCE, again.event()).await.unwrap().unwrap();
     assert_eq!(again.get("Response"), Some("Failure"), "{again:?}");
 

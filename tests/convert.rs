@@ -142,6 +142,46 @@ fn real_asterisk_plays_every_kind_that_is_written() {
 }
 
 #[test]
+fn real_asterisk_converts_over_ami_what_it_is_told_to() {
+    let lab = Lab::start(Version::V22);
+    let folder = tempfile::tempdir().unwrap();
+    let prompt = &prompts(&lab, folder.path())[0];
+    let by_asterisk = |from: &Path, to: &Path| {
+        let (url, user) =
+            (format!("ami.url=tcp://{}", lab.ami_addr()), format!("ami.user={}", lab.ami_user()));
+        let password = format!("ami.password={}", lab.ami_password());
+        sidetone(&[
+            text(from),
+            text(to),
+            "--by",
+            "asterisk",
+            "--set",
+            &url,
+            "--set",
+            &user,
+            "--set",
+            &password,
+        ])
+    };
+    for extension in ["gsm", "alaw", "wav49", "sln16"] {
+        let out = folder.path().join("with a space").with_extension(extension);
+        let done = by_asterisk(prompt, &out);
+        assert!(done.status.success(), "{extension}: {}", String::from_utf8_lossy(&done.stderr));
+        let direct =
+            folder.path().join("direct").with_extension(if extension == "wav49" { "WAV" } else { extension });
+        let said = asterisk(&lab, prompt, &direct);
+        assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&direct).expect(&said), "{extension}");
+    }
+    let before = std::fs::read_dir(&folder).unwrap().count();
+    let nothing = folder.path().join("no.wav");
+    std::fs::write(&nothing, "no audio").unwrap();
+    let done = by_asterisk(&nothing, &folder.path().join("no.gsm"));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && said.contains("Asterisk did not convert it"), "{said}");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), before + 1, "nothing is left behind");
+}
+
+#[test]
 fn a_folder_is_converted_and_what_cannot_be_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (folder.path().join("in"), folder.path().join("out"));

@@ -25,8 +25,12 @@ pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<
         What::Example => output::text(&crate::config::example())?,
         What::Show => {
             let mut settings = settings.load()?;
-            let mut secrets =
-                vec![&mut settings.ari.password, &mut settings.websocket.password, &mut settings.tts.api_key];
+            let mut secrets = vec![
+                &mut settings.ari.password,
+                &mut settings.ami.password,
+                &mut settings.websocket.password,
+                &mut settings.tts.api_key,
+            ];
             secrets.extend(settings.http.keys.iter_mut());
             for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
                 *secret = "(set)".into();

@@ -8,9 +8,13 @@ use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output;
+use super::{SettingsArgs, output};
 use crate::audio::convert::{Channels, Conversion, Converted, Target, convert};
 use crate::audio::{AudioFile, Format, Limits};
+
+mod asterisk;
+
+use asterisk::Asterisk;
 
 #[derive(Debug, Args)]
 pub(super) struct ConvertArgs {
@@ -34,6 +38,9 @@ pub(super) struct ConvertArgs {
     /// Which channel to take; without it all of them, mixed where the kind to write has one only.
     #[arg(long, value_enum)]
     channel: Option<Channel>,
+    /// Who converts: `sidetone`, with codecs of its own, or `asterisk`, on its machine, by its Manager Interface (`[ami]`).
+    #[arg(long, value_enum, default_value_t = By::Sidetone)]
+    by: By,
     /// Files converted at a time; without it as many as there are processors.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: Option<u16>,
@@ -55,6 +62,12 @@ enum Channel {
     Mix,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    Sidetone,
+    Asterisk,
+}
+
 fn target(name: &str) -> Result<Target, String> {
     Target::of_name(name).map_err(|error| error.to_string())
 }
@@ -65,7 +78,11 @@ struct Job {
     target: Target,
 }
 
-pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &ConvertArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
+    let asterisk = match args.by {
+        By::Sidetone => None,
+        By::Asterisk => Some(Asterisk::connect(args, &settings.load()?)?),
+    };
     let jobs = if args.input.is_dir() { folder(args)? } else { vec![one(args)?] };
     let channels = match args.channel {
         None => Channels::Keep,
@@ -85,7 +102,10 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
                 bar.inc(now.saturating_sub(told));
                 told = told.max(now);
             };
-            let outcome = convert_one(args, job, channels, &mut progress);
+            let outcome = match &asterisk {
+                None => convert_one(args, job, channels, &mut progress),
+                Some(asterisk) => asterisk.convert(args, job),
+            };
             progress(1.0);
             bar.suspend(|| tell(args, job, &outcome));
             failed.fetch_add(usize::from(outcome.is_err()), Ordering::Relaxed);
@@ -108,15 +128,20 @@ pub(super) fn run(args: &ConvertArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+fn keep_what_is_there(args: &ConvertArgs, job: &Job) -> anyhow::Result<()> {
+    if job.output.exists() && !args.force {
+        bail!("{} is there already: --force replaces it", job.output.display());
+    }
+    Ok(())
+}
+
 fn convert_one(
     args: &ConvertArgs,
     job: &Job,
     channels: Channels,
     progress: &mut dyn FnMut(f64),
 ) -> anyhow::Result<Converted> {
-    if job.output.exists() && !args.force {
-        bail!("{} is there already: --force replaces it", job.output.display());
-    }
+    keep_what_is_there(args, job)?;
     let mut source = AudioFile::open(&job.input, args.from, Limits::default())?;
     let conversion = Conversion { target: job.target, rate_hz: args.rate, channels };
     Ok(convert(&mut source, &job.output, conversion, progress)?)

@@ -130,7 +130,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(&cli.settings),
         Command::Check(args) => check::run(args, &cli.settings),
         Command::Transcribe(args) => transcribe::run(args, &cli.settings),
-        Command::Convert(args) => convert::run(args),
+        Command::Convert(args) => convert::run(args, &cli.settings),
         Command::Say(args) => say::run(args, &cli.settings),
         Command::Replay(args) => replay::run(args, &cli.settings),
         Command::Models(args) => models::run(args, &cli.settings),

@@ -219,6 +219,10 @@ fn read_secrets(settings: &mut Settings) -> Result<(), ConfigError> {
         let text = read_secret("ari.password_file", &path)?;
         settings.ari.password = text.trim_end_matches(['\r', '\n']).to_owned();
     }
+    if let Some(path) = settings.ami.password_file.clone() {
+        let text = read_secret("ami.password_file", &path)?;
+        settings.ami.password = text.trim_end_matches(['\r', '\n']).to_owned();
+    }
     if let Some(path) = settings.websocket.password_file.clone() {
         let text = read_secret("websocket.password_file", &path)?;
         settings.websocket.password = text.trim_end_matches(['\r', '\n']).to_owned();

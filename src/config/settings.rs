@@ -61,6 +61,8 @@ pub struct Settings {
     pub node: Node,
     /// The Asterisk REST Interface.
     pub ari: Ari,
+    /// The Asterisk Manager Interface.
+    pub ami: Ami,
     /// How media travels between Asterisk and us.
     pub media: Media,
     /// Where media comes in.
@@ -114,6 +116,21 @@ sections! {
         backoff_min_ms: u64 = 250;
         /// Longest pause between attempts to connect, milliseconds.
         backoff_max_ms: u64 = 10_000;
+    }
+    /// The Asterisk Manager Interface, for conversions by Asterisk (`sidetone convert --by asterisk`). Calls need it not.
+    Ami "ami" {
+        /// `tcp://host:port` or `tls://host:port`, as in Asterisk's manager.conf.
+        url: String = "tcp://127.0.0.1:5038".into();
+        /// User in manager.conf; empty: it is not used.
+        user: String = String::new();
+        /// Its secret. Better: `password_file`.
+        password: String = String::new();
+        /// File that holds the secret.
+        password_file: Option<PathBuf> = None;
+        /// For `tls://`: file with the certificates (PEM) of whoever signed Asterisk's; without it, the public authorities.
+        ca_file: Option<PathBuf> = None;
+        /// Longest wait for a connection and for a response, milliseconds.
+        request_timeout_ms: u64 = 5_000;
     }
     /// How media travels between Asterisk and us.
     Media "media" {

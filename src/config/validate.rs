@@ -49,6 +49,14 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         0 < s.ari.backoff_min_ms && s.ari.backoff_min_ms <= s.ari.backoff_max_ms,
         "ari.backoff_min_ms must be above 0 and at most ari.backoff_max_ms".into(),
     );
+    check(
+        s.ami.url.starts_with("tcp://") || s.ami.url.starts_with("tls://"),
+        format!("ami.url is `{}`: write it as tcp://host:port or tls://host:port", s.ami.url),
+    );
+    check(
+        s.ami.request_timeout_ms > 0,
+        "ami.request_timeout_ms is 0: give responses some time, 5000 say".into(),
+    );
     check((1..=16).contains(&s.rtp.shards), format!("rtp.shards is {}: use 1 to 16", s.rtp.shards));
     check(
         s.rtp.cpus.parse::<super::Cpus>().is_ok(),

@@ -9,6 +9,7 @@
 
 mod action;
 mod client;
+mod convert;
 mod decode;
 mod error;
 mod link;
@@ -16,6 +17,7 @@ mod message;
 
 pub use action::AmiAction;
 pub use client::{AmiClient, AmiConfig, AmiTls};
+pub use convert::{FileConvertError, file_convert};
 pub use decode::{AmiDecoder, AmiInput};
 pub use error::{AmiError, AmiProtocolError};
 pub use link::{AmiNotice, AmiNotices};
