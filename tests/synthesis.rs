@@ -199,7 +199,8 @@ async fn a_server_of_openais_shape_is_asked_as_it_wants_and_its_errors_are_passe
     let folder = tempfile::tempdir().unwrap();
     let engine = Engine::OpenAi { url: format!("{url}/v1/"), key: "sk-secret".into(), model: "tts-1".into() };
     let voice = Synthesiser::new(config(engine, folder.path())).unwrap();
-    let many = (0..20).map(|_| voice.speak(&SpeechRequest { voice: Some("nova".into()), ..TEXT.clone() }));
+    let request = SpeechRequest { voice: Some("nova".into()), ..text("hello") };
+    let many = (0..20).map(|_| voice.speak(&request));
     for spoken in futures_util::future::join_all(many).await {
         let spoken = spoken.unwrap();
         assert_eq!((spoken.rate_hz, spoken.pcm.len()), (24_000, 12_000));
@@ -221,8 +222,6 @@ async fn a_server_of_openais_shape_is_asked_as_it_wants_and_its_errors_are_passe
     );
     assert!(matches!(failed("html").await, SynthesisError::NotAudio { .. }));
 }
-
-static TEXT: std::sync::LazyLock<SpeechRequest> = std::sync::LazyLock::new(|| text("hello"));
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_without_what_was_to_be_said() {

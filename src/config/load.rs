@@ -284,7 +284,7 @@ mod tests {
             Sources { flags, ..Sources::default() }.load().unwrap_err().to_string()
         };
         for (wrong, right) in
-            [("ari.pasword", "ari.password"), ("asi.url", "ari.url"), ("ari.uesr", "ari.user")]
+            [("ari.pasword", "ari.password"), ("arri.url", "ari.url"), ("ari.uesr", "ari.user")]
         {
             let error = by_flag(wrong);
             assert!(error.contains(&format!("did you mean `{right}`?")), "{error}");

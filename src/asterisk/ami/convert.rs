@@ -34,7 +34,12 @@ pub async fn file_convert(
     output: &Path,
 ) -> Result<Duration, FileConvertError> {
     let command = format!("file convert {} {}", quoted(input)?, quoted(output)?);
-    let response = client.send(AmiAction::new("Command").with("Command", command)).await?;
+    let response = match client.send(AmiAction::new("Command").with("Command", command)).await {
+        Err(AmiError::Refused { message, .. }) if message != "Permission denied" => {
+            return Err(FileConvertError::Refused(message));
+        }
+        other => other?,
+    };
     let said: Vec<&str> = response.output().map(str::trim).filter(|line| !line.is_empty()).collect();
     // "Converted IN to OUT in 12ms"; whatever else it says is a complaint.
     said.iter()

@@ -458,7 +458,9 @@ impl Pending {
         let refused =
             message.response().is_some_and(|response| response != "Success" && response != "Goodbye");
         if refused {
-            let message = message.message().to_owned();
+            // Of a command that failed, the reason is its output.
+            let said: Vec<&str> = message.output().map(str::trim).filter(|line| !line.is_empty()).collect();
+            let message = if said.is_empty() { message.message().to_owned() } else { said.join(" ") };
             want.fail(AmiError::Refused { action, message });
             return None;
         }
