@@ -6,6 +6,8 @@ mod access;
 mod events;
 #[path = "api-server/files.rs"]
 mod files;
+#[path = "api-server/speech.rs"]
+mod speech;
 #[path = "api-server/subscribers.rs"]
 mod subscribers;
 #[path = "api-server/support.rs"]

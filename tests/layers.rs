@@ -13,7 +13,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let cli = with(&api, &["api", "cli", "emulator"]);
     let mut table = BTreeMap::from([
         ("media", vec![]),
-        ("audio", vec!["media"]),
+        ("audio", vec!["media", "files"]),
         ("clock", vec!["media"]),
         ("config", vec![]),
         // For tests, fuzzing and `sidetone bench`: nothing of the server uses it.

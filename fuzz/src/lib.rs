@@ -1,6 +1,7 @@
 //! What is fuzzed: for each parser of anything from outside, a function that takes any bytes and panics where a promise is
 //! broken. `cargo fuzz` calls them with what it makes up, `tests/fuzz-corpus.rs` with what is kept under `corpus/`.
 
+mod ami;
 mod audio_file;
 mod codecs;
 mod dtmf;
@@ -9,6 +10,7 @@ mod path;
 mod rtcp;
 mod tiny_model;
 
+pub use ami::ami;
 pub use audio_file::audio_file;
 pub use codecs::codecs;
 pub use dtmf::dtmf;
@@ -42,7 +44,8 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
+    ("ami", ami),
     ("ari_event", ari_event),
     ("audio_file", audio_file),
     ("audiosocket", audiosocket),

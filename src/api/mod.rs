@@ -13,6 +13,7 @@ mod play;
 mod problem;
 mod recording;
 mod server;
+mod speech;
 mod state;
 mod transcript;
 mod transcriptions;

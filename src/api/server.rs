@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::state::AppState;
-use super::{auth, calls, health, observe, page, play, recording, transcript, transcriptions, ws};
+use super::{auth, calls, health, observe, page, play, recording, speech, transcript, transcriptions, ws};
 
 /// Connections that are still busy this long after the server was told to stop are cut.
 const GRACE: Duration = Duration::from_secs(10);
@@ -75,6 +75,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/calls/{id}/hangup", post(calls::hangup))
         .route("/api/calls/{id}/play", post(play::play).layer(DefaultBodyLimit::max(play::MOST_BYTES)))
         .route("/api/calls/{id}/play/stop", post(play::stop))
+        .route("/api/calls/{id}/say", post(speech::say).layer(DefaultBodyLimit::max(speech::MOST_BYTES)))
         .route("/api/calls/{id}/recording/pause", post(calls::pause_recording))
         .route("/api/calls/{id}/recording/resume", post(calls::resume_recording))
         .route("/ws/events", get(ws::all))
@@ -87,6 +88,12 @@ pub fn router(state: AppState) -> Router {
         )
         // It counts by itself, as it writes to the disk.
         .layer(DefaultBodyLimit::disable())
+        .route(
+            "/v1/audio/speech",
+            post(speech::create)
+                .fallback(transcriptions::method_not_allowed)
+                .layer(DefaultBodyLimit::max(speech::MOST_BYTES)),
+        )
         .route_layer(from_fn_with_state(state.clone(), transcriptions::require));
     Router::new()
         .route("/", get(page::index))

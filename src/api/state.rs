@@ -12,6 +12,7 @@ use super::transcriptions::Transcriptions;
 use crate::calls::control::CallControl;
 use crate::calls::directory::CallDirectory;
 use crate::calls::hub::EventHub;
+use crate::speech::synthesis::Synthesiser;
 use crate::telemetry::readiness::ReadinessBoard;
 
 /// What handlers share; cheap to clone.
@@ -33,6 +34,8 @@ pub struct AppState {
     pub model: Arc<str>,
     /// Files to text; `None` without a speech model.
     pub transcriptions: Option<Arc<Transcriptions>>,
+    /// What speaks; `None` without an engine.
+    pub synthesiser: Option<Arc<Synthesiser>>,
     /// How WebSockets are kept.
     pub sockets: SocketPolicy,
     /// Cancelled when the server stops.
@@ -85,6 +88,7 @@ impl AppState {
             auth: Arc::new(auth),
             model: Arc::default(),
             transcriptions: None,
+            synthesiser: None,
             sockets: SocketPolicy::default(),
             closing: CancellationToken::new(),
             open: TaskTracker::new(),

@@ -1,4 +1,6 @@
-//! Asterisk: REST, events, versions, codecs and quirks.
+//! Asterisk: REST, events, the Manager Interface, versions, codecs and quirks.
+pub mod ami;
 pub mod ari;
+mod backoff;
 pub mod codecs;
 pub mod version;

@@ -52,13 +52,34 @@ impl fmt::Display for Format {
     }
 }
 
+impl Headerless {
+    /// The extension that Asterisk finds it by.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Ulaw => "ulaw",
+            Self::Alaw => "alaw",
+            Self::Gsm => "gsm",
+            Self::G722 => "g722",
+            Self::Linear(12_000) => "sln12",
+            Self::Linear(16_000) => "sln16",
+            Self::Linear(24_000) => "sln24",
+            Self::Linear(32_000) => "sln32",
+            Self::Linear(44_100) => "sln44",
+            Self::Linear(48_000) => "sln48",
+            Self::Linear(96_000) => "sln96",
+            Self::Linear(192_000) => "sln192",
+            Self::Linear(_) => "sln",
+        }
+    }
+}
+
 impl Format {
     /// The format that files of this name have, by its extension, if that says one.
     pub fn of_name(name: &Path) -> Option<Self> {
         let extension = name.extension()?.to_str()?.to_ascii_lowercase();
         let linear = |hz| Some(Self::Headerless(Headerless::Linear(hz)));
         match extension.as_str() {
-            "wav" | "wave" | "wav49" => Some(Self::Wav),
+            "wav" | "wave" | "wav16" | "wav49" => Some(Self::Wav),
             "flac" => Some(Self::Flac),
             "mp3" | "mpga" | "mpeg" => Some(Self::Mp3),
             "ogg" | "oga" | "opus" => Some(Self::OggOpus),

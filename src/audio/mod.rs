@@ -12,6 +12,7 @@
 //! | Opus in Ogg | pages here, packets by libopus |
 //! | no header: `.ulaw` `.alaw` `.gsm` `.g722` `.sln` … `.sln192`, as Asterisk names them | [`crate::media::codec`] |
 
+pub mod convert;
 mod error;
 mod file;
 mod format;

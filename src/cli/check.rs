@@ -9,10 +9,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{SettingsArgs, output};
+use crate::asterisk::ami::{AmiClient, AmiNotice};
 use crate::asterisk::ari::AriClient;
 use crate::calls::transport::Transport;
 use crate::config::{ConfigError, Settings};
 use crate::recording::free_mib;
+use crate::speech::synthesis::Synthesiser;
 use crate::speech::{english_only, model};
 
 /// Asterisk modules without which no call is heard.
@@ -101,6 +103,8 @@ async fn look(settings: &Settings, findings: &mut Findings) {
     speech_model(settings, findings);
     ports::look(settings, findings).await;
     asterisk(settings, findings).await;
+    manager(settings, findings).await;
+    voice(settings, findings).await;
 }
 
 fn disk(settings: &Settings, findings: &mut Findings) {
@@ -157,6 +161,37 @@ fn speech_model(settings: &Settings, findings: &mut Findings) {
             (Ok(_), None) => findings.add("speech model", Verdict::Good, model.name),
         },
         Err(error) => findings.add("speech model", Verdict::Bad, error.to_string()),
+    }
+}
+
+/// The Manager Interface, where it is used.
+async fn manager(settings: &Settings, findings: &mut Findings) {
+    let Some(config) = super::serve::ami_config(settings) else { return };
+    let (client, mut notices) = match AmiClient::connect(config) {
+        Ok(made) => made,
+        Err(error) => return findings.add("manager", Verdict::Bad, error.to_string()),
+    };
+    match notices.next().await {
+        Some(AmiNotice::Connected { version, .. }) => {
+            findings.add("manager", Verdict::Good, format!("AMI {version} at {}", settings.ami.url));
+        }
+        Some(AmiNotice::Disconnected { reason }) => findings.add("manager", Verdict::Bad, reason.to_string()),
+        Some(AmiNotice::Event(_)) | None => {}
+    }
+    drop(client);
+    notices.closed().await;
+}
+
+/// Text to speech: whether the engine says a word. Calls go on without it.
+async fn voice(settings: &Settings, findings: &mut Findings) {
+    let voice = match super::say::config(settings).map(Synthesiser::new).transpose() {
+        Ok(Some(voice)) => voice,
+        Ok(None) => return findings.add("text to speech", Verdict::Good, "off (tts.engine)"),
+        Err(error) => return findings.add("text to speech", Verdict::Warning, error.to_string()),
+    };
+    match voice.probe().await {
+        Ok(()) => findings.add("text to speech", Verdict::Good, voice.engine()),
+        Err(error) => findings.add("text to speech", Verdict::Warning, error.to_string()),
     }
 }
 

@@ -25,10 +25,16 @@ pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<
         What::Example => output::text(&crate::config::example())?,
         What::Show => {
             let mut settings = settings.load()?;
-            if !settings.ari.password.is_empty() {
-                settings.ari.password = "(set)".into();
+            let mut secrets = vec![
+                &mut settings.ari.password,
+                &mut settings.ami.password,
+                &mut settings.websocket.password,
+                &mut settings.tts.api_key,
+            ];
+            secrets.extend(settings.http.keys.iter_mut());
+            for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
+                *secret = "(set)".into();
             }
-            settings.http.keys.iter_mut().for_each(|key| *key = "(set)".into());
             output::text(&toml::to_string_pretty(&settings)?)?;
         }
     }

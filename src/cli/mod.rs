@@ -3,11 +3,13 @@
 mod bench;
 mod check;
 mod config;
+mod convert;
 mod limits;
 mod models;
 mod output;
 mod reload;
 mod replay;
+mod say;
 mod serve;
 mod transcribe;
 mod vitals;
@@ -71,6 +73,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Text of recordings.
     Transcribe(transcribe::TranscribeArgs),
+    /// Audio files from one kind to another: gsm wav wav49 ulaw alaw g722 sln … sln192 opus.
+    Convert(convert::ConvertArgs),
+    /// A text to an audio file, spoken.
+    Say(say::SayArgs),
     /// A capture through the same media path as live calls: recording, report, transcript.
     Replay(replay::ReplayArgs),
     /// Speech models: what there is, pull some, see whether they are whole.
@@ -124,6 +130,8 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Serve => serve::run(&cli.settings),
         Command::Check(args) => check::run(args, &cli.settings),
         Command::Transcribe(args) => transcribe::run(args, &cli.settings),
+        Command::Convert(args) => convert::run(args, &cli.settings),
+        Command::Say(args) => say::run(args, &cli.settings),
         Command::Replay(args) => replay::run(args, &cli.settings),
         Command::Models(args) => models::run(args, &cli.settings),
         Command::Config(args) => config::run(args, &cli.settings),

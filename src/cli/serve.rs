@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};
 use crate::api::{self, AppState, Auth, TranscriptionPolicy, Transcriptions};
+use crate::asterisk::ami::{AmiConfig, AmiTls};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
 use crate::calls::directory::CallDirectory;
@@ -62,6 +63,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let mut state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     state.transcriptions = transcriptions(&services)?;
+    state.synthesiser = super::say::start(&services.settings)?;
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
@@ -235,6 +237,19 @@ pub(super) fn ari_config(settings: &Settings) -> AriConfig {
         request_timeout: Duration::from_millis(settings.ari.request_timeout_ms),
         media_address: settings.rtp.asterisk_address,
     }
+}
+
+/// How to reach Asterisk's Manager Interface, from the settings; `None` where it is not used.
+pub(super) fn ami_config(settings: &Settings) -> Option<AmiConfig> {
+    let ami = &settings.ami;
+    (!ami.user.is_empty()).then(|| AmiConfig {
+        url: ami.url.clone(),
+        user: ami.user.clone(),
+        password: ami.password.clone(),
+        tls: AmiTls { ca_file: ami.ca_file.clone() },
+        request_timeout: Duration::from_millis(ami.request_timeout_ms),
+        ..AmiConfig::default()
+    })
 }
 
 fn start_speech(settings: &Settings, readiness: &ReadinessBoard) -> anyhow::Result<Option<SpeechEngine>> {

@@ -148,7 +148,8 @@ fn one(args: &TranscribeArgs, settings: &Settings, engine: &SpeechEngine, file: 
     Ok(())
 }
 
-fn extension(name: &str) -> Result<AudioFormat, String> {
+/// What files with that extension are.
+pub(super) fn extension(name: &str) -> Result<AudioFormat, String> {
     let file = Path::new("audio").with_extension(name.trim_start_matches('.'));
     AudioFormat::of_name(&file)
         .ok_or_else(|| format!("`{name}` is none that is read: see the list of formats above"))

@@ -219,9 +219,17 @@ fn read_secrets(settings: &mut Settings) -> Result<(), ConfigError> {
         let text = read_secret("ari.password_file", &path)?;
         settings.ari.password = text.trim_end_matches(['\r', '\n']).to_owned();
     }
+    if let Some(path) = settings.ami.password_file.clone() {
+        let text = read_secret("ami.password_file", &path)?;
+        settings.ami.password = text.trim_end_matches(['\r', '\n']).to_owned();
+    }
     if let Some(path) = settings.websocket.password_file.clone() {
         let text = read_secret("websocket.password_file", &path)?;
         settings.websocket.password = text.trim_end_matches(['\r', '\n']).to_owned();
+    }
+    if let Some(path) = settings.tts.api_key_file.clone() {
+        let text = read_secret("tts.api_key_file", &path)?;
+        settings.tts.api_key = text.trim().to_owned();
     }
     if let Some(path) = settings.http.keys_file.clone() {
         let text = read_secret("http.keys_file", &path)?;
@@ -276,7 +284,7 @@ mod tests {
             Sources { flags, ..Sources::default() }.load().unwrap_err().to_string()
         };
         for (wrong, right) in
-            [("ari.pasword", "ari.password"), ("asi.url", "ari.url"), ("ari.uesr", "ari.user")]
+            [("ari.pasword", "ari.password"), ("arri.url", "ari.url"), ("ari.uesr", "ari.user")]
         {
             let error = by_flag(wrong);
             assert!(error.contains(&format!("did you mean `{right}`?")), "{error}");

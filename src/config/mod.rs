@@ -14,5 +14,5 @@ pub use cpus::{Cpus, CpusError};
 pub use example::example;
 pub use language::{LANGUAGES, language};
 pub use load::{ConfigError, DEFAULT_FILES, ENV_OURS, ENV_PREFIX, Sources};
-pub use settings::Settings;
+pub use settings::{Settings, Tts};
 pub use validate::is_tenant;

@@ -61,6 +61,8 @@ pub struct Settings {
     pub node: Node,
     /// The Asterisk REST Interface.
     pub ari: Ari,
+    /// The Asterisk Manager Interface.
+    pub ami: Ami,
     /// How media travels between Asterisk and us.
     pub media: Media,
     /// Where media comes in.
@@ -75,6 +77,8 @@ pub struct Settings {
     pub recording: Recording,
     /// Speech to text.
     pub speech: Speech,
+    /// Text to speech.
+    pub tts: Tts,
     /// HTTP and WebSocket.
     pub http: Http,
     /// What is written about it all.
@@ -112,6 +116,21 @@ sections! {
         backoff_min_ms: u64 = 250;
         /// Longest pause between attempts to connect, milliseconds.
         backoff_max_ms: u64 = 10_000;
+    }
+    /// The Asterisk Manager Interface, for conversions by Asterisk (`sidetone convert --by asterisk`). Calls need it not.
+    Ami "ami" {
+        /// `tcp://host:port` or `tls://host:port`, as in Asterisk's manager.conf.
+        url: String = "tcp://127.0.0.1:5038".into();
+        /// User in manager.conf; empty: it is not used.
+        user: String = String::new();
+        /// Its secret. Better: `password_file`.
+        password: String = String::new();
+        /// File that holds the secret.
+        password_file: Option<PathBuf> = None;
+        /// For `tls://`: file with the certificates (PEM) of whoever signed Asterisk's; without it, the public authorities.
+        ca_file: Option<PathBuf> = None;
+        /// Longest wait for a connection and for a response, milliseconds.
+        request_timeout_ms: u64 = 5_000;
     }
     /// How media travels between Asterisk and us.
     Media "media" {
@@ -230,6 +249,39 @@ sections! {
         hangover_ms: u64 = 400;
         /// Longest utterance, milliseconds; cut at its quietest place then.
         max_utterance_ms: u64 = 12_000;
+    }
+    /// Text to speech: `sidetone say`, `/v1/audio/speech`, `/api/calls/{id}/say`.
+    Tts "tts" {
+        /// `espeak` (espeak-ng, on this machine), `piper` (Piper, on this machine, with voices of yours), `openai` (a server with OpenAI's
+        /// `/v1/audio/speech`), `google` (Google Translate's voice: unofficial, for trials), or `off`.
+        engine: String = "espeak".into();
+        /// Voice of requests that name none, as the engine calls it; empty: the engine's own for the language.
+        voice: String = String::new();
+        /// Language of requests that name none.
+        language: String = "en".into();
+        /// espeak, piper: the program, where it is not found by its name.
+        program: Option<PathBuf> = None;
+        /// piper: folder of the voices (`NAME.onnx` and `NAME.onnx.json`); without it, `voices` in `node.data`.
+        voices_dir: Option<PathBuf> = None;
+        /// openai, google: the address, where it is not their own; of openai up to and with `/v1`.
+        url: String = String::new();
+        /// openai: model.
+        model: String = "tts-1".into();
+        /// openai: key. Better: `api_key_file`.
+        api_key: String = String::new();
+        /// openai: file that holds the key.
+        api_key_file: Option<PathBuf> = None;
+        /// Longest text, characters.
+        max_chars: usize = 4_096;
+        /// Longest wait for the engine, milliseconds.
+        timeout_ms: u64 = 30_000;
+        /// Level that texts are spoken at, dB below full scale while somebody speaks (ITU-T P.56): -26 is what networks are made for,
+        /// -20 what prompts have.
+        level_dbov: f64 = -20.0;
+        /// What was spoken is kept in `tts` in `node.data`, the least used going first beyond so many MiB; 0 keeps nothing.
+        cache_mib: u64 = 256;
+        /// Texts spoken at a time; more wait.
+        at_once: usize = 4;
     }
     /// HTTP and WebSocket.
     Http "http" {

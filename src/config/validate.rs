@@ -9,6 +9,9 @@ const FORMATS: [&str; 10] =
 /// Those that travel over WebSockets. The rest save bandwidth, which a local connection has, at the price of exactness.
 const STREAM_FORMATS: [&str; 7] = ["ulaw", "alaw", "slin", "slin12", "slin16", "slin24", "slin48"];
 
+/// What speaks.
+const ENGINES: [&str; 5] = ["espeak", "piper", "openai", "google", "off"];
+
 /// How media can travel.
 const TRANSPORTS: [&str; 3] = ["rtp", "audiosocket", "websocket"];
 /// What AudioSocket carries, of the formats at hand.
@@ -45,6 +48,14 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     check(
         0 < s.ari.backoff_min_ms && s.ari.backoff_min_ms <= s.ari.backoff_max_ms,
         "ari.backoff_min_ms must be above 0 and at most ari.backoff_max_ms".into(),
+    );
+    check(
+        s.ami.url.starts_with("tcp://") || s.ami.url.starts_with("tls://"),
+        format!("ami.url is `{}`: write it as tcp://host:port or tls://host:port", s.ami.url),
+    );
+    check(
+        s.ami.request_timeout_ms > 0,
+        "ami.request_timeout_ms is 0: give responses some time, 5000 say".into(),
     );
     check((1..=16).contains(&s.rtp.shards), format!("rtp.shards is {}: use 1 to 16", s.rtp.shards));
     check(
@@ -105,6 +116,24 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
             && s.websocket.client.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
         format!("websocket.client is `{}`: use letters, digits, `-`, `_` and `.`", s.websocket.client),
     );
+    check(
+        ENGINES.contains(&s.tts.engine.as_str()),
+        format!("tts.engine is `{}`: use one of {}", s.tts.engine, ENGINES.join(", ")),
+    );
+    check(
+        s.tts.url.is_empty() || s.tts.url.starts_with("http://") || s.tts.url.starts_with("https://"),
+        format!("tts.url is `{}`: write it as http://host:port/path", s.tts.url),
+    );
+    check(
+        (1..=100_000).contains(&s.tts.max_chars),
+        format!("tts.max_chars is {}: use 1 to 100000", s.tts.max_chars),
+    );
+    check(s.tts.timeout_ms > 0, "tts.timeout_ms is 0: give the engine some time, 30000 say".into());
+    check(
+        (-60.0..=-6.0).contains(&s.tts.level_dbov),
+        format!("tts.level_dbov is {}: use -60 to -6", s.tts.level_dbov),
+    );
+    check((1..=256).contains(&s.tts.at_once), format!("tts.at_once is {}: use 1 to 256", s.tts.at_once));
     check(
         s.websocket.user.is_empty() == s.websocket.password.is_empty(),
         "websocket.user and websocket.password: give both, or neither".into(),

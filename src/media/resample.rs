@@ -50,7 +50,14 @@ impl Resampler {
     /// # Errors
     /// [`UnsupportedRate`] if no filter can be made for `hz`, such as 0.
     pub fn between(hz: u32, to: SampleRate) -> Result<Self, UnsupportedRate> {
-        let to = to.hz();
+        Self::between_rates(hz, to.hz())
+    }
+
+    /// The same, to any rate.
+    ///
+    /// # Errors
+    /// [`UnsupportedRate`] if no filter can be made for the two, such as 0.
+    pub fn between_rates(hz: u32, to: u32) -> Result<Self, UnsupportedRate> {
         if hz == to {
             return Ok(Self { filter: None });
         }

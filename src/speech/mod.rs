@@ -22,6 +22,7 @@ pub mod scheduler;
 pub mod scripted;
 pub mod segment;
 pub mod session;
+pub mod synthesis;
 pub mod transcript;
 pub mod vad;
 #[cfg(feature = "whisper")]

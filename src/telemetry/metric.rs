@@ -217,6 +217,7 @@ table! {
     Counter WS_DROPPED = "ws_messages_dropped_total", "Messages that a slow subscriber did not get.";
     Counter CALL_FILE_ERRORS = "call_file_errors_total", "Attempts to write a call's record or event journal that failed.";
     Counter ARI_RECONNECTS = "ari_reconnects_total", "Times the ARI event socket was opened again.";
+    Counter AMI_RECONNECTS = "ami_reconnects_total", "Times the connection to the Asterisk Manager Interface was made again.";
     Counter ORPHANS_REMOVED = "orphans_removed_total", "Channels and bridges of ours that no call owned any more.";
     Counter HTTP_REQUESTS = "http_requests_total", "HTTP requests, by route and status.", ("route", &[]);
 }

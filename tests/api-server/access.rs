@@ -61,6 +61,7 @@ async fn a_tenant_cannot_tell_that_anothers_call_exists() {
         ("POST", "/recording/pause"),
         ("POST", "/play"),
         ("POST", "/play/stop"),
+        ("POST", "/say"),
     ] {
         let theirs = problem(as_acme(method, &format!("/api/calls/c2{path}")).await.unwrap(), 404).await;
         let nobodys = problem(as_acme(method, &format!("/api/calls/c3{path}")).await.unwrap(), 404).await;

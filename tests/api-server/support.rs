@@ -13,6 +13,7 @@ use sidetone::calls::control::{Audio, CallControl, ControlError, Playback};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::hub::{EventHub, HubConfig, Journals};
 use sidetone::calls::record::{CallMode, CallRecord, CallState};
+use sidetone::speech::synthesis::Synthesiser;
 use sidetone::telemetry::metric;
 use sidetone::telemetry::readiness::ReadinessBoard;
 use tokio::net::TcpStream;
@@ -41,6 +42,7 @@ pub struct Setup {
     pub hub: HubConfig,
     pub sockets: SocketPolicy,
     pub transcriptions: Option<Arc<Transcriptions>>,
+    pub synthesiser: Option<Arc<Synthesiser>>,
 }
 
 impl Server {
@@ -66,6 +68,7 @@ impl Server {
         state.sockets = setup.sockets;
         state.model = "base.en".into();
         state.transcriptions = setup.transcriptions;
+        state.synthesiser = setup.synthesiser;
         let listener =
             api::bind(setup.at.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
         let addr = listener.local_addr().unwrap();

@@ -372,3 +372,36 @@ async fn real_comfort_noise_of_a_phone_is_silence_of_its_length() {
         lab.assert_clean().await;
     }
 }
+
+#[tokio::test]
+async fn real_caller_hears_what_is_said() {
+    const TEXT: &str = "Your call is important to us. Please hold the line.";
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("said.sln");
+    let made = std::process::Command::new(env!("CARGO_BIN_EXE_sidetone"))
+        .args(["say", TEXT, "--quiet", "--out"])
+        .arg(&file)
+        .output()
+        .expect("sidetone say");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let bytes = std::fs::read(&file).expect("what it made");
+    let said: Vec<i16> = bytes.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect();
+
+    let lab = Lab::start(Version::V22);
+    let server = Sidetone::start_with(&lab, &[("speech.model", "off")]).await;
+    let mut phone = Phone::call(&lab, "answer", OVER);
+    let call = server.call_in_state("live").await;
+    phone.hears().await;
+    let (status, reply) = server.say(&call, TEXT).await;
+    assert_eq!(status, 202, "{reply}");
+    let seconds = said.len() as f64 / 8_000.0;
+    assert!((reply["duration"].as_f64().expect("seconds") - seconds).abs() < 0.001, "{reply} of {seconds} s");
+    server.until_events(&call, "playback.finished", 1).await;
+    sleep(Duration::from_millis(500)).await;
+    hang_up(&server, &call).await;
+    server.ended_calls(1, OVER).await;
+    phone.ended(OVER).await;
+    let followed = follow(&laid_out(&phone.heard()), &by_our_ulaw(&said));
+    assert!(followed.found * 100 >= followed.sounding * 98, "the caller heard {followed:?}");
+    lab.assert_clean().await;
+}

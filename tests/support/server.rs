@@ -186,6 +186,15 @@ impl Sidetone {
         (reply.status().as_u16(), reply.json().await.expect("JSON"))
     }
 
+    /// Has `text` spoken to the caller; the answer.
+    pub async fn say(&self, call: &Value, text: &str) -> (u16, Value) {
+        let id = call["call_id"].as_str().expect("its id");
+        let url = format!("http://{}/api/calls/{id}/say", self.http());
+        let reply =
+            self.http.post(url).json(&serde_json::json!({ "text": text })).send().await.expect("a reply");
+        (reply.status().as_u16(), reply.json().await.expect("JSON"))
+    }
+
     /// The events of `call` of type `kind`, once there are `count`.
     pub async fn until_events(&self, call: &Value, kind: &str, count: usize) -> Vec<Value> {
         let deadline = Instant::now() + SOON;

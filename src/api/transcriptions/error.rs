@@ -25,7 +25,7 @@ pub(in crate::api) struct Failure {
 
 /// A field of the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Param {
+pub(in crate::api) enum Param {
     File,
     Model,
     Language,
@@ -33,6 +33,10 @@ pub(super) enum Param {
     Stream,
     Temperature,
     Granularities,
+    Input,
+    Voice,
+    Speed,
+    StreamFormat,
 }
 
 impl Param {
@@ -45,6 +49,10 @@ impl Param {
             Self::Stream => "stream",
             Self::Temperature => "temperature",
             Self::Granularities => "timestamp_granularities",
+            Self::Input => "input",
+            Self::Voice => "voice",
+            Self::Speed => "speed",
+            Self::StreamFormat => "stream_format",
         }
     }
 }
@@ -58,12 +66,12 @@ impl Failure {
     }
 
     /// 400 for a field.
-    pub(super) fn bad(param: Param, message: impl Into<String>) -> Self {
+    pub(in crate::api) fn bad(param: Param, message: impl Into<String>) -> Self {
         Self { param: Some(param), ..Self::new(StatusCode::BAD_REQUEST, INVALID, message) }
     }
 
     /// 400 for the form.
-    pub(super) fn bad_form(message: impl Into<String>) -> Self {
+    pub(in crate::api) fn bad_form(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, INVALID, message)
     }
 
@@ -121,8 +129,19 @@ impl Failure {
         Self { code: Some("no_model"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message) }
     }
 
+    /// 503: nobody speaks here.
+    pub(in crate::api) fn no_voice() -> Self {
+        let message = "This server says nothing: set tts.engine.";
+        Self { code: Some("no_voice"), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message) }
+    }
+
+    /// 503 for what may well be done later.
+    pub(in crate::api) fn later(message: impl Into<String>) -> Self {
+        Self { retry_after: Some(5), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER, message) }
+    }
+
     /// 500, whose cause is for the log.
-    pub(super) fn internal(what: &'static str, error: &dyn Display) -> Self {
+    pub(in crate::api) fn internal(what: &'static str, error: &dyn Display) -> Self {
         tracing::warn!(%error, "{what}");
         let message = format!("Something failed here ({what}); the server's log has the cause.");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER, message)
@@ -191,6 +210,6 @@ impl IntoResponse for Failure {
 
 /// 405 in the same shape.
 pub(in crate::api) async fn method_not_allowed() -> Response {
-    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "Send a form with POST.");
+    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "Use POST.");
     failure.into_response()
 }

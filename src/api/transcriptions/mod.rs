@@ -31,8 +31,7 @@ use crate::speech::SpeechEngine;
 use crate::speech::batch::{self, BatchError, BatchNews, BatchOptions};
 use crate::speech::transcript::Transcript;
 use ask::{Ask, ResponseFormat};
-pub(super) use error::method_not_allowed;
-use error::{Failure, Param};
+pub(super) use error::{Failure, Param, method_not_allowed};
 
 /// Files that are received or wait at a time; more are told to come again.
 const MOST_UPLOADS: usize = 32;

@@ -15,7 +15,6 @@ mod event;
 mod guard;
 mod model;
 mod path;
-mod reconnect;
 mod resources;
 mod socket;
 

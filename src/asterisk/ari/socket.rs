@@ -20,7 +20,7 @@ use super::client::{AriClient, AriConfig, install_tls_provider};
 use super::error::AriError;
 use super::event::AriEvent;
 use super::guard::{PROBE_PREFIX, ensure_app_is_free};
-use super::reconnect::Backoff;
+use crate::asterisk::backoff::Backoff;
 use crate::clock;
 use crate::telemetry::metric;
 

@@ -6,3 +6,4 @@ mod page;
 pub(super) use opus::Opus;
 #[cfg(test)]
 pub(super) use page::making;
+pub(super) use page::write_page;

@@ -157,28 +157,42 @@ const fn table() -> [u32; 256] {
     table
 }
 
+/// Append a page that holds `packets`, whole ones of at most 255 lacing values together, to `out`.
+pub(in crate::audio) fn write_page<P: AsRef<[u8]>>(
+    out: &mut Vec<u8>,
+    flags: u8,
+    granule: i64,
+    serial: u32,
+    sequence: u32,
+    packets: &[P],
+) {
+    let begin = out.len();
+    out.extend(b"OggS\0");
+    out.push(flags);
+    out.extend(granule.to_le_bytes());
+    out.extend(serial.to_le_bytes());
+    out.extend(sequence.to_le_bytes());
+    out.extend([0; 4]);
+    let segments = out.len();
+    out.push(0);
+    for length in packets.iter().map(|packet| packet.as_ref().len()) {
+        out.extend(std::iter::repeat_n(255, length / 255));
+        out.push((length % 255) as u8);
+    }
+    out[segments] = (out.len() - segments - 1) as u8;
+    packets.iter().for_each(|packet| out.extend_from_slice(packet.as_ref()));
+    let sum = crc(0, &out[begin..]);
+    out[begin + 22..begin + 26].copy_from_slice(&sum.to_le_bytes());
+}
+
 #[cfg(test)]
 pub(crate) mod making {
     use super::*;
 
     /// A page that holds `packets`, whole ones.
     pub(crate) fn page(flags: u8, granule: i64, serial: u32, sequence: u32, packets: &[&[u8]]) -> Vec<u8> {
-        let mut bytes = b"OggS\0".to_vec();
-        bytes.push(flags);
-        bytes.extend(granule.to_le_bytes());
-        bytes.extend(serial.to_le_bytes());
-        bytes.extend(sequence.to_le_bytes());
-        bytes.extend([0; 4]);
-        let mut lacing = Vec::new();
-        for packet in packets {
-            lacing.extend(std::iter::repeat_n(255, packet.len() / 255));
-            lacing.push((packet.len() % 255) as u8);
-        }
-        bytes.push(lacing.len() as u8);
-        bytes.extend(lacing);
-        packets.iter().for_each(|packet| bytes.extend_from_slice(packet));
-        let sum = crc(0, &bytes);
-        bytes[22..26].copy_from_slice(&sum.to_le_bytes());
+        let mut bytes = Vec::new();
+        write_page(&mut bytes, flags, granule, serial, sequence, packets);
         bytes
     }
 }

@@ -41,6 +41,54 @@ pub fn header(rate_hz: u32, channels: u16, data_bytes: u64) -> [u8; HEADER_LEN] 
     out.bytes
 }
 
+/// Bytes before the first sample of [`plain_header`].
+pub(in crate::audio) const PLAIN_HEADER_LEN: usize = 44;
+/// Bytes before the first block of [`gsm_header`].
+pub(in crate::audio) const GSM_HEADER_LEN: usize = 60;
+
+/// The oldest of headers, which every program reads: Asterisk's format_wav wants `fmt ` right behind `WAVE`.
+pub(in crate::audio) fn plain_header(rate_hz: u32, channels: u16, data_bytes: u32) -> [u8; PLAIN_HEADER_LEN] {
+    let block = channels * 2;
+    let mut out = Out { bytes: [0; PLAIN_HEADER_LEN], at: 0 };
+    out.put(b"RIFF");
+    out.u32(data_bytes + PLAIN_HEADER_LEN as u32 - 8);
+    out.put(b"WAVEfmt ");
+    out.u32(16);
+    out.u16(1);
+    out.u16(channels);
+    out.u32(rate_hz);
+    out.u32(rate_hz * u32::from(block));
+    out.u16(block);
+    out.u16(16);
+    out.put(b"data");
+    out.u32(data_bytes);
+    out.bytes
+}
+
+/// The header of GSM 06.10 in WAV, as Asterisk's format_wav_gsm writes and wants it: blocks of two frames in 65 bytes.
+pub(in crate::audio) fn gsm_header(samples: u32, data_bytes: u32) -> [u8; GSM_HEADER_LEN] {
+    let mut out = Out { bytes: [0; GSM_HEADER_LEN], at: 0 };
+    out.put(b"RIFF");
+    out.u32(data_bytes + data_bytes % 2 + GSM_HEADER_LEN as u32 - 8);
+    out.put(b"WAVEfmt ");
+    out.u32(20);
+    out.u16(super::GSM_TAG);
+    out.u16(1);
+    out.u32(8_000);
+    // 25 blocks a second.
+    out.u32(1_625);
+    out.u16(65);
+    out.u16(0);
+    out.u16(2);
+    out.u16(320);
+    out.put(b"fact");
+    out.u32(4);
+    out.u32(samples);
+    out.put(b"data");
+    out.u32(data_bytes);
+    out.bytes
+}
+
 /// What a header made by [`header`] says of the samples. Its lengths are not believed, hence not returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnHeader {
@@ -67,12 +115,12 @@ pub fn parse_own(bytes: &[u8]) -> Option<OwnHeader> {
     (like(&small) || like(&large)).then_some(OwnHeader { rate_hz, channels })
 }
 
-struct Out {
-    bytes: [u8; HEADER_LEN],
+struct Out<const LEN: usize> {
+    bytes: [u8; LEN],
     at: usize,
 }
 
-impl Out {
+impl<const LEN: usize> Out<LEN> {
     fn put(&mut self, bytes: &[u8]) {
         self.bytes[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();

@@ -14,6 +14,7 @@ mod tests;
 use std::io;
 
 pub(super) use gsm::{GSM_TAG, GsmBlocks};
+pub(super) use header::{GSM_HEADER_LEN, PLAIN_HEADER_LEN, gsm_header, plain_header};
 pub use header::{HEADER_LEN, OwnHeader, header, parse_own};
 pub(super) use reader::locate;
 pub use reader::{WavFormat, WavReader};
