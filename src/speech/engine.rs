@@ -1,11 +1,13 @@
 //! The threads: one that listens to all legs, and workers that recognise.
 
+mod leg;
 mod listener;
+mod overload;
 mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,8 +16,14 @@ use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub use self::overload::{LegOverload, Overload, OverloadSink};
+
+use self::leg::SessionRules;
+use self::listener::Rules;
 use super::event::TranscriptEvent;
+use super::ladder::Rung;
 use super::model::english_only;
+use super::owed::OwedSpan;
 use super::recogniser::{Hypothesis, RecogniseError, Request, SpeechModel};
 use super::scheduler::{Scheduler, Task, TaskId};
 use super::segment::SegmentConfig;
@@ -35,8 +43,14 @@ pub struct SpeechConfig {
     pub hangover: Duration,
     /// Longest utterance; cut at its quietest place then. Models that are good at shorter ones only shorten it.
     pub max_utterance: Duration,
-    /// How long [`LegListener::finish`] waits for the last finals.
+    /// How long [`LegListener::finish`] waits for the last finals; at most 4 s for a leg that something catches up with.
     pub finish_timeout: Duration,
+    /// When finals come later than this, the calls that began last are left to their recordings.
+    pub max_lag: Duration,
+    /// Whether the last rung of the ladder, [`Rung::CallsRefused`], exists.
+    pub refuse_calls: bool,
+    /// The last words of a leg are told to models that this does good ([`SpeechModel::carries_text`]).
+    pub carry_text: bool,
 }
 
 impl Default for SpeechConfig {
@@ -47,6 +61,9 @@ impl Default for SpeechConfig {
             hangover: Duration::from_millis(400),
             max_utterance: Duration::from_secs(12),
             finish_timeout: Duration::from_secs(15),
+            max_lag: Duration::from_secs(15),
+            refuse_calls: false,
+            carry_text: true,
         }
     }
 }
@@ -96,23 +113,31 @@ pub struct LegAudio {
     pub live_lag: Duration,
     /// Number of the first utterance: 1, or where a call that goes on after a restart had got to.
     pub first_utterance: u64,
+    /// Text for the model to lean on: names, words of the trade.
+    pub vocabulary: Option<Arc<str>>,
+    /// What the report says is owed will be transcribed from a recording: it gets its finals then. `false`: nothing will catch up,
+    /// so that what subscribers were told of has its final by the end of the leg, whatever its words are worth.
+    pub caught_up: bool,
 }
 
 /// What the transcription of a leg came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FinishReport {
     /// Finals given out.
     pub finals: u64,
     /// Partials given out.
     pub partials: u64,
-    /// Utterances whose last recognition failed; their finals hold what stood before.
+    /// Utterances whose last recognition failed: they are owed; if nothing catches up, their finals hold what stood before.
     pub failed: u64,
-    /// Utterances that time did not suffice for: their finals hold the words last shown; without any, they have none.
+    /// Utterances that time did not suffice for: they are owed; if nothing catches up, their finals hold the words last shown, and
+    /// without any they have none.
     pub unfinished: u64,
     /// Slots of 10 ms that the engine was too late for; they count as silence.
     pub missed_slots: u64,
     /// Whether the whole leg was heard; if not, time was up before.
     pub complete: bool,
+    /// What is to be transcribed from the recording, in order of time. Empty if nothing catches up ([`LegAudio::caught_up`]).
+    pub owed: Vec<OwedSpan>,
 }
 
 /// Takes a leg's events, in order, on the engine's listening thread: it has to be quick.
@@ -141,6 +166,9 @@ struct Shared {
     model: Arc<dyn SpeechModel>,
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// [`Rung::number`].
+    rung: AtomicU8,
+    on_overload: Mutex<Option<OverloadSink>>,
 }
 
 struct Queue {
@@ -172,6 +200,7 @@ pub(super) struct Outcome {
 pub(super) enum Command {
     Listen { owner: u64, audio: LegAudio, sink: EventSink },
     Finish { owner: u64, done: oneshot::Sender<FinishReport> },
+    Flush { owner: u64, done: oneshot::Sender<()> },
     Detach { owner: u64 },
     Done(Outcome),
     Close,
@@ -192,13 +221,24 @@ impl SpeechEngine {
             max_utterance: config.max_utterance.min(longest),
             ..SegmentConfig::default()
         };
-        let queue =
-            Queue { scheduler: Scheduler::new(config.partial_step).with_workers(workers), closing: false };
-        let shared = Arc::new(Shared { model, queue: Mutex::new(queue), wake: Condvar::new() });
+        let scheduler =
+            Scheduler::new(config.partial_step).with_workers(workers).refusing(config.refuse_calls);
+        let rules = Rules {
+            session: SessionRules { segments, carries_text: config.carry_text && model.carries_text() },
+            finish_timeout: config.finish_timeout,
+            max_lag: config.max_lag,
+        };
+        let shared = Arc::new(Shared {
+            model,
+            queue: Mutex::new(Queue { scheduler, closing: false }),
+            wake: Condvar::new(),
+            rung: AtomicU8::new(0),
+            on_overload: Mutex::new(None),
+        });
         let (commands, inbox) = unbounded();
         let mut engine = Self { shared, commands, threads: Vec::new(), segments, workers };
         engine.start_workers()?;
-        engine.start_listener(inbox, config.finish_timeout)?;
+        engine.start_listener(inbox, rules)?;
         tracing::info!(model = engine.shared.model.name(), workers, "speech to text is ready");
         Ok(engine)
     }
@@ -209,6 +249,23 @@ impl SpeechEngine {
         // The channel outlives the engine's threads only while the engine is being dropped, when nobody can call this.
         let _ = self.commands.send(Command::Listen { owner, audio, sink });
         LegListener { owner, commands: self.commands.clone() }
+    }
+
+    /// Have `sink` told when the ladder moves, and of legs that are left to their recordings; of nothing before.
+    pub fn on_overload(&self, sink: OverloadSink) {
+        *self.shared.on_overload.lock() = Some(sink);
+    }
+
+    /// How far overload has gone.
+    pub fn rung(&self) -> Rung {
+        let number = self.shared.rung.load(Ordering::Relaxed);
+        Rung::ALL.into_iter().find(|rung| rung.number() == number).unwrap_or_default()
+    }
+
+    /// Whether one more leg can be transcribed live, by what those before it cost. Legs that something catches up with ask this
+    /// themselves. Whoever is turned away counts: the ladder climbs.
+    pub fn admits(&self) -> bool {
+        self.shared.queue.lock().scheduler.admits(clock::now())
     }
 
     /// Name of the model.
@@ -244,7 +301,7 @@ impl SpeechEngine {
         let (ready, started) = unbounded();
         for index in 0..self.workers {
             let (shared, ready) = (self.shared.clone(), ready.clone());
-            self.spawn(format!("asr-{index}"), move || worker::run(&shared, &ready))?;
+            self.spawn(format!("asr-{index}"), move || worker::run(&shared, index, &ready))?;
         }
         drop(ready);
         // A worker that cannot get its memory says so before the engine is said to be up.
@@ -254,11 +311,9 @@ impl SpeechEngine {
         Ok(())
     }
 
-    fn start_listener(&mut self, inbox: Receiver<Command>, timeout: Duration) -> Result<(), SpeechError> {
-        let (shared, segments, outbox) = (self.shared.clone(), self.segments, self.commands.clone());
-        self.spawn("asr-listen".into(), move || {
-            listener::Listener::new(shared, segments, timeout, outbox).run(&inbox);
-        })
+    fn start_listener(&mut self, inbox: Receiver<Command>, rules: Rules) -> Result<(), SpeechError> {
+        let (shared, outbox) = (self.shared.clone(), self.commands.clone());
+        self.spawn("asr-listen".into(), move || listener::Listener::new(shared, rules, outbox).run(&inbox))
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), SpeechError> {
@@ -299,6 +354,15 @@ impl Drop for LegListener {
 }
 
 impl LegListener {
+    /// End the utterance that is open now, whether or not its speaker goes on, and wait until everything that the leg's ring has
+    /// received by now has been given to the sink. Returns early only if the leg ends.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        let _ = self.commands.send(Command::Flush { owner: self.owner, done });
+        // Dropped without an answer: the leg is over, and its report says what became of it.
+        let _ = flushed.await;
+    }
+
     /// To be called once the ring is closed, or about to be: wait until all finals have been given to the sink, at most
     /// for [`SpeechConfig::finish_timeout`]. The sink is not called afterwards.
     pub async fn finish(self) -> FinishReport {
@@ -313,6 +377,7 @@ fn check(config: &SpeechConfig) -> Result<(), SpeechError> {
         ("partial_ms", config.partial_step, 100, 10_000),
         ("hangover_ms", config.hangover, 200, 5_000),
         ("max_utterance_ms", config.max_utterance, 2_000, 28_000),
+        ("max_lag_ms", config.max_lag, 2_000, 600_000),
     ];
     for (setting, value, least_ms, most_ms) in ranges {
         let value_ms = value.as_millis();

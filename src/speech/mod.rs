@@ -10,13 +10,20 @@ pub mod agreement;
 #[cfg(feature = "whisper")]
 mod align;
 pub mod batch;
+mod carry;
+pub mod cost;
 pub mod dispatch;
 pub mod engine;
 pub mod event;
 pub mod gate;
 pub mod ggml;
+pub mod ladder;
+pub mod language;
+pub mod load;
+mod lost;
 pub mod model;
 pub mod models;
+pub mod owed;
 pub mod recogniser;
 pub mod scheduler;
 pub mod scripted;
@@ -32,6 +39,7 @@ pub use crate::media::resample;
 pub use engine::{FinishReport, LegAudio, LegListener, SpeechConfig, SpeechEngine, SpeechError};
 pub use event::{TranscriptEvent, TranscriptKind, Word};
 pub use model::{ModelChoice, ModelError, ModelFile, english_only};
+pub use owed::OwedSpan;
 
 /// The rate of the PCM that recognisers take, samples a second.
 pub const RATE: u32 = 16_000;

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use super::RATE;
 use super::agreement::{Agreement, Revision};
+use super::carry::Carry;
 use super::event::{TranscriptEvent, TranscriptKind, Word, join_words, to_millis};
 use super::gate::Reason;
 use super::gate::echo::Far;
+use super::language::{AUTO, LegLanguage};
+use super::lost::LostTime;
+use super::owed::OwedSpan;
 use super::recogniser::{Evidence, Hypothesis, RecogniseError};
 use super::scheduler::Class;
 use super::segment::{SegmentConfig, SegmentEvent, Segmenter, Utterance, samples_in};
@@ -18,9 +22,6 @@ use crate::media::leg::Leg;
 const FIRST_PARTIAL: Duration = Duration::from_millis(300);
 /// Words lie within the speech that the detector saw, give or take this much. Seconds.
 const EDGE: f64 = 0.1;
-/// A language found in an utterance of this length is the leg's from then on.
-const LANGUAGE_SETTLES: Duration = Duration::from_secs(2);
-const AUTO: &str = "auto";
 /// An utterance begins at most this long before it is seen: pre-roll, onset and a frame, with room.
 const ONSET: Duration = Duration::from_millis(500);
 
@@ -63,6 +64,8 @@ struct Asked {
     ticket: u64,
     /// Position behind the audio asked about.
     end: u64,
+    /// The language is to be found out, too.
+    detects: bool,
 }
 
 /// The decode at a pause that may be the end.
@@ -73,6 +76,8 @@ enum Speculation {
 
 /// An utterance between its start and its final.
 struct Pending {
+    /// Counts all that were begun.
+    serial: u64,
     audio_start: u64,
     agreement: Agreement,
     /// Given with the first event.
@@ -96,8 +101,9 @@ struct Closed {
 }
 
 impl Pending {
-    fn new(audio_start: u64) -> Self {
+    fn new(serial: u64, audio_start: u64) -> Self {
         Self {
+            serial,
             audio_start,
             agreement: Agreement::default(),
             number: None,
@@ -133,17 +139,23 @@ impl Pending {
 /// The transcription of one leg.
 pub struct Session {
     leg: Leg,
-    language: String,
+    language: LegLanguage,
     /// Seconds on the recording's clock of position 0.
     offset: f64,
     segmenter: Segmenter,
     pending: VecDeque<Pending>,
+    next_serial: u64,
     next_utterance: u64,
     next_ticket: u64,
     orders: Vec<Order>,
     events: Vec<TranscriptEvent>,
     suppressed: Suppressed,
     tally: Tally,
+    vocabulary: Option<Arc<str>>,
+    carry: Option<Carry>,
+    lost: LostTime,
+    caught_up: bool,
+    owed: Vec<OwedSpan>,
 }
 
 /// What was not taken for speech, how often, by reason.
@@ -167,22 +179,89 @@ impl Session {
     pub fn new(leg: Leg, language: String, offset: f64, first_utterance: u64, config: SegmentConfig) -> Self {
         Self {
             leg,
-            language,
+            language: LegLanguage::new(&language),
             offset,
             segmenter: Segmenter::new(config),
             pending: VecDeque::new(),
+            next_serial: 0,
             next_utterance: first_utterance.max(1),
             next_ticket: 0,
             orders: Vec::new(),
             events: Vec::new(),
             suppressed: Suppressed::default(),
             tally: Tally::default(),
+            vocabulary: None,
+            carry: None,
+            lost: LostTime::default(),
+            caught_up: false,
+            owed: Vec::new(),
         }
     }
 
-    /// The language to ask for.
-    pub fn language(&self) -> &str {
-        &self.language
+    /// Text that the model is to lean on with every order.
+    #[must_use]
+    pub fn with_vocabulary(mut self, vocabulary: Option<Arc<str>>) -> Self {
+        self.vocabulary = vocabulary;
+        self
+    }
+
+    /// Somebody transcribes later what is owed ([`Session::take_owed`]): it gets its one final then and not now.
+    #[must_use]
+    pub fn with_catch_up(mut self, caught_up: bool) -> Self {
+        self.caught_up = caught_up;
+        self
+    }
+
+    /// The last final is part of what the model is to lean on: for models that this does good.
+    #[must_use]
+    pub fn with_carry(mut self, carries: bool) -> Self {
+        self.carry = carries.then(Carry::default);
+        self
+    }
+
+    /// The language to ask for in an order of `class`.
+    pub fn language(&self, class: Class) -> &str {
+        match class {
+            Class::Detect => AUTO,
+            Class::Partial => self.language.of_partials(),
+            _ => self.language.of_finals(),
+        }
+    }
+
+    /// What the model is to lean on in an order of `class`: the vocabulary, then what was said last.
+    pub fn prompt(&self, class: Class) -> Option<String> {
+        let vocabulary = self.vocabulary.as_deref().unwrap_or_default();
+        let start = self.pending.front().map_or(f64::MAX, |first| seconds_at(first.audio_start, self.offset));
+        let carried = match (&self.carry, class) {
+            (Some(carry), Class::Final | Class::Speculative) => carry.text(start, vocabulary.chars().count()),
+            _ => "",
+        };
+        let separator = if vocabulary.is_empty() || carried.is_empty() { "" } else { " " };
+        let prompt = [vocabulary, carried].join(separator);
+        (!prompt.is_empty()).then_some(prompt)
+    }
+
+    /// Number the orders from here on: those of an earlier session of the leg may still be out.
+    #[must_use]
+    pub fn with_first_ticket(mut self, ticket: u64) -> Self {
+        self.next_ticket = ticket;
+        self
+    }
+
+    /// Number of the next order.
+    pub fn next_ticket(&self) -> u64 {
+        self.next_ticket
+    }
+
+    /// Number of the next utterance.
+    pub fn next_utterance(&self) -> u64 {
+        self.next_utterance
+    }
+
+    /// Nothing of what was said between the two was received, seconds on the recording's clock: words there are less sure than they
+    /// sound. In order of time.
+    pub fn lose(&mut self, from: f64, to: f64) {
+        self.lost.add(from, to);
     }
 
     /// What has been given out so far.
@@ -229,6 +308,19 @@ impl Session {
         self.follow(segments);
     }
 
+    /// End the open utterance now, whether or not its speaker goes on. The mark is for [`Session::is_settled`].
+    pub fn flush(&mut self) -> u64 {
+        let mut segments = Vec::new();
+        self.segmenter.flush(&mut segments);
+        self.follow(segments);
+        self.next_serial
+    }
+
+    /// Whether everything heard before this mark has its final.
+    pub fn is_settled(&self, mark: u64) -> bool {
+        self.pending.front().is_none_or(|first| first.serial >= mark)
+    }
+
     /// The leg has ended. What is pending stays so until its results are in.
     pub fn finish(&mut self) {
         let mut segments = Vec::new();
@@ -236,13 +328,35 @@ impl Session {
         self.follow(segments);
     }
 
-    /// After [`Session::finish`]: no result will come any more. What was told of gets its final, with the words last shown.
+    /// After [`Session::finish`]: no result will come any more. What is pending is owed; if nobody catches up, what was told of
+    /// gets its final instead, with the words last shown.
     pub fn give_up(&mut self) {
         while !self.pending.is_empty() {
-            self.publish_as_shown();
+            if self.caught_up {
+                self.owe_front();
+            } else {
+                self.publish_as_shown();
+            }
             self.pending.pop_front();
             self.publish_finals();
         }
+    }
+
+    /// What is owed since the last call, in order: utterances that could not be recognised and, after [`Session::give_up`], those that
+    /// there was no time for. Nothing without [`Session::with_catch_up`].
+    pub fn take_owed(&mut self) -> Vec<OwedSpan> {
+        std::mem::take(&mut self.owed)
+    }
+
+    fn owe_front(&mut self) {
+        let Some(Pending { closed: Some(closed), number, .. }) = self.pending.front() else { return };
+        let Utterance { audio, audio_start, speech_end, .. } = &closed.utterance;
+        let end = (audio_start + audio.len() as u64).max(*speech_end);
+        self.owed.push(OwedSpan {
+            start: to_millis(seconds_at(*audio_start, self.offset).max(0.0)),
+            end: to_millis(seconds_at(end, self.offset).max(0.0)),
+            utterance: *number,
+        });
     }
 
     /// Whether to ask for a partial, if there are to be `step` between two of them.
@@ -270,7 +384,11 @@ impl Session {
 
     /// Ask for a partial over the open utterance. An order that is still out is forgotten.
     pub fn ask_partial(&mut self) {
-        let Some(asked) = self.ask_open(Class::Partial) else { return };
+        let class = match self.language.is_wanted(self.segmenter.voiced()) {
+            true => Class::Detect,
+            false => Class::Partial,
+        };
+        let Some(asked) = self.ask_open(class) else { return };
         if let Some(open) = self.pending.back_mut() {
             open.asked_end = asked.end;
             open.partial = Some(asked);
@@ -283,7 +401,7 @@ impl Session {
         let pending = &mut self.pending[index];
         if pending.partial_ticket() == Some(ticket) {
             if let (Some(asked), Some(Ok(hypothesis))) = (pending.partial.take(), outcome) {
-                self.publish_partial(index, asked.end, &hypothesis);
+                self.publish_partial(index, &asked, &hypothesis);
             }
         } else if let Some(closed) = &mut pending.closed {
             closed.ticket = None;
@@ -292,7 +410,7 @@ impl Session {
         } else if let (Some(Speculation::Asked(asked)), Some(Ok(hypothesis))) =
             (pending.speculation.take(), outcome)
         {
-            self.publish_partial(index, asked.end, &hypothesis);
+            self.publish_partial(index, &asked, &hypothesis);
             self.pending[index].speculation = Some(Speculation::Known(hypothesis));
         }
         self.publish_finals();
@@ -301,7 +419,10 @@ impl Session {
     fn follow(&mut self, segments: Vec<SegmentEvent>) {
         for event in segments {
             match event {
-                SegmentEvent::Started { audio_start } => self.pending.push_back(Pending::new(audio_start)),
+                SegmentEvent::Started { audio_start } => {
+                    self.pending.push_back(Pending::new(self.next_serial, audio_start));
+                    self.next_serial += 1;
+                }
                 SegmentEvent::Paused => self.speculate(),
                 SegmentEvent::Resumed => self.forget_speculation(),
                 SegmentEvent::Ended(utterance) => self.close(utterance),
@@ -391,10 +512,11 @@ impl Session {
         self.next_ticket += 1;
         let end = start + audio.len() as u64;
         self.orders.push(Order::Recognise { ticket, class, audio });
-        Some(Asked { ticket, end })
+        Some(Asked { ticket, end, detects: class == Class::Detect })
     }
 
-    fn publish_partial(&mut self, index: usize, end: u64, hypothesis: &Hypothesis) {
+    fn publish_partial(&mut self, index: usize, asked: &Asked, hypothesis: &Hypothesis) {
+        let end = asked.end;
         // Numbers go up in the order in which utterances were spoken.
         let before_unnumbered = self.pending.iter().take(index).any(|p| p.number.is_none());
         let (offset, pending) = (self.offset, &mut self.pending[index]);
@@ -404,11 +526,15 @@ impl Session {
         let evidence =
             Evidence { seconds, voiced: voiced.as_secs_f64(), unclear: self.segmenter.is_unclear() };
         let (Some((start, speech_end)), None) = (speech, hypothesis.doubt(&evidence)) else { return };
+        if !hypothesis.words.is_empty() {
+            self.language.partial(&hypothesis.language, asked.detects);
+        }
         if end <= pending.heard_end || before_unnumbered {
             return;
         }
         pending.heard_end = end;
-        let words = placed(hypothesis, pending.audio_start, (start, speech_end.min(end)), offset);
+        let mut words = placed(hypothesis, pending.audio_start, (start, speech_end.min(end)), offset);
+        self.lost.doubt(&mut words);
         let Some(revision) = pending.agreement.partial(words, seconds_at(end, offset)) else { return };
         pending.language.clone_from(&hypothesis.language);
         self.tally.partials += 1;
@@ -442,12 +568,21 @@ impl Session {
         };
         let (words, language) = match outcome {
             Ok(hypothesis) => {
-                let settles = span.1 - span.0 >= samples_in(LANGUAGE_SETTLES);
-                if self.language == AUTO && settles && !hypothesis.words.is_empty() {
-                    self.language.clone_from(&hypothesis.language);
+                let doubt = hypothesis.doubt(&evidence);
+                let is_other = !hypothesis.words.is_empty()
+                    && self.language.last_word(&hypothesis.language, hypothesis.avg_logprob, doubt.is_none());
+                if let Some(carry) = &mut self.carry {
+                    match doubt {
+                        None if !is_other => carry.take(&hypothesis, seconds_at(span.1, self.offset)),
+                        _ => carry.forget(),
+                    }
                 }
-                let words = match hypothesis.doubt(&evidence) {
-                    None => placed(&hypothesis, pending.audio_start, span, self.offset),
+                let words = match doubt {
+                    None => {
+                        let mut words = placed(&hypothesis, pending.audio_start, span, self.offset);
+                        self.lost.doubt(&mut words);
+                        words
+                    }
                     Some(reason) => {
                         tracing::debug!(
                             leg = self.leg.name(),
@@ -464,7 +599,11 @@ impl Session {
             }
             Err(_) => {
                 self.tally.failed += 1;
-                (Vec::new(), self.language.clone())
+                if self.caught_up {
+                    self.owe_front();
+                    return;
+                }
+                (Vec::new(), self.language.of_partials().to_owned())
             }
         };
         let agreement = std::mem::take(&mut pending.agreement);

@@ -11,6 +11,7 @@ use whisper_rs::{
 };
 
 use super::event::is_unspaced;
+use super::language::AUTO;
 use super::model::EMBEDDED_NAME;
 use super::recogniser::{Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel};
 use super::{RATE, align};
@@ -86,6 +87,14 @@ impl SpeechModel for WhisperModel {
 
     fn longest_utterance(&self) -> Option<Duration> {
         self.0.longest
+    }
+
+    fn carries_text(&self) -> bool {
+        self.0.name != EMBEDDED_NAME
+    }
+
+    fn is_probed(&self) -> bool {
+        true
     }
 
     fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError> {
