@@ -29,6 +29,15 @@ pub struct Agreement {
 }
 
 impl Agreement {
+    /// Where an earlier listener left an utterance: with these words shown, as that revision. Of the stable ones those count that
+    /// lead.
+    pub fn shown(words: Vec<Word>, revision: u64) -> Self {
+        let stands = words.iter().take_while(|word| word.stable).count();
+        let mut stable = words;
+        let tail = stable.split_off(stands);
+        Self { stable, tail, revisions: revision }
+    }
+
     /// Take in the hypothesis for the utterance's audio up to `audio_end` (seconds, on the words' clock). `None` as long as
     /// there has never been a word.
     pub fn partial(&mut self, hypothesis: Vec<Word>, audio_end: f64) -> Option<Revision> {

@@ -10,6 +10,7 @@ pub mod agreement;
 #[cfg(feature = "whisper")]
 mod align;
 pub mod batch;
+pub mod catch_up;
 pub mod dispatch;
 pub mod engine;
 pub mod event;
@@ -17,6 +18,7 @@ pub mod gate;
 pub mod ggml;
 pub mod model;
 pub mod models;
+pub mod owed;
 pub mod recogniser;
 pub mod scheduler;
 pub mod scripted;
@@ -31,6 +33,7 @@ pub use crate::media::resample;
 pub use engine::{FinishReport, LegAudio, LegListener, SpeechConfig, SpeechEngine, SpeechError};
 pub use event::{TranscriptEvent, TranscriptKind, Word};
 pub use model::{ModelChoice, ModelError, ModelFile, english_only};
+pub use owed::OwedSpan;
 
 /// The rate of the PCM that recognisers take, samples a second.
 pub const RATE: u32 = 16_000;

@@ -19,8 +19,8 @@ const FIRST_PARTIAL: Duration = Duration::from_millis(300);
 /// Words lie within the speech that the detector saw, give or take this much. Seconds.
 const EDGE: f64 = 0.1;
 /// A language found in an utterance of this length is the leg's from then on.
-const LANGUAGE_SETTLES: Duration = Duration::from_secs(2);
-const AUTO: &str = "auto";
+pub(super) const LANGUAGE_SETTLES: Duration = Duration::from_secs(2);
+pub(super) const AUTO: &str = "auto";
 /// An utterance begins at most this long before it is seen: pre-roll, onset and a frame, with room.
 const ONSET: Duration = Duration::from_millis(500);
 
@@ -517,12 +517,12 @@ impl Session {
     }
 }
 
-fn seconds_at(position: u64, offset: f64) -> f64 {
+pub(super) fn seconds_at(position: u64, offset: f64) -> f64 {
     offset + position as f64 / f64::from(RATE)
 }
 
 /// The words of a hypothesis on the recording's clock, within the speech that was seen.
-fn placed(hypothesis: &Hypothesis, audio_start: u64, speech: (u64, u64), offset: f64) -> Vec<Word> {
+pub(super) fn placed(hypothesis: &Hypothesis, audio_start: u64, speech: (u64, u64), offset: f64) -> Vec<Word> {
     let base = seconds_at(audio_start, offset);
     let from = (seconds_at(speech.0, offset) - EDGE).max(0.0);
     let to = (seconds_at(speech.1, offset) + EDGE).max(from);
