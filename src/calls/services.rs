@@ -12,6 +12,7 @@ use crate::net::stream::Doors;
 use crate::recording::Recorder;
 use crate::speech::SpeechEngine;
 
+use super::catch_up::CatchUp;
 use super::directory::CallDirectory;
 use super::hub::EventHub;
 use super::ids::NodeName;
@@ -45,6 +46,8 @@ pub struct Services {
     pub directory: Arc<CallDirectory>,
     /// Records of running calls.
     pub sessions: SessionStore,
+    /// Transcripts that are caught up after their calls.
+    pub catch_up: CatchUp,
 }
 
 impl Services {

@@ -15,6 +15,7 @@ use super::{SettingsArgs, limits, vitals};
 use crate::api::{self, AppState, Auth, TranscriptionPolicy, Transcriptions};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
+use crate::calls::catch_up::CatchUp;
 use crate::calls::directory::CallDirectory;
 use crate::calls::fitness::Unfit;
 use crate::calls::hub::{EventHub, HubConfig};
@@ -72,7 +73,11 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     stop.cancel();
     // Whatever the rings still hold belongs into the files before the legs' writers go.
     let recorder = services.clone();
-    tokio::task::spawn_blocking(move || recorder.recorder.suspend()).await?;
+    tokio::task::spawn_blocking(move || {
+        recorder.catch_up.stop();
+        recorder.recorder.suspend();
+    })
+    .await?;
     http.await??;
     match end? {
         End::Stopped => {
@@ -174,6 +179,8 @@ async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::
     let doors = Doors::open(transport.doors(&settings)).await?;
     let node = settings.node.name.parse().context("node.name")?;
     let sessions = SessionStore::open(&data).with_context(no_data)?;
+    let catch_up =
+        CatchUp::start(&data, hub.clone(), directory.clone(), speech.clone()).with_context(no_data)?;
     Ok(Services {
         node,
         codec,
@@ -186,6 +193,7 @@ async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::
         hub,
         directory,
         sessions,
+        catch_up,
         settings,
     })
 }

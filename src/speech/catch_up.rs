@@ -40,6 +40,28 @@ pub enum CatchUpError {
     /// It is to stop, for now or for good.
     #[error("cancelled")]
     Cancelled,
+    /// The keeper could not keep what came of a piece.
+    #[error("{0}")]
+    Keep(String),
+}
+
+/// Who wants the pieces of a stretch.
+pub trait Keeper {
+    /// Whether this piece has been kept before, and need not be recognised again.
+    ///
+    /// # Errors
+    /// [`CatchUpError`] ends the stretch.
+    fn is_done(&mut self, piece: &Piece) -> Result<bool, CatchUpError>;
+
+    /// What came of a piece, in their order.
+    ///
+    /// # Errors
+    /// [`CatchUpError`] ends the stretch.
+    fn done(
+        &mut self,
+        piece: &Piece,
+        outcome: Result<Hypothesis, RecogniseError>,
+    ) -> Result<(), CatchUpError>;
 }
 
 /// How a call's audio is cut here: nobody waits for the end of a pause, so that nothing need be tried before it.
@@ -47,19 +69,18 @@ pub fn segments(engine: &SpeechEngine) -> SegmentConfig {
     SegmentConfig { pause: engine.segments().hangover, ..engine.segments() }
 }
 
-/// Recognise `pieces` on the engine's workers, as many at a time as there are workers, and hand each to `done` in their order,
-/// with what came of it after at most [`ATTEMPTS`] attempts. Those that `is_done` knows are passed over. `language` is a code or
-/// `auto`, and then becomes what is found. Blocks; both functions are called on this thread.
+/// Recognise `pieces` on the engine's workers, as many at a time as there are workers, and hand each to `keeper` in their order,
+/// with what came of it after at most [`ATTEMPTS`] attempts. `language` is a code or `auto`, and then becomes what is found. Blocks;
+/// the keeper is called on this thread.
 ///
 /// # Errors
-/// [`CatchUpError`]; what had been handed to `done` by then stands.
+/// [`CatchUpError`]; what has been kept by then stands.
 pub fn recognise(
     engine: &SpeechEngine,
     pieces: &mut Pieces,
     language: &mut String,
     cancel: &CancellationToken,
-    is_done: &mut dyn FnMut(&Piece) -> bool,
-    done: &mut dyn FnMut(&Piece, Result<Hypothesis, RecogniseError>) -> Result<(), CatchUpError>,
+    keeper: &mut dyn Keeper,
 ) -> Result<(), CatchUpError> {
     let mut batch = Batch::new(engine);
     loop {
@@ -68,7 +89,7 @@ pub fn recognise(
             if cancel.is_cancelled() {
                 return Err(CatchUpError::Cancelled);
             }
-            if !is_done(&piece) {
+            if !keeper.is_done(&piece)? {
                 batch.begin(piece, language);
             }
         }
@@ -84,7 +105,7 @@ pub fn recognise(
             {
                 language.clone_from(&hypothesis.language);
             }
-            done(&piece, outcome)?;
+            keeper.done(&piece, outcome)?;
         }
     }
 }

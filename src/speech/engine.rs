@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::event::TranscriptEvent;
 use super::model::english_only;
+use super::owed::OwedSpan;
 use super::recogniser::{Hypothesis, RecogniseError, Request, SpeechModel};
 use super::scheduler::{Scheduler, Task, TaskId};
 use super::segment::SegmentConfig;
@@ -99,7 +100,7 @@ pub struct LegAudio {
 }
 
 /// What the transcription of a leg came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FinishReport {
     /// Finals given out.
     pub finals: u64,
@@ -113,6 +114,8 @@ pub struct FinishReport {
     pub missed_slots: u64,
     /// Whether the whole leg was heard; if not, time was up before.
     pub complete: bool,
+    /// What is to be transcribed from the recording, in order of time. Empty if nothing catches up ([`LegAudio::caught_up`]).
+    pub owed: Vec<OwedSpan>,
 }
 
 /// Takes a leg's events, in order, on the engine's listening thread: it has to be quick.

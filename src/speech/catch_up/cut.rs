@@ -161,6 +161,12 @@ impl Pieces {
         })
     }
 
+    /// Where the recording ends, seconds on its clock.
+    pub fn recording_end(&self) -> f64 {
+        let format = self.wav.format();
+        format.frames as f64 / f64::from(format.rate_hz)
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors
@@ -249,8 +255,15 @@ impl Pieces {
             let Utterance { audio, audio_start, speech_start, speech_end, voiced, unclear, .. } = utterance;
             let Some(opening) = &mut self.opening else {
                 let speech = (speech_start, speech_end);
-                let piece =
-                    Piece { audio, offset: self.offset, audio_start, speech, voiced, unclear, is_shown: false };
+                let piece = Piece {
+                    audio,
+                    offset: self.offset,
+                    audio_start,
+                    speech,
+                    voiced,
+                    unclear,
+                    is_shown: false,
+                };
                 self.ready.push_back(piece);
                 continue;
             };
@@ -268,8 +281,16 @@ impl Pieces {
     fn close_opening(&mut self, end: u64) {
         let Some(Opening { shown, mut audio, speech, voiced, unclear }) = self.opening.take() else { return };
         audio.truncate((end.saturating_sub(self.begin)) as usize);
+        if audio.is_empty() {
+            // The recording ends before it.
+            return;
+        }
         // What the detector does not hear now it heard then: it was all voiced.
-        let voiced = if speech.is_some() { voiced } else { Duration::from_secs_f64(audio.len() as f64 / f64::from(RATE)) };
+        let voiced = if speech.is_some() {
+            voiced
+        } else {
+            Duration::from_secs_f64(audio.len() as f64 / f64::from(RATE))
+        };
         self.ready.push_back(Piece {
             audio: audio.into(),
             offset: self.offset,

@@ -228,6 +228,7 @@ impl Listener {
             unfinished,
             missed_slots: run.missed_slots,
             complete,
+            owed: Vec::new(),
         };
         if !complete {
             tracing::warn!(
