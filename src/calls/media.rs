@@ -79,6 +79,11 @@ enum Recording {
 }
 
 impl Recording {
+    /// Whether there is to be one.
+    fn is_on(&self) -> bool {
+        !matches!(self, Self::Off)
+    }
+
     /// Wait until it runs or has failed.
     async fn settled(self) -> Self {
         let Self::Opening(task) = self else { return self };
@@ -223,7 +228,7 @@ impl CallMedia {
                 live_lag: Duration::from_millis(services.settings.rtp.live_lag_ms),
                 first_utterance: next_utterance[leg.index()],
                 vocabulary: None,
-                caught_up: false,
+                caught_up: self.recording.is_on(),
             };
             self.listeners.push(engine.listen(audio, sink.clone()));
         }

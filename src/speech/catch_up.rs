@@ -2,8 +2,6 @@
 //! subscribers know.
 
 mod cut;
-#[cfg(test)]
-mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -143,7 +141,7 @@ impl<'a> Batch<'a> {
         self.next_ticket += 1;
         self.engine.submit(Task {
             id: TaskId { owner: self.owner, ticket },
-            class: Class::Job,
+            class: Class::CatchUp,
             // In the order in which calls ask, so that none waits for all of another.
             deadline: clock::now(),
             audio: piece.length(),

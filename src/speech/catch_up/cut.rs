@@ -26,6 +26,8 @@ const CHUNKS_A_SECOND: u32 = 4;
 const SLACK: Duration = Duration::from_millis(300);
 /// Nobody having spoken for so long, an utterance that was shown is over.
 const SURELY_OVER: Duration = Duration::from_secs(1);
+/// Half of what the smallest sample of a recording that is not zero comes to: below it lies what the resampler leaves of zeros.
+const LEAST: f32 = 0.5 / 32_768.0;
 /// Beyond the longest utterance: the rolls before and behind it.
 const ROLLS: Duration = Duration::from_millis(500);
 
@@ -69,7 +71,7 @@ impl Piece {
 
     /// Whether there is nothing at all in the recording here: it was paused, or has a hole.
     pub fn is_blank(&self) -> bool {
-        self.audio.iter().all(|&sample| sample == 0.0)
+        self.audio.iter().all(|sample| sample.abs() < LEAST)
     }
 
     pub(super) fn evidence(&self) -> Evidence {
