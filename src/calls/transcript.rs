@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::hub::{EventHub, EventKind, ReadError, StoredEvent};
 use crate::speech::transcript::Transcript;
@@ -38,8 +38,8 @@ pub(super) struct Told {
     pub(super) next: [u64; 2],
     /// `call.ended` is out.
     pub(super) ended: bool,
-    /// `transcript.saved` is out.
-    pub(super) saved: bool,
+    /// `transcript.saved` is out: whether it says that the transcript is complete.
+    pub(super) saved: Option<bool>,
 }
 
 impl Told {
@@ -52,7 +52,7 @@ impl Told {
         let mut open = BTreeMap::new();
         for_each(hub, call_id, |stored| match stored.kind {
             EventKind::CallEnded => told.ended = true,
-            EventKind::TranscriptSaved => told.saved = true,
+            EventKind::TranscriptSaved => told.saved = Some(says_complete(stored)),
             _ => {
                 let Some(event) = transcribed(stored) else { return };
                 let (leg, utterance) = (event.leg.index(), event.utterance);
@@ -85,6 +85,11 @@ fn for_each(hub: &EventHub, call_id: &str, mut each: impl FnMut(&StoredEvent)) -
         after = last.seq;
         events.iter().for_each(|event| each(event));
     }
+}
+
+fn says_complete(stored: &StoredEvent) -> bool {
+    let event = serde_json::from_str::<Value>(&stored.json);
+    event.is_ok_and(|event| event["complete"] == true)
 }
 
 fn transcribed(stored: &StoredEvent) -> Option<TranscriptEvent> {
@@ -134,7 +139,7 @@ mod tests {
         say(&hub, Leg::Caller, 3, 1, Final);
 
         let told = Told::read(&hub, "c").unwrap();
-        assert_eq!((told.next, told.ended, told.saved), ([4, 2], false, false));
+        assert_eq!((told.next, told.ended, told.saved), ([4, 2], false, None));
         let open: Vec<_> = told.open.iter().map(|e| (e.leg.index(), e.utterance, e.revision)).collect();
         assert_eq!(open, [(0, 2, 2), (1, 1, 1)]);
         close_as_shown(&hub, "c", told.open);

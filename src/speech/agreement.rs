@@ -177,6 +177,15 @@ mod tests {
     }
 
     #[test]
+    fn an_utterance_goes_on_from_what_was_shown_of_it() {
+        let mut agreement = Agreement::default();
+        agreement.partial(words("one two three"), 3.0);
+        let last = agreement.partial(words("one two four"), 3.0).unwrap();
+        let again = Agreement::shown(last.words, last.number).finish(words("won too five six"));
+        assert_eq!((shown(&again).as_str(), again.number), ("[one] [two] [five] [six]", 3));
+    }
+
+    #[test]
     fn a_final_without_words_keeps_what_stands() {
         let mut agreement = Agreement::default();
         agreement.partial(words("one two three"), 3.0);

@@ -83,10 +83,7 @@ pub fn recognise(
     let mut batch = Batch::new(engine);
     loop {
         while batch.waiting.len() < engine.workers() {
-            let Some(piece) = pieces.next()? else { break };
-            if cancel.is_cancelled() {
-                return Err(CatchUpError::Cancelled);
-            }
+            let Some(piece) = pieces.next(cancel)? else { break };
             if !keeper.is_done(&piece)? {
                 batch.begin(piece, language);
             }

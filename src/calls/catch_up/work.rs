@@ -51,7 +51,7 @@ pub(super) fn catch_up(
     let told = Told::read(&shared.hub, &call).map_err(|error| Trouble::Later(error.to_string()))?;
     tracing::info!(call, seconds = owed.seconds(), "a transcript is caught up");
     let mut debt = Debt { shared, owed, cancel, told, record: &record, utterance: None, is_poison: false };
-    if !debt.told.saved {
+    if debt.told.saved.is_none() {
         debt.put_into_words()?;
     }
     debt.close()
@@ -143,13 +143,14 @@ impl Debt<'_> {
             self.lack("of some utterances there are only the words last shown");
             transcript::close_as_shown(&shared.hub, &call, open);
         }
+        let complete = self.told.saved.unwrap_or(self.owed.whole);
         let model = shared.speech.as_ref().map_or(self.owed.model.as_str(), |engine| engine.model());
         let books = Books { hub: &shared.hub, directory: &shared.directory, model };
         let of_call =
             shared.directory.files(self.record).map_err(|error| Trouble::Later(error.to_string()))?;
-        let written = finish::write_transcript(&books, &call, &of_call, self.owed.whole);
+        let written = finish::write_transcript(&books, &call, &of_call, complete);
         let body = written.map_err(Trouble::Later)?;
-        if !self.told.saved {
+        if self.told.saved.is_none() {
             shared.hub.publish(&call, EventKind::TranscriptSaved, body);
         }
         self.until_written()?;
@@ -163,7 +164,7 @@ impl Debt<'_> {
         shared.directory.flush();
         shared.hub.close_call(&call);
         shared.store.remove(&call).map_err(|error| Trouble::Later(error.to_string()))?;
-        tracing::info!(call, complete = self.owed.whole, "a transcript is caught up: done");
+        tracing::info!(call, complete, "a transcript is caught up: done");
         Ok(())
     }
 

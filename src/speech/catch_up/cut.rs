@@ -7,6 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
+use super::CatchUpError;
 use crate::audio::wav::WavReader;
 use crate::audio::{AudioError, Format};
 use crate::media::leg::Leg;
@@ -169,12 +172,15 @@ impl Pieces {
         format.frames as f64 / f64::from(format.rate_hz)
     }
 
-    /// The next piece; `None` at the end.
+    /// The next piece; `None` at the end. Looks at `cancel` on the way, which may lead through an hour of silence.
     ///
     /// # Errors
-    /// The file cannot be read any further.
-    pub fn next(&mut self) -> Result<Option<Piece>, AudioError> {
+    /// The file cannot be read any further, or it is cancelled.
+    pub fn next(&mut self, cancel: &CancellationToken) -> Result<Option<Piece>, CatchUpError> {
         loop {
+            if cancel.is_cancelled() {
+                return Err(CatchUpError::Cancelled);
+            }
             if let Some(piece) = self.ready.pop_front() {
                 return Ok(Some(piece));
             }
