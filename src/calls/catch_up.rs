@@ -261,7 +261,8 @@ impl Shared {
         let mut state = self.state.lock();
         state.waiting.insert((ended, owed.call_id.clone()), owed);
         state.tell();
-        self.changed.notify_one();
+        // Not one: who waits for a call to be let go waits for the same.
+        self.changed.notify_all();
     }
 
     fn run(&self) {

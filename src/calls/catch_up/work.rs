@@ -87,10 +87,9 @@ impl Debt<'_> {
         };
         self.owed.attempts += 1;
         self.is_poison = self.owed.attempts > STARTS;
-        self.note()?;
-        let done = self.all_spans(engine, &recording);
-        if matches!(done, Err(Trouble::Stopped)) {
-            // It was asked to, and nothing is wrong with the piece.
+        let done = self.note().and_then(|()| self.all_spans(engine, &recording));
+        if done.is_err() {
+            // It was asked to, or a disk failed: nothing is wrong with the piece.
             self.owed.attempts = 0;
             let _ = self.note();
         }
