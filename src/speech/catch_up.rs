@@ -15,10 +15,10 @@ pub use cut::{Piece, Pieces, Stretch};
 use super::agreement::Agreement;
 use super::engine::{Command, Outcome, SpeechEngine, Work, next_owner};
 use super::event::{TranscriptEvent, TranscriptKind, join_words, to_millis};
+use super::language::AUTO;
 use super::recogniser::{Hypothesis, RecogniseError, Request};
 use super::scheduler::{Class, Task, TaskId};
 use super::segment::SegmentConfig;
-use super::session::{AUTO, LANGUAGE_SETTLES};
 use crate::audio::AudioError;
 use crate::clock;
 use crate::media::leg::Leg;
@@ -26,6 +26,8 @@ use crate::telemetry::metric;
 
 /// A piece that cannot be recognised so often in a row is given up.
 pub const ATTEMPTS: u32 = 3;
+/// A language found in a piece of this length is the stretch's from then on.
+const LANGUAGE_SETTLES: Duration = Duration::from_secs(2);
 /// Whether it is cancelled is looked at this often while the workers are busy with more urgent things.
 const CANCEL_CHECK: Duration = Duration::from_millis(100);
 

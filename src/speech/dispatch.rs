@@ -30,12 +30,12 @@ pub fn dispatch<P>(
 ) -> Dispatched {
     let mut done = Dispatched::default();
     let step = scheduler.partial_step(session.open_length());
-    if session.partial_due(step) {
+    if scheduler.shows_partials(owner) && session.partial_due(step) {
         match session.partial_ticket() {
             None => session.ask_partial(),
             // What is being recognised is waited for: two of one leg would only be in each other's way.
             Some(ticket) if scheduler.cancel(TaskId { owner, ticket }).is_some() => {
-                scheduler.press(now);
+                scheduler.late(owner, now);
                 done.replaced += 1;
                 session.ask_partial();
             }
@@ -44,16 +44,21 @@ pub fn dispatch<P>(
     }
     for order in session.take_orders() {
         match order {
+            Order::Recognise { ticket, class: Class::Speculative, .. } if !scheduler.speculates() => {
+                session.on_result(ticket, None);
+            }
             Order::Recognise { ticket, class, audio } => {
                 let length = Duration::from_micros(audio.len() as u64 * 1_000_000 / u64::from(RATE));
                 let wait = match class {
-                    Class::Partial => step,
+                    Class::Partial | Class::Detect => step,
                     Class::Speculative => grace,
                     Class::Final | Class::CatchUp | Class::Job => Duration::ZERO,
                 };
-                let language = session.language().to_owned();
-                let request =
-                    Request { language, prompt: session.prompt(), partial: class == Class::Partial };
+                let request = Request {
+                    language: session.language(class).to_owned(),
+                    prompt: session.prompt(class),
+                    partial: matches!(class, Class::Partial | Class::Detect),
+                };
                 let (id, payload) = (TaskId { owner, ticket }, payload(audio, request));
                 scheduler.submit(Task { id, class, deadline: now + wait, audio: length, payload }, now);
                 done.submitted += 1;

@@ -212,6 +212,11 @@ table! {
         ("reason", &["tone", "keys", "noise", "music", "echo", "unlikely", "no_speech", "repetition", "flood", "phrase"]);
     Counter ASR_SECONDS = "asr_seconds_processed_total", "Seconds of audio recognised.";
     Counter ASR_COMPUTE_SECONDS = "asr_compute_seconds_total", "Seconds of processor time spent recognising.";
+    Gauge ASR_RUNG = "asr_ladder_rung", "How far overload has gone: 0 calm, 1 longer step, 2 partials off, 3 finals late, 4 live off, 5 calls refused.";
+    Counter ASR_RUNG_CHANGES = "asr_ladder_changes_total", "Rungs of the overload ladder climbed or descended.", ("direction", &["up", "down"]);
+    Gauge ASR_LEGS = "asr_legs_live", "Legs that are transcribed while they last.";
+    Counter ASR_LEGS_LEFT = "asr_legs_left_total", "Legs left to their recordings, by reason.", ("reason", &["not_admitted", "late"]);
+    Counter ASR_OWED = "asr_owed_seconds_total", "Seconds of legs that ended without live words, to be transcribed from the recording.";
     Gauge ASR_QUEUE = "asr_queue_depth", "Recognition tasks waiting.";
     Gauge ASR_OWED_SECONDS = "asr_owed_seconds", "Seconds of recorded speech, or silence, of calls that are over that wait to be transcribed.";
     Gauge ASR_OWING_CALLS = "asr_owing_calls", "Calls that are over and whose transcripts are pending.";
