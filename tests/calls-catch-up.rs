@@ -254,6 +254,8 @@ async fn a_crash_while_it_is_caught_up_costs_nothing_and_a_stop_neither() {
         if round % 2 == 0 {
             server.kill();
         } else {
+            // Only then does it take the signal.
+            server.until_ready().await;
             assert!(server.stop().await.success());
         }
         finals = (of_type(&server.events(&call), "transcript.final").len() + 1).min(5);
