@@ -94,7 +94,7 @@ fn no_report(record: &CallRecord) -> Problem {
     match record.report.status {
         FileStatus::Open | FileStatus::Paused => recording::still_recording(),
         FileStatus::Off => recording::not_recorded(record),
-        FileStatus::Ready => Problem::no_such_file(
+        FileStatus::Ready | FileStatus::Pending => Problem::no_such_file(
             "The report is not on this disk any more.",
             "Look where recordings are moved or backed up to.",
         ),
@@ -110,6 +110,9 @@ pub(super) async fn remove(
     VisibleCall(record): VisibleCall,
 ) -> Result<StatusCode, Problem> {
     let (directory, id) = (Arc::clone(&state.directory), record.call_id.clone());
+    if record.is_ended() {
+        state.control.forget(&id).await;
+    }
     match blocking("cannot remove the call", move || directory.remove(&id)).await? {
         Ok(()) => {
             tracing::info!(call_id = record.call_id, tenant = record.tenant, "call removed on request");

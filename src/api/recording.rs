@@ -120,7 +120,7 @@ fn absent(record: &CallRecord) -> Problem {
     match record.recording.status {
         FileStatus::Open | FileStatus::Paused => still_recording(),
         FileStatus::Off => not_recorded(record),
-        FileStatus::Ready => Problem::no_such_file(
+        FileStatus::Ready | FileStatus::Pending => Problem::no_such_file(
             "The recording is not on this disk any more.",
             "Look where recordings are moved or backed up to.",
         ),

@@ -100,8 +100,9 @@ async fn so_far(state: &AppState, record: &Arc<CallRecord>) -> Result<Transcript
     let (hub, id, model) = (Arc::clone(&state.hub), record.call_id.clone(), Arc::clone(&state.model));
     let said = move || transcript::so_far(&hub, &id, &model);
     let said = blocking("cannot read the call's events", said).await?;
+    let is_to_come = matches!(record.transcript.status, FileStatus::Open | FileStatus::Pending);
     match said {
-        Ok(said) if !said.utterances.is_empty() || record.transcript.status == FileStatus::Open => Ok(said),
+        Ok(said) if !said.utterances.is_empty() || is_to_come => Ok(said),
         Ok(_) | Err(ReadError::Unknown(_)) => {
             let remedy = "Transcribe calls with `calls.transcribe`, or `transcribe=yes`; the call's `error` may say more.";
             Err(Problem::no_such_file("There is no transcript of this call.", remedy))

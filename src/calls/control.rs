@@ -19,6 +19,11 @@ pub trait CallControl: Send + Sync {
     fn play<'a>(&'a self, call_id: &'a str, audio: Audio) -> BoxFuture<'a, Result<Playback, ControlError>>;
     /// Play nothing more of what plays or waits to.
     fn stop_playing<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>>;
+    /// A call that is over is about to be removed: nothing more is written of it when this resolves.
+    fn forget<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, ()> {
+        let _ = call_id;
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// What a caller is to hear: one channel of 16-bit PCM.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::hub::Journals;
-use super::record::{BadName, CallFiles, CallRecord, CallState, is_valid_name};
+use super::record::{BadName, CallFiles, CallRecord, CallState, FileStatus, is_valid_name, owed_path};
 use index::Index;
 use saver::Saver;
 
@@ -157,6 +157,14 @@ impl CallDirectory {
         self.index.lock().unfinished()
     }
 
+    /// Calls in memory that are over and whose transcripts are pending.
+    pub fn pending(&self) -> Vec<Arc<CallRecord>> {
+        let all = self.index.lock().newest_first(None);
+        all.into_iter()
+            .filter(|record| record.is_ended() && record.transcript.status == FileStatus::Pending)
+            .collect()
+    }
+
     /// Add a call, or replace it.
     ///
     /// # Errors
@@ -271,7 +279,13 @@ impl CallDirectory {
             }
             index.remove(call_id);
         }
-        self.saver.remove(files).map_err(|source| RemoveError::Files { call_id: call_id.into(), source })
+        let failed = |source| RemoveError::Files { call_id: call_id.into(), source };
+        self.saver.remove(files).map_err(failed)?;
+        // What it still owes goes last: without its record it counts for nothing.
+        match std::fs::remove_file(owed_path(&self.data, call_id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => Ok(()),
+        }
     }
 
     /// Wait until every record handed over so far is saved, or has failed to be.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::files;
@@ -13,7 +13,9 @@ use crate::media::time::MediaInstant;
 use crate::recording::report::Report;
 use crate::recording::{Finished, RecordingError};
 
-use super::hub::EventKind;
+use super::catch_up::owed::{Owed, OwedCall};
+use super::directory::CallDirectory;
+use super::hub::{EventHub, EventKind};
 use super::ids::CallId;
 use super::media::{CallMedia, MediaResult};
 use super::record::{CallFiles, CallRecord, FileInfo, FileStatus, LegSummary};
@@ -30,10 +32,19 @@ pub(super) struct Ending {
     pub(super) tx: UnboundedSender<Message>,
 }
 
-/// End the media at `end`, write the report, say so. Whether all that was said has its words.
-pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) -> bool {
-    let MediaResult { stats, recording, transcribed } = media.finish(end).await;
-    if !transcribed {
+/// What live transcription came to.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    /// All that is not owed has its words.
+    pub(super) whole: bool,
+    /// What is to be put into words from the recording.
+    pub(super) owed: Vec<Owed>,
+}
+
+/// End the media at `end`, write the report, say so. What of all that was said has its words.
+pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) -> Heard {
+    let MediaResult { stats, recording, heard } = media.finish(end).await;
+    if !heard.whole {
         tracing::warn!(call = %ending.call, "the transcript is not complete: recognition was too slow, or failed");
     }
     let summaries: Vec<_> =
@@ -45,7 +56,7 @@ pub(super) async fn media(ending: Ending, media: CallMedia, end: MediaInstant) -
         Some(Ok(finished)) => ending.saved(&finished, stats),
         Some(Err(error)) => ending.failed(&error, stats),
     });
-    transcribed
+    heard
 }
 
 impl Ending {
@@ -112,44 +123,106 @@ fn summary(leg: Leg, stats: &LegStats) -> LegSummary {
     }
 }
 
-/// Write transcript and subtitles from the finals among the call's events, which survive a crash. Nothing is written for a
-/// call that was not transcribed.
-pub(super) fn write_transcript(services: &Services, call: &str, of_call: &CallFiles, complete: bool) {
-    let Some(engine) = &services.speech else { return };
-    let record = services.directory.get(call);
-    if record.as_ref().is_none_or(|r| r.language.is_none()) {
-        return;
+/// What a transcript is made from, and who knows of it.
+pub(super) struct Books<'a> {
+    pub(super) hub: &'a EventHub,
+    pub(super) directory: &'a CallDirectory,
+    /// Name of the model.
+    pub(super) model: &'a str,
+}
+
+/// The call is over: its transcript is written and told of. If it owes something, that is kept instead, its record says `pending`, and
+/// what it owes is returned, to be handed over when the call's end has been told. Nothing is written for a call that was not
+/// transcribed.
+pub(super) fn transcript(
+    services: &Services,
+    call: &str,
+    of_call: &CallFiles,
+    heard: Heard,
+    before: Option<OwedCall>,
+) -> Option<OwedCall> {
+    let model = services.speech.as_ref().map_or("", |engine| engine.model());
+    let is_transcribed = services.directory.get(call).is_some_and(|record| record.language.is_some());
+    let owes_before = before.as_ref().is_some_and(|before| !before.spans.is_empty());
+    if is_transcribed && (owes_before || !heard.owed.is_empty()) {
+        let owed = OwedCall::at_end(call, model, before, heard.owed, heard.whole);
+        pending(services, call, &owed);
+        return Some(owed);
     }
-    let heard = record.and_then(|record| record.duration_s);
-    let written = put_transcript(services, call, of_call, engine.model(), heard, complete);
+    if before.is_some() {
+        services.catch_up.settle(call);
+    }
+    if is_transcribed && services.speech.is_some() {
+        let books = Books { hub: &services.hub, directory: &services.directory, model };
+        if let Ok(body) = write_transcript(&books, call, of_call, heard.whole) {
+            services.hub.publish(call, EventKind::TranscriptSaved, body);
+        }
+    }
+    None
+}
+
+/// Keep what a call owes, before the call is let go.
+pub(super) fn pending(services: &Services, call: &str, owed: &OwedCall) {
+    let kept = services.catch_up.keep(owed);
+    if let Err(error) = &kept {
+        tracing::error!(call, %error, "what the transcript lacks cannot be kept: it is caught up if this process lives long enough");
+    }
+    services.directory.update(call, |record| {
+        record.transcript = FileInfo { status: FileStatus::Pending, ..FileInfo::default() };
+    });
+}
+
+/// Write transcript and subtitles from the finals among the call's events, which survive a crash, and say so in its record. The body
+/// of `transcript.saved`.
+///
+/// # Errors
+/// Why not, in words; the record says so as well.
+pub(super) fn write_transcript(
+    books: &Books<'_>,
+    call: &str,
+    of_call: &CallFiles,
+    complete: bool,
+) -> Result<Value, String> {
+    let heard = books.directory.get(call).and_then(|record| record.duration_s);
+    let written = put_transcript(books, call, of_call, heard, complete);
     if let Err(error) = &written {
         tracing::error!(call, folder = %of_call.folder().display(), error, "no transcript");
     }
-    let path = relative(services, &of_call.transcript());
-    services.directory.update(call, |record| {
-        let status = if written.is_ok() { FileStatus::Ready } else { FileStatus::Failed };
-        record.transcript = FileInfo { status, path: Some(path), sha256: None };
+    let path = of_call.transcript();
+    let relative = path.strip_prefix(books.directory.data()).unwrap_or(&path).to_owned();
+    books.directory.update(call, |record| {
+        let was_pending = record.transcript.status == FileStatus::Pending;
+        let status = match written {
+            Ok(_) => FileStatus::Ready,
+            // It is tried again.
+            Err(_) if was_pending => FileStatus::Pending,
+            Err(_) => FileStatus::Failed,
+        };
+        record.transcript = FileInfo { status, path: Some(relative), sha256: None };
         if let Err(error) = &written {
             record.add_error(error);
         }
     });
+    let duration = written?;
+    Ok(json!({ "complete": complete, "path": path, "duration": duration }))
 }
 
+/// Write it; its length in seconds.
 fn put_transcript(
-    services: &Services,
+    books: &Books<'_>,
     call: &str,
     of_call: &CallFiles,
-    model: &str,
     heard: Option<f64>,
     complete: bool,
-) -> Result<(), String> {
-    let mut transcript = transcript::so_far(&services.hub, call, model)
+) -> Result<f64, String> {
+    let mut transcript = transcript::so_far(books.hub, call, books.model)
         .map_err(|error| format!("the call's events cannot be read back for the transcript: {error}"))?;
     transcript.complete = complete;
     transcript.duration = heard.unwrap_or(transcript.duration);
     files::replace_durably(&of_call.transcript(), transcript.to_json().as_bytes())
         .and_then(|()| files::replace_durably(&of_call.vtt(), transcript.to_vtt().as_bytes()))
-        .map_err(|error| format!("the transcript cannot be written: {error}"))
+        .map_err(|error| format!("the transcript cannot be written: {error}"))?;
+    Ok(transcript.duration)
 }
 
 fn relative(services: &Services, path: &Path) -> PathBuf {

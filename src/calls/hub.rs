@@ -183,6 +183,22 @@ impl EventHub {
         }
     }
 
+    /// A call is over, and its stream stays open for what is still to be said of it: until then it takes next to no memory, and no
+    /// file is held open.
+    pub fn rest_call(&self, call_id: &str) {
+        if let Some(stream) = self.stream(call_id)
+            && stream.rest()
+        {
+            self.mark_dirty(&stream);
+        }
+    }
+
+    /// Number of the last event of a call that its journal has (written, not confirmed by the disk). `None` if its stream is not
+    /// open.
+    pub fn written_to(&self, call_id: &str) -> Option<u64> {
+        self.stream(call_id).map(|stream| stream.written_to())
+    }
+
     /// Publish an event of a call: it gets the next number and the time. `body` must serialise to an object, or to
     /// null for an event without more; the envelope's own names in it are left out. Never waits for a disk or a reader.
     ///

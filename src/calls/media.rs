@@ -19,8 +19,10 @@ use crate::media::time::MediaInstant;
 use crate::net::plane::{LegHandle, LegSink, Refused, Seat};
 use crate::net::stream::{StreamError, StreamLeg};
 use crate::recording::{Finished, RecordingError, RecordingHandle, RecordingSpec};
-use crate::speech::{LegAudio, LegListener, TranscriptEvent};
+use crate::speech::{FinishReport, LegAudio, LegListener, OwedSpan, TranscriptEvent};
 
+use super::catch_up::owed::Owed;
+use super::finish::Heard;
 use super::machine::MediaSource;
 use super::mode::Mode;
 use super::services::Services;
@@ -58,6 +60,8 @@ pub(super) struct CallMedia {
     legs: [LegMedia; 2],
     recording: Recording,
     listeners: Vec<LegListener>,
+    /// Nobody listens: all of it is owed.
+    postponed: bool,
     /// Of a call that is answered.
     pub(super) voice: Option<CallVoice>,
 }
@@ -75,6 +79,11 @@ enum Recording {
 }
 
 impl Recording {
+    /// Whether there is to be one.
+    fn is_on(&self) -> bool {
+        !matches!(self, Self::Off)
+    }
+
     /// Wait until it runs or has failed.
     async fn settled(self) -> Self {
         let Self::Opening(task) = self else { return self };
@@ -92,8 +101,8 @@ pub(super) struct MediaResult {
     pub(super) stats: [LegStats; 2],
     /// `None`: there was to be no recording.
     pub(super) recording: Option<Result<Finished, RecordingError>>,
-    /// Every utterance of every leg that was to be transcribed has its words.
-    pub(super) transcribed: bool,
+    /// What there is in words.
+    pub(super) heard: Heard,
 }
 
 /// What a leg takes up after a restart.
@@ -151,7 +160,7 @@ impl CallMedia {
         };
         let legs = [leg(Leg::Caller)?, leg(Leg::Callee)?];
         let voice = (mode == Mode::Answer).then(|| CallVoice::new(services));
-        Ok(Self { clock, legs, recording: Recording::Off, listeners: Vec::new(), voice })
+        Ok(Self { clock, legs, recording: Recording::Off, listeners: Vec::new(), postponed: false, voice })
     }
 
     pub(super) fn clock(&self) -> &Arc<CallClock> {
@@ -219,10 +228,15 @@ impl CallMedia {
                 live_lag: Duration::from_millis(services.settings.rtp.live_lag_ms),
                 first_utterance: next_utterance[leg.index()],
                 vocabulary: None,
-                caught_up: false,
+                caught_up: self.recording.is_on(),
             };
             self.listeners.push(engine.listen(audio, sink.clone()));
         }
+    }
+
+    /// Have nobody listen: all is put into words later, from the recording.
+    pub(super) fn postpone(&mut self) {
+        self.postponed = true;
     }
 
     /// Write silence from now on, or audio again.
@@ -329,7 +343,7 @@ impl CallMedia {
 
     /// The media is over at `end`: legs, then listeners and recording, to their last sample.
     pub(super) async fn finish(self, end: MediaInstant) -> MediaResult {
-        let Self { legs: [caller, callee], recording, listeners, clock, voice } = self;
+        let Self { legs: [caller, callee], recording, listeners, postponed, clock, voice } = self;
         // Nobody hears it any more.
         drop(voice);
         let (first, second) = tokio::join!(caller.finish(end), callee.finish(end));
@@ -344,9 +358,32 @@ impl CallMedia {
             }
         };
         let (heard, recording) = tokio::join!(speech, recorded);
-        let transcribed = heard.iter().all(|leg| leg.complete && leg.unfinished == 0 && leg.failed == 0);
-        MediaResult { stats: [first, second], recording, transcribed }
+        let heard = if postponed { all_owed(recording.as_ref()) } else { heard_of(heard) };
+        MediaResult { stats: [first, second], recording, heard }
     }
+}
+
+/// Nobody listened.
+fn all_owed(recording: Option<&Result<Finished, RecordingError>>) -> Heard {
+    let end = match recording {
+        Some(Ok(finished)) => finished.frames as f64 / f64::from(finished.sample_rate),
+        // There is nothing to take it from, which is for whoever tries to find out, and to say.
+        _ => 1.0,
+    };
+    let owed = |leg| Owed::new(leg, OwedSpan { start: 0.0, end, utterance: None });
+    Heard { whole: true, owed: Leg::BOTH.into_iter().map(owed).collect() }
+}
+
+/// What the legs' reports say, caller first.
+fn heard_of(reports: Vec<FinishReport>) -> Heard {
+    let mut heard = Heard { whole: true, owed: Vec::new() };
+    for (leg, report) in Leg::BOTH.into_iter().zip(reports) {
+        let lacks = !report.complete || report.unfinished > 0 || report.failed > 0;
+        // What has no words is owed, where there is a recording of it.
+        heard.whole &= !lacks || !report.owed.is_empty();
+        heard.owed.extend(report.owed.into_iter().map(|span| Owed::new(leg, span)));
+    }
+    heard
 }
 
 fn stream_leg(services: &Services, codec: Codec, clock: &Arc<CallClock>, resume: &Resumption) -> LegMedia {

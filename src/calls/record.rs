@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use files::{BadName, CallFiles, is_valid_name};
-pub(crate) use files::{day_folder, recordings_root};
+pub(crate) use files::{OWED, day_folder, owed_path, recordings_root};
 
 use crate::media::leg::Leg;
 
@@ -142,6 +142,8 @@ pub enum FileStatus {
     Open,
     /// Being written, silence at the moment (recordings).
     Paused,
+    /// The call is over, and what live transcription left out is still to be put in (transcripts).
+    Pending,
     /// Complete.
     Ready,
     /// Could not be made; the record's `error` says why.

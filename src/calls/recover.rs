@@ -10,11 +10,12 @@ use crate::recording::report::Report;
 use crate::telemetry::metric;
 
 use super::adoption::SessionRecord;
-use super::finish;
+use super::catch_up::owed::OwedCall;
+use super::finish::{self, Heard};
 use super::hub::EventKind;
 use super::record::{CallFiles, CallRecord, CallState, FileInfo, FileStatus};
 use super::services::Services;
-use super::transcript;
+use super::transcript::{self, Told};
 
 /// A call that ended unseen.
 pub(super) struct Lost {
@@ -107,14 +108,25 @@ fn close_books(services: &Services, record: &CallRecord, reason: &str, mended: O
             None => record.recording.clone(),
         },
     };
-    if let Err(error) = transcript::take_up(&services.hub, call) {
+    // Before the transcript is: its length is the recording's.
+    services.directory.update(call, |known| known.duration_s = duration);
+    let told = Told::read(&services.hub, call).inspect_err(|error| {
         tracing::error!(call, %error, "what was being said when the call was cut off gets no final");
+    });
+    let told = told.unwrap_or_default();
+    let owed = transcript_of(services, record, &files, &told, duration);
+    if !told.ended {
+        metric::CALLS.add_labelled("outcome", "partial", 1);
+        let mut body = json!({ "outcome": "partial", "cause": null, "cause_text": reason });
+        if owed.is_some() {
+            body["transcript"] = "pending".into();
+        }
+        services.hub.publish(call, EventKind::CallEnded, body);
     }
-    finish::write_transcript(services, call, &files, false);
-    metric::CALLS.add_labelled("outcome", "partial", 1);
-    let body = json!({ "outcome": "partial", "cause": null, "cause_text": reason });
-    services.hub.publish(call, EventKind::CallEnded, body);
-    services.hub.close_call(call);
+    match &owed {
+        Some(_) => services.hub.rest_call(call),
+        None => services.hub.close_call(call),
+    }
     services.directory.update(call, |known| {
         known.state = CallState::Ended;
         known.outcome = Some("partial".into());
@@ -130,6 +142,38 @@ fn close_books(services: &Services, record: &CallRecord, reason: &str, mended: O
         known.close_files();
     });
     forget();
+    if let Some(owed) = owed {
+        services.catch_up.hand_over(owed);
+    }
+}
+
+/// What the call owes, its record says `pending` then; without a recording, or if it never was transcribed, what was told of gets its
+/// final now.
+fn transcript_of(
+    services: &Services,
+    record: &CallRecord,
+    files: &CallFiles,
+    told: &Told,
+    duration: Option<f64>,
+) -> Option<OwedCall> {
+    let call = record.call_id.as_str();
+    let model = services.speech.as_ref().map_or("", |engine| engine.model());
+    let kept = services.catch_up.kept(call);
+    let owed = match kept {
+        // It came so far.
+        Some(owed) if owed.ended => owed,
+        before if record.language.is_some() && record.recording.status != FileStatus::Off => {
+            let until = duration.unwrap_or_default();
+            OwedCall { ended: true, ..OwedCall::cut_off(call, model, before, told, until) }
+        }
+        _ => {
+            transcript::close_as_shown(&services.hub, call, told.open.clone());
+            finish::transcript(services, call, files, Heard::default(), None);
+            return None;
+        }
+    };
+    finish::pending(services, call, &owed);
+    Some(owed)
 }
 
 fn finished_report(files: &CallFiles) -> Option<Report> {

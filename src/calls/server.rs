@@ -388,6 +388,14 @@ impl CallControl for CallServer {
     fn stop_playing<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, Result<(), ControlError>> {
         Box::pin(self.stop_playing(call_id))
     }
+
+    fn forget<'a>(&'a self, call_id: &'a str) -> BoxFuture<'a, ()> {
+        let (services, call) = (self.services.clone(), call_id.to_owned());
+        Box::pin(async move {
+            // It only waits: a fault in it is in the log.
+            let _ = tokio::task::spawn_blocking(move || services.catch_up.forget(&call)).await;
+        })
+    }
 }
 
 /// Neither a leg of any node's nor a channel of `sidetone check`.

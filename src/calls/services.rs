@@ -13,6 +13,7 @@ use crate::recording::Recorder;
 use crate::speech::SpeechEngine;
 use crate::speech::ladder::Rung;
 
+use super::catch_up::CatchUp;
 use super::directory::CallDirectory;
 use super::hub::EventHub;
 use super::ids::NodeName;
@@ -46,6 +47,8 @@ pub struct Services {
     pub directory: Arc<CallDirectory>,
     /// Records of running calls.
     pub sessions: SessionStore,
+    /// Transcripts that are caught up after their calls.
+    pub catch_up: CatchUp,
 }
 
 impl Services {

@@ -25,6 +25,8 @@ use crate::net::plane::LegSink;
 use crate::speech::TranscriptEvent;
 
 use super::adoption::Orphan;
+use super::catch_up::owed::OwedCall;
+use super::finish::Heard;
 use super::ids::{CallId, ObjectId};
 use super::machine::{Action, CallMachine, Input, MediaEnd, Outcome, Phase, Request};
 use super::media::{CallMedia, Resumption};
@@ -125,9 +127,13 @@ pub(super) struct Session {
     paused: bool,
     outcome: Option<Outcome>,
     ended: Option<Map<String, Value>>,
-    finishing: Option<tokio::task::JoinHandle<bool>>,
-    /// All that was said has its words; known once the media is finished.
-    transcribed: bool,
+    finishing: Option<tokio::task::JoinHandle<Heard>>,
+    /// What was said in words, and what is not; known once the media is finished.
+    heard: Heard,
+    /// What processes before this one owe of it.
+    owed_before: Option<OwedCall>,
+    /// Something that a process before this one heard has no words, and nothing to take them from.
+    lacks_before: bool,
     recording_broken: Option<String>,
     /// Everything is told and written.
     closed: bool,
@@ -182,7 +188,9 @@ impl Session {
             outcome: None,
             ended: None,
             finishing: None,
-            transcribed: false,
+            heard: Heard::default(),
+            owed_before: None,
+            lacks_before: false,
             recording_broken: None,
             closed: false,
             save_at: None,
@@ -254,6 +262,7 @@ impl Session {
             (self.recording.clone(), self.transcribe(), self.language().to_owned());
         let Some(media) = &mut self.media else { return };
         let call = self.call.as_str();
+        let is_recorded = record.is_some();
         if let Some(path) = record {
             let tx = self.tx.clone();
             let failed = move |error: crate::recording::RecordingError| {
@@ -262,7 +271,9 @@ impl Session {
             let resume = self.adopted.then_some(self.paused);
             media.record(&self.services, call, path, resume, failed);
         }
-        if transcribe {
+        if transcribe && is_recorded && !self.services.settings.speech.live {
+            media.postpone();
+        } else if transcribe {
             let tx = self.tx.clone();
             let sink: Arc<dyn Fn(TranscriptEvent) + Send + Sync> = Arc::new(move |event| {
                 let _ = tx.send(Message::Transcript(event));

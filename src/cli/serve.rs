@@ -16,6 +16,7 @@ use crate::api::{self, AppState, Auth, TranscriptionPolicy, Transcriptions};
 use crate::asterisk::ami::{AmiConfig, AmiTls};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
+use crate::calls::catch_up::CatchUp;
 use crate::calls::directory::CallDirectory;
 use crate::calls::fitness::Unfit;
 use crate::calls::hub::{EventHub, EventKind, HubConfig};
@@ -76,7 +77,11 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     stop.cancel();
     // Whatever the rings still hold belongs into the files before the legs' writers go.
     let recorder = services.clone();
-    tokio::task::spawn_blocking(move || recorder.recorder.suspend()).await?;
+    tokio::task::spawn_blocking(move || {
+        recorder.catch_up.stop();
+        recorder.recorder.suspend();
+    })
+    .await?;
     http.await??;
     match end? {
         End::Stopped => {
@@ -181,6 +186,8 @@ async fn start_parts(settings: Settings, readiness: &Arc<ReadinessBoard>) -> any
     let doors = Doors::open(transport.doors(&settings)).await?;
     let node = settings.node.name.parse().context("node.name")?;
     let sessions = SessionStore::open(&data).with_context(no_data)?;
+    let catch_up =
+        CatchUp::start(&data, hub.clone(), directory.clone(), speech.clone()).with_context(no_data)?;
     Ok(Services {
         node,
         codec,
@@ -193,6 +200,7 @@ async fn start_parts(settings: Settings, readiness: &Arc<ReadinessBoard>) -> any
         hub,
         directory,
         sessions,
+        catch_up,
         settings,
     })
 }

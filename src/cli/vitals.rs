@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{sleep, timeout};
 
+use crate::calls::catch_up::Backlog;
 use crate::calls::services::Services;
 use crate::config::Settings;
 use crate::recording::{Lag, free_mib};
@@ -32,6 +33,7 @@ async fn parts(services: Arc<Services>, readiness: Arc<ReadinessBoard>) {
     loop {
         readiness.put("media", media(services.plane.is_healthy(), settings));
         readiness.put("recording", recording(services.recorder.lag(), settings));
+        readiness.put("transcripts", transcripts(&services.catch_up.backlog()));
         sleep(TICK).await;
     }
 }
@@ -56,7 +58,8 @@ async fn data_folder(services: Arc<Services>, readiness: Arc<ReadinessBoard>) {
             }
         };
         let rate = u64::from(services.codec.sample_rate().hz());
-        let hour = services.hub.open_calls().max(1) as u64 * rate * FRAME_BYTES * 3_600;
+        let running = services.hub.open_calls().saturating_sub(services.catch_up.backlog().calls);
+        let hour = running.max(1) as u64 * rate * FRAME_BYTES * 3_600;
         readiness.put("disk", disk(free, services.settings.recording.min_free_mib, hour >> 20));
         sleep(TICK).await;
     }
@@ -92,6 +95,21 @@ fn recording(lag: Lag, settings: &Settings) -> Dependency {
     } else {
         Dependency::new(Health::Ok, "keeping up")
     }
+}
+
+/// A backlog is no fault: that is what it is for.
+fn transcripts(backlog: &Backlog) -> Dependency {
+    let Backlog { calls, seconds, trouble } = backlog;
+    let told = match (calls, trouble) {
+        (_, Some(trouble)) => {
+            Dependency::new(Health::Degraded, format!("a transcript stays pending: {trouble}"))
+        }
+        (0, None) => Dependency::new(Health::Ok, "none is pending"),
+        (calls, None) => {
+            Dependency::new(Health::Ok, format!("{calls} pending, {seconds:.0} s of audio to go through"))
+        }
+    };
+    told.with("pending", *calls).with("seconds", seconds.round() as u64)
 }
 
 /// `floor_mib` is the least with which recordings begin, `hour_mib` what the running calls write in an hour: 110 MiB a
@@ -137,6 +155,18 @@ mod tests {
         assert!(of(300, 7).state == Health::Degraded && of(300, 7).message.contains("7.0 s"));
         assert!(of(3_000, 2).state == Health::Degraded && of(3_000, 2).message.starts_with("3.0 s behind"));
         assert_eq!(of(8_001, 2).state, Health::Failed, "the ring of 10 s less the repair window of 2 s");
+    }
+
+    #[test]
+    fn transcripts_that_wait_are_told_and_only_one_that_is_stuck_is_a_fault() {
+        let of = |calls, trouble: Option<&str>| {
+            let backlog = Backlog { calls, seconds: 61.4, trouble: trouble.map(str::to_owned) };
+            let told = transcripts(&backlog);
+            (told.state, told.message, told.detail["pending"].clone())
+        };
+        assert_eq!(of(0, None), (Health::Ok, "none is pending".into(), 0.into()));
+        assert_eq!(of(2, None), (Health::Ok, "2 pending, 61 s of audio to go through".into(), 2.into()));
+        assert!(of(2, Some("disk full")).1.ends_with("disk full") && of(2, Some("x")).0 == Health::Degraded);
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod link;
 mod note;
 mod screen;
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -61,7 +62,7 @@ async fn follow(args: &WatchArgs, settings: &Settings) -> anyhow::Result<()> {
     let link = Link::new(&address, args.call.as_deref(), args.key.as_deref())?;
     let terminal = Term::stdout();
     let screen = Screen::for_terminal(&terminal, !args.finals_only);
-    let mut watch = Watch { link, terminal, screen, after: None, left: args.calls };
+    let mut watch = Watch { link, terminal, screen, after: None, left: args.calls, pending: HashSet::new() };
     let mut socket = watch.link.open(None).await?;
     while let End::Lost(reason) = watch.show_all(&mut socket).await? {
         let drawn = watch.screen.interrupted(&reason, watch.terminal.size_checked());
@@ -87,6 +88,8 @@ struct Watch {
     after: Option<u64>,
     /// Calls whose end is waited for still.
     left: Option<u64>,
+    /// Calls that have ended, and whose transcripts are caught up.
+    pending: HashSet<String>,
 }
 
 impl Watch {
@@ -119,10 +122,24 @@ impl Watch {
         }
         output::text(&self.screen.show(event, self.terminal.size_checked()))?;
         self.after = event[self.link.cursor()].as_u64().or(self.after);
-        if event["type"] == "call.ended" {
+        if self.is_last(event) {
             self.left = self.left.map(|left| left.saturating_sub(1));
         }
         Ok(())
+    }
+
+    /// Whether nothing follows of the call: its transcript may still be caught up after its end.
+    fn is_last(&mut self, event: &Value) -> bool {
+        let call = event["call_id"].as_str().unwrap_or_default();
+        match event["type"].as_str() {
+            Some("call.ended") if event["transcript"] == "pending" => {
+                self.pending.insert(call.to_owned());
+                false
+            }
+            Some("call.ended") => true,
+            Some("transcript.saved") => self.pending.remove(call),
+            _ => false,
+        }
     }
 
     /// Connect as soon as it can be done, unless the server refuses.

@@ -241,6 +241,9 @@ sections! {
             "https://huggingface.co/ggerganov/whisper.cpp/resolve/5359861c739e955e79d9a303bcbc70fb988958b1".into();
         /// Language code of Whisper, such as `en` or `de`, or `auto`.
         language: String = "en".into();
+        /// Put calls into words while they run. `false`: once they are over, from their recordings; what is not recorded is still
+        /// transcribed while it runs.
+        live: bool = true;
         /// Decoder threads; 0 = as many as cores.
         workers: usize = 0;
         /// Longest time between partials while someone speaks, milliseconds.

@@ -29,6 +29,15 @@ pub struct Agreement {
 }
 
 impl Agreement {
+    /// Where an earlier listener left an utterance: with these words shown, as that revision. Of the stable ones those count that
+    /// lead.
+    pub fn shown(words: Vec<Word>, revision: u64) -> Self {
+        let stands = words.iter().take_while(|word| word.stable).count();
+        let mut stable = words;
+        let tail = stable.split_off(stands);
+        Self { stable, tail, revisions: revision }
+    }
+
     /// Take in the hypothesis for the utterance's audio up to `audio_end` (seconds, on the words' clock). `None` as long as
     /// there has never been a word.
     pub fn partial(&mut self, hypothesis: Vec<Word>, audio_end: f64) -> Option<Revision> {
@@ -165,6 +174,15 @@ mod tests {
         assert_eq!(agreement.partial(Vec::new(), 1.0), None);
         agreement.partial(words("well"), 1.0);
         assert_eq!(agreement.partial(Vec::new(), 2.0).unwrap().words, Vec::new());
+    }
+
+    #[test]
+    fn an_utterance_goes_on_from_what_was_shown_of_it() {
+        let mut agreement = Agreement::default();
+        agreement.partial(words("one two three"), 3.0);
+        let last = agreement.partial(words("one two four"), 3.0).unwrap();
+        let again = Agreement::shown(last.words, last.number).finish(words("won too five six"));
+        assert_eq!((shown(&again).as_str(), again.number), ("[one] [two] [five] [six]", 3));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod agreement;
 mod align;
 pub mod batch;
 mod carry;
+pub mod catch_up;
 pub mod cost;
 pub mod dispatch;
 pub mod engine;

@@ -209,6 +209,12 @@ impl Segmenter {
         self.end(events);
     }
 
+    /// What was pushed so far only told what the line is like: utterances begin here, whoever is speaking.
+    pub fn begin_here(&mut self) {
+        self.open = None;
+        self.earliest = self.position();
+    }
+
     /// A frame has come; whether verdicts on those before it have `changed`.
     fn step(&mut self, changed: bool, events: &mut Vec<SegmentEvent>) {
         let now = self.judged();

@@ -656,12 +656,17 @@ impl Session {
     }
 }
 
-fn seconds_at(position: u64, offset: f64) -> f64 {
+pub(super) fn seconds_at(position: u64, offset: f64) -> f64 {
     offset + position as f64 / f64::from(RATE)
 }
 
 /// The words of a hypothesis on the recording's clock, within the speech that was seen.
-fn placed(hypothesis: &Hypothesis, audio_start: u64, speech: (u64, u64), offset: f64) -> Vec<Word> {
+pub(super) fn placed(
+    hypothesis: &Hypothesis,
+    audio_start: u64,
+    speech: (u64, u64),
+    offset: f64,
+) -> Vec<Word> {
     let base = seconds_at(audio_start, offset);
     let from = (seconds_at(speech.0, offset) - EDGE).max(0.0);
     let to = (seconds_at(speech.1, offset) + EDGE).max(from);

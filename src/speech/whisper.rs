@@ -28,7 +28,6 @@ const PROMPT_TOKENS: usize = 48;
 const SURE: f32 = -0.3;
 /// Nobody speaks more tokens a second; it bounds what a decoder that loops can cost.
 const TOKENS_PER_SECOND: f64 = 10.0;
-const AUTO: &str = "auto";
 /// whisper.cpp takes in so much audio and decodes nothing of it: it stops where less than 0.1 s is left.
 const NOTHING_MS: i32 = 100;
 

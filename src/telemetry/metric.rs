@@ -218,6 +218,9 @@ table! {
     Counter ASR_LEGS_LEFT = "asr_legs_left_total", "Legs left to their recordings, by reason.", ("reason", &["not_admitted", "late"]);
     Counter ASR_OWED = "asr_owed_seconds_total", "Seconds of legs that ended without live words, to be transcribed from the recording.";
     Gauge ASR_QUEUE = "asr_queue_depth", "Recognition tasks waiting.";
+    Gauge ASR_OWED_SECONDS = "asr_owed_seconds", "Seconds of recorded speech, or silence, of calls that are over that wait to be transcribed.";
+    Gauge ASR_OWING_CALLS = "asr_owing_calls", "Calls that are over and whose transcripts are pending.";
+    Counter ASR_CAUGHT_UP = "asr_caught_up_seconds_total", "Seconds of recordings gone through for what live transcription left out.";
     Gauge WS_SUBSCRIBERS = "ws_subscribers", "Open WebSocket subscriptions.";
     Counter WS_DROPPED = "ws_messages_dropped_total", "Messages that a slow subscriber did not get.";
     Counter CALL_FILE_ERRORS = "call_file_errors_total", "Attempts to write a call's record or event journal that failed.";

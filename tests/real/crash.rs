@@ -75,11 +75,14 @@ async fn real_killed_server_takes_its_calls_up_again_in_the_same_recording() {
         // The call lasted for four prompts and a tail, hole or not.
         let seconds = recorded.legs[0].len() as f64 / 8_000.0;
         assert!((13.0..16.5).contains(&seconds), "{seconds} s");
+        // What was being said when it was killed is caught up.
+        let saved = server.until_events(call, "transcript.saved", 1).await;
+        assert_eq!(saved[0]["complete"], true, "{:#}", saved[0]);
         let events = server.events(call);
         for (index, event) in events.iter().enumerate() {
             assert_eq!(event["seq"], index as u64 + 1, "numbers go on over the crash: {event}");
         }
-        assert_eq!(events.last().map(|e| &e["type"]), Some(&Value::from("call.ended")));
+        assert_eq!(events.last().map(|e| &e["type"]), Some(&Value::from("transcript.saved")));
     }
     lab.assert_clean().await;
 }

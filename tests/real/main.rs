@@ -8,6 +8,7 @@ mod support;
 mod audio;
 mod bad_input;
 mod calls;
+mod catch_up;
 mod check;
 mod crash;
 mod disk;

@@ -74,7 +74,7 @@ impl Writer {
 
     fn advance(&mut self, stream: Arc<Stream>) {
         let Some(path) = stream.journal() else { return };
-        let Pending { events, closed } = stream.pending();
+        let Pending { events, rests, closed } = stream.pending();
         let id = stream.call_id();
         match self.append(id, path, &events) {
             Ok(()) => {
@@ -86,6 +86,9 @@ impl Writer {
                 }
                 if closed {
                     self.release(id);
+                } else if rests {
+                    // Many may wait for their transcripts: none holds a file open meanwhile.
+                    self.open.remove(id);
                 }
             }
             Err(error) => {

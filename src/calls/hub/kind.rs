@@ -10,7 +10,7 @@ pub enum EventKind {
     AriConnected,
     /// The call was answered.
     CallAnswered,
-    /// The call is over and its files are complete: the last event of it.
+    /// The call is over and its files are complete but for a transcript that is `pending`.
     CallEnded,
     /// A transfer put another channel in the place of the call's own.
     CallMoved,
@@ -46,13 +46,15 @@ pub enum EventKind {
     TranscriptFinal,
     /// An utterance as understood so far.
     TranscriptPartial,
+    /// The transcript is written: nothing will be said of its words any more.
+    TranscriptSaved,
     /// Read from the journal of a newer Sidetone; never published.
     Unknown,
 }
 
 impl EventKind {
     /// Every kind that is published.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AriDisconnected,
         Self::AriConnected,
         Self::CallAnswered,
@@ -74,6 +76,7 @@ impl EventKind {
         Self::RecordingSaved,
         Self::TranscriptFinal,
         Self::TranscriptPartial,
+        Self::TranscriptSaved,
     ];
 
     /// The name on the wire.
@@ -100,6 +103,7 @@ impl EventKind {
             Self::RecordingSaved => "recording.saved",
             Self::TranscriptFinal => "transcript.final",
             Self::TranscriptPartial => "transcript.partial",
+            Self::TranscriptSaved => "transcript.saved",
             Self::Unknown => "unknown",
         }
     }

@@ -46,13 +46,13 @@ pub(super) struct Stream {
     /// `"tenant":"…","call_id":"…"`.
     identity: String,
     journal: Option<PathBuf>,
-    /// Events kept in memory that the journal has as well.
-    recent: usize,
     state: Mutex<State>,
     head: watch::Sender<CallHead>,
 }
 
 struct State {
+    /// Events kept in memory that the journal has as well.
+    recent: usize,
     events: VecDeque<Arc<StoredEvent>>,
     last_seq: u64,
     /// Number of the last event in the journal.
@@ -65,6 +65,8 @@ struct State {
 /// Events that the writer is to append.
 pub(super) struct Pending {
     pub(super) events: Vec<Arc<StoredEvent>>,
+    /// It will be long until there is more.
+    pub(super) rests: bool,
     pub(super) closed: bool,
 }
 
@@ -81,8 +83,8 @@ impl Stream {
             call_id: call_id.into(),
             identity: format!(r#""tenant":{},"call_id":{}"#, Value::from(tenant), Value::from(call_id)),
             journal,
-            recent,
             state: Mutex::new(State {
+                recent,
                 events: VecDeque::new(),
                 last_seq,
                 written: last_seq,
@@ -137,7 +139,7 @@ impl Stream {
         if self.is_kept() {
             state.events.push_back(Arc::clone(&event));
         }
-        state.trim(self.recent);
+        state.trim();
         drop(state);
         self.head.send_modify(|head| head.last_seq = head.last_seq.max(seq));
         Some(event)
@@ -147,6 +149,22 @@ impl Stream {
     pub(super) fn needs_writing(&self) -> bool {
         let mut state = self.state.lock();
         self.journal.is_some() && !std::mem::replace(&mut state.queued, true)
+    }
+
+    /// Events are rare from now on: keep none that the journal has. True if there is one.
+    pub(super) fn rest(&self) -> bool {
+        if self.journal.is_some() {
+            let mut state = self.state.lock();
+            state.recent = 0;
+            state.trim();
+        }
+        self.journal.is_some()
+    }
+
+    /// Number of the last event in the journal; without one, of the last event.
+    pub(super) fn written_to(&self) -> u64 {
+        let state = self.state.lock();
+        if self.journal.is_some() { state.written } else { state.last_seq }
     }
 
     /// Close; true if there is a journal that the writer must complete.
@@ -170,14 +188,15 @@ impl Stream {
         state.queued = false;
         let lacking = (state.last_seq - state.written) as usize;
         let skip = state.events.len() - lacking.min(state.events.len());
-        Pending { events: state.events.iter().skip(skip).cloned().collect(), closed: state.closed }
+        let events = state.events.iter().skip(skip).cloned().collect();
+        Pending { events, rests: state.recent == 0, closed: state.closed }
     }
 
     /// The journal has everything up to `seq`.
     pub(super) fn written(&self, seq: u64) {
         let mut state = self.state.lock();
         state.written = seq;
-        state.trim(self.recent);
+        state.trim();
     }
 
     /// The node's own stream keeps nothing: its events are in the log only.
@@ -187,8 +206,9 @@ impl Stream {
 }
 
 impl State {
-    fn trim(&mut self, recent: usize) {
-        while self.events.len() > recent && self.events.front().is_some_and(|event| event.seq <= self.written)
+    fn trim(&mut self) {
+        while self.events.len() > self.recent
+            && self.events.front().is_some_and(|event| event.seq <= self.written)
         {
             self.events.pop_front();
         }

@@ -85,6 +85,29 @@ fn numbers_have_no_holes_whoever_publishes() {
 }
 
 #[test]
+fn a_stream_at_rest_keeps_nothing_in_memory_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("c1.events.jsonl");
+    let hub = hub(HubConfig::default());
+    hub.open_call("t", "c1", Some(journal.clone())).unwrap();
+    (0..3).for_each(|_| drop(hub.publish("c1", EventKind::LegGap, ())));
+    assert!(hub.recent_events("c1", 0, 9).is_some());
+    hub.rest_call("c1");
+    let held = || {
+        let files = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        files.filter(|file| std::fs::read_link(file.path()).is_ok_and(|to| to == journal)).count()
+    };
+    wait_until("memory and file are let go", || hub.recent_events("c1", 0, 1).is_none() && held() == 0);
+    assert_eq!((hub.written_to("c1"), hub.written_to("c2")), (Some(3), None));
+    hub.publish("c1", EventKind::TranscriptFinal, ()).unwrap();
+    wait_until("it is written", || hub.written_to("c1") == Some(4));
+    assert_eq!(seqs(&hub.call_events("c1", 0, 9).unwrap()), [1, 2, 3, 4]);
+    let head = hub.call_changed("c1").unwrap();
+    hub.close_call("c1");
+    assert!(head.borrow().closed);
+}
+
+#[test]
 fn numbers_go_on_after_a_restart_and_half_a_line_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("c1.events.jsonl");

@@ -143,6 +143,14 @@ pub(crate) fn recordings_root(data: &Path) -> PathBuf {
     data.join("recordings")
 }
 
+/// The folder in the data folder for what calls owe.
+pub(crate) const OWED: &str = "owed";
+
+/// `<data>/owed/<call-id>.json`: what a call's transcript lacks and its recording has.
+pub(crate) fn owed_path(data: &Path, call_id: &str) -> PathBuf {
+    data.join(OWED).join(format!("{call_id}.json"))
+}
+
 /// The folder of a tenant's calls of one day.
 pub(crate) fn day_folder(data: &Path, tenant: &str, day: jiff::civil::Date) -> PathBuf {
     recordings_root(data)

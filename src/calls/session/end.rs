@@ -1,9 +1,9 @@
-//! The end of a call: its media finished, then its last event.
+//! The end of a call: its media finished, then its last event, unless its transcript is still to be caught up.
 
 use serde_json::Value;
 
 use super::Session;
-use crate::calls::finish::{self, Ending};
+use crate::calls::finish::{self, Ending, Heard};
 use crate::calls::hub::EventKind;
 use crate::calls::machine::{MediaEnd, Outcome, Phase};
 use crate::calls::record::CallState;
@@ -39,11 +39,10 @@ impl Session {
         self.finishing = Some(tokio::spawn(finish::media(ending, media, end)));
     }
 
-    pub(super) fn finished(&mut self, done: Result<bool, tokio::task::JoinError>) {
+    pub(super) fn finished(&mut self, done: Result<Heard, tokio::task::JoinError>) {
         self.finishing = None;
         match done {
-            // What the process before heard last, it may not have put into words.
-            Ok(transcribed) => self.transcribed = transcribed && !self.adopted,
+            Ok(heard) => self.heard = Heard { whole: heard.whole && !self.lacks_before, ..heard },
             Err(error) => {
                 tracing::error!(call = %self.call, %error, "finishing the call's files broke off");
             }
@@ -71,14 +70,21 @@ impl Session {
             .and_then(Value::as_str)
             .unwrap_or(outcome)
             .to_owned();
-        tokio::task::block_in_place(|| {
-            finish::write_transcript(&self.services, self.call.as_str(), &self.files, self.transcribed)
+        let (heard, before) = (std::mem::take(&mut self.heard), self.owed_before.take());
+        let owed = tokio::task::block_in_place(|| {
+            finish::transcript(&self.services, self.call.as_str(), &self.files, heard, before)
         });
         metric::CALLS.add_labelled("outcome", &outcome, 1);
-        if let Some(body) = body {
+        if let Some(mut body) = body {
+            if owed.is_some() {
+                body.insert("transcript".into(), "pending".into());
+            }
             self.publish(EventKind::CallEnded, Value::Object(body));
         }
-        self.services.hub.close_call(self.call.as_str());
+        match &owed {
+            Some(_) => self.services.hub.rest_call(self.call.as_str()),
+            None => self.services.hub.close_call(self.call.as_str()),
+        }
         // Last: an ended call may be removed, and nothing is to be written for it then.
         self.update(|record| {
             record.state = CallState::Ended;
@@ -87,5 +93,8 @@ impl Session {
         });
         self.closed = true;
         self.services.sessions.remove(self.call.clone());
+        if let Some(owed) = owed {
+            self.services.catch_up.hand_over(owed);
+        }
     }
 }

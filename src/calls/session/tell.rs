@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{SAVE_AFTER_ANCHOR, Session};
-use crate::calls::hub::EventKind;
+use crate::calls::catch_up::owed::OwedCall;
+use crate::calls::hub::{EventKind, ReadError};
 use crate::calls::machine::CallEvent;
 use crate::calls::mode::Mode;
 use crate::calls::record::{CallRecord, CallState, FileStatus};
 use crate::calls::server::info_of;
-use crate::calls::transcript;
+use crate::calls::services::Services;
+use crate::calls::transcript::{self, Told};
 use crate::clock;
 use crate::media::leg::Leg;
 use crate::media::report::LegEvent;
@@ -36,11 +38,13 @@ impl Session {
         if self.transcribe() {
             record.language = Some(self.language().to_owned());
             record.transcript.status = FileStatus::Open;
-            if self.adopted {
-                match tokio::task::block_in_place(|| transcript::take_up(hub, call)) {
-                    Ok(next) => self.next_utterance = next,
-                    Err(error) => tracing::error!(call, %error, "utterances are numbered from 1 again"),
-                }
+        }
+        // Also where nobody listens any more now: what was told of is waited for.
+        if self.adopted && record.language.is_some() {
+            let known = tokio::task::block_in_place(|| self.take_up_words());
+            if let Err(error) = known {
+                tracing::error!(call = %self.call, %error, "utterances are numbered from 1 again");
+                self.lacks_before = true;
             }
         }
         if self.recording.is_some() {
@@ -48,7 +52,7 @@ impl Session {
             record.report.status = FileStatus::Open;
         }
         if let Err(error) = self.services.directory.insert(record) {
-            tracing::error!(call, %error, "the call cannot be listed");
+            tracing::error!(call = %self.call, %error, "the call cannot be listed");
         }
         if self.adopted && self.options.mode == Mode::Answer {
             let taken_up = tokio::task::block_in_place(|| self.take_up_playing());
@@ -57,6 +61,35 @@ impl Session {
             }
         }
         self.legs_settled();
+    }
+
+    /// What a process before this one heard and has no words is owed, if there is a recording to take it from. Otherwise what was told
+    /// of gets its final now, with the words last shown.
+    fn take_up_words(&mut self) -> Result<(), ReadError> {
+        let call = self.call.as_str();
+        let Services { hub, speech, catch_up, .. } = &*self.services;
+        let told = Told::read(hub, call)?;
+        self.next_utterance = told.next;
+        // Where it got to: nothing was heard where the origin is not known yet.
+        let until = self.clock.as_ref().and_then(|clock| {
+            let origin = clock.decided_origin()?;
+            Some(clock.seconds_from(origin, clock.sample_at(clock::now())))
+        });
+        match until {
+            Some(until) if self.recording.is_some() => {
+                let model = speech.as_ref().map_or("", |engine| engine.model());
+                let owed = OwedCall::cut_off(call, model, catch_up.kept(call), &told, until);
+                if let Err(error) = catch_up.keep(&owed) {
+                    tracing::error!(call, %error, "what was cut off cannot be kept: another crash would lose it");
+                }
+                self.owed_before = Some(owed);
+            }
+            _ => {
+                self.lacks_before = until.is_some();
+                transcript::close_as_shown(hub, call, told.open);
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn emit(&mut self, event: CallEvent) {

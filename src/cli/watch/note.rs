@@ -17,7 +17,10 @@ pub(super) fn note(event: &Value) -> String {
         }
         "call.answered" => "answered".to_owned(),
         "call.rejected" => format!("not taken: {}", text("reason")),
-        "call.ended" => format!("ended: {}{}", text("outcome"), after(", ", &text("cause_text"))),
+        "call.ended" => {
+            let pending = if event["transcript"] == "pending" { "; its transcript is caught up" } else { "" };
+            format!("ended: {}{}{pending}", text("outcome"), after(", ", &text("cause_text")))
+        }
         "leg.started" => format!("{leg} is heard"),
         "leg.stalled" => format!("{leg}: no packets"),
         "leg.resumed" => format!("{leg}: packets again after {:.1} s", seconds("silent_ms") / 1_000.0),
@@ -32,6 +35,10 @@ pub(super) fn note(event: &Value) -> String {
             format!("the caller heard {:.1} s of audio: {}", seconds("played"), text("reason"))
         }
         "recording.saved" => format!("recorded: {:.1} s  {}", seconds("duration_s"), text("path")),
+        "transcript.saved" => {
+            let complete = if event["complete"] == true { "" } else { "not complete, " };
+            format!("transcribed: {complete}{:.1} s  {}", seconds("duration"), text("path"))
+        }
         "recording.failed" => format!("not recorded: {}", text("error")),
         "overload" if leg.is_empty() => {
             format!("load of speech to text: {}, finals wait {:.1} s", text("name"), seconds("lag_s"))

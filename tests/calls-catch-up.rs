@@ -1,0 +1,270 @@
+//! What live transcription leaves out of a call, or a crash cuts off, is caught up from the recording.
+
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
+
+#[path = "support/fake_ari/mod.rs"]
+mod fake_ari;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use fake_ari::FakeAri;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use support::server::Sidetone;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, interval, sleep};
+use tokio_tungstenite::tungstenite::Message;
+
+const APP: &str = "sidetone";
+const SOON: Duration = Duration::from_secs(40);
+const ULAW_SILENCE: u8 = 0xff;
+
+/// A leg that sends without end: what it is told to say, and silence.
+struct Speaker {
+    say: UnboundedSender<Vec<u8>>,
+    port: u16,
+}
+
+impl Speaker {
+    fn start(to: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("its port").port();
+        let (say, mut said) = unbounded_channel::<Vec<u8>>();
+        tokio::spawn(async move {
+            let mut tick = interval(Duration::from_millis(20));
+            let (mut queue, mut number) = (Vec::new(), 0_u32);
+            while !said.is_closed() {
+                tick.tick().await;
+                while let Ok(more) = said.try_recv() {
+                    queue.extend(more);
+                }
+                let rest = queue.split_off(queue.len().min(160));
+                let mut payload = std::mem::replace(&mut queue, rest);
+                payload.resize(160, ULAW_SILENCE);
+                let mut packet = vec![0x80, 0];
+                packet.extend((number as u16).to_be_bytes());
+                packet.extend((160 * number).to_be_bytes());
+                packet.extend([0, 0, 0, 9]);
+                packet.extend(payload);
+                // Nobody may be there to take it.
+                let _ = socket.send_to(&packet, to);
+                number += 1;
+            }
+        });
+        Self { say, port }
+    }
+
+    /// Say these prompts, with half a second of silence before each; how long that takes.
+    fn say(&self, prompts: &[&str]) -> Duration {
+        let mut all = Vec::new();
+        for prompt in prompts {
+            let file = format!("tests/fixtures/speech/{prompt}.ulaw");
+            all.extend([ULAW_SILENCE; 4_000]);
+            all.extend(std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a prompt"));
+        }
+        all.extend([ULAW_SILENCE; 4_000]);
+        let takes = Duration::from_millis(all.len() as u64 / 8);
+        self.say.send(all).expect("it speaks");
+        takes
+    }
+}
+
+fn of_type<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    events.iter().filter(|event| event["type"] == kind).collect()
+}
+
+/// What was said, on the leg that speaks: which of the two that is, is up to whose media channel is made first.
+fn text(events: &[Value]) -> String {
+    let mut finals = of_type(events, "transcript.final");
+    assert!(finals.iter().all(|event| event["leg"] == finals[0]["leg"]), "the other is silent: {finals:#?}");
+    finals.sort_by(|a, b| a["start"].as_f64().unwrap().total_cmp(&b["start"].as_f64().unwrap()));
+    finals.iter().filter_map(|event| event["text"].as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// Numbers without holes; of each utterance one final, which nothing follows and that leaves stable words alone; `call.ended` says that the
+/// transcript is pending, and `transcript.saved` is the last of all.
+fn assert_promised(events: &[Value]) {
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event["seq"], index as u64 + 1, "{event}");
+    }
+    let utterances = events.iter().filter(|event| event["utterance"].is_u64());
+    let mut last = std::collections::HashMap::new();
+    for event in utterances {
+        let key = (event["leg"].to_string(), event["utterance"].as_u64().unwrap());
+        let Some(before) = last.insert(key, event.clone()) else { continue };
+        assert_eq!(before["type"], "transcript.partial", "after its final: {event}");
+        assert_eq!(event["revision"].as_u64(), before["revision"].as_u64().map(|r| r + 1), "{event}");
+        for (word, stood) in
+            event["words"].as_array().unwrap().iter().zip(before["words"].as_array().unwrap())
+        {
+            assert!(stood["stable"] != true || stood == word, "{stood} became {word}");
+        }
+    }
+    assert!(last.values().all(|event| event["type"] == "transcript.final"), "{last:#?}");
+    let ended = of_type(events, "call.ended");
+    assert_eq!((ended.len(), &ended[0]["transcript"]), (1, &json!("pending")));
+    let saved = events.last().expect("events");
+    assert_eq!((&saved["type"], &saved["complete"]), (&json!("transcript.saved"), &json!(true)), "{saved}");
+    assert_eq!(of_type(events, "transcript.saved").len(), 1);
+}
+
+/// Its events once its transcript is saved.
+async fn caught_up(server: &Sidetone, call: &Value) -> Vec<Value> {
+    server.until_events(call, "transcript.saved", 1).await;
+    let id = call["call_id"].as_str().expect("its id");
+    let deadline = Instant::now() + SOON;
+    while server.get(&format!("/api/calls/{id}")).await["transcript"]["status"] != "ready"
+        || server.metric("sidetone_asr_owing_calls").await > 0.0
+    {
+        assert!(Instant::now() < deadline, "{}", server.log());
+        sleep(Duration::from_millis(20)).await;
+    }
+    let owed = server.data().join("owed").join(format!("{id}.json"));
+    assert!(!owed.exists(), "it is struck off");
+    server.events(call)
+}
+
+async fn until_told(server: &Sidetone, call: &Value) -> Value {
+    server.until_events(call, "transcript.partial", 2).await.pop().expect("a partial")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_nobody_listened_to_is_transcribed_after_it() {
+    let ari = FakeAri::start().await;
+    let mut server = Sidetone::spawn(&ari.url, "change-me", &[("speech.live", "false")]);
+    server.until_ready().await;
+    let caller = Speaker::start(server.rtp());
+    ari.media_comes_from(caller.port);
+    assert!(ari.call(APP, "c1", &["tap"]));
+    let call = server.call_in_state("live").await;
+    let id = call["call_id"].as_str().expect("its id");
+    let url = format!("ws://{}/ws/calls/{id}/events?after=0", server.http());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("a subscription");
+    sleep(caller.say(&["hello-world", "vm-goodbye"])).await;
+    assert_eq!(server.get(&format!("/api/calls/{id}/transcript")).await["complete"], false);
+    ari.far_end_hangs_up("c1");
+    let events = caught_up(&server, &call).await;
+    assert_promised(&events);
+    assert_eq!(text(&events), "hello world goodbye");
+    assert!(of_type(&events, "transcript.partial").is_empty());
+    let place = |kind: &str| events.iter().position(|event| event["type"] == kind).expect("it is there");
+    assert!(place("call.ended") < place("transcript.final"), "the end is not held up");
+    // A subscriber has got all of it, and is told that there is no more.
+    let mut followed = Vec::new();
+    let closed = loop {
+        match tokio::time::timeout(SOON, socket.next()).await.expect("in time") {
+            Some(Ok(Message::Text(text))) => {
+                followed.push(serde_json::from_str::<Value>(&text).expect("JSON"))
+            }
+            Some(Ok(Message::Close(frame))) => break frame.map(|frame| u16::from(frame.code)),
+            Some(Ok(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((followed, closed), (events, Some(1_000)));
+    let transcript = server.get(&format!("/api/calls/{id}/transcript")).await;
+    assert_eq!(
+        (&transcript["complete"], &transcript["utterances"][0]["text"]),
+        (&json!(true), &json!("hello world"))
+    );
+    assert!(server.metric("sidetone_asr_caught_up_seconds_total").await >= 4.0);
+    assert_eq!(server.get("/ready").await["dependencies"]["transcripts"]["pending"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_that_a_crash_cut_off_come_when_the_call_is_over() {
+    let ari = FakeAri::start().await;
+    let mut server = Sidetone::spawn(&ari.url, "change-me", &[]);
+    server.until_ready().await;
+    let caller = Speaker::start(server.rtp());
+    ari.media_comes_from(caller.port);
+    assert!(ari.call(APP, "c1", &["tap"]));
+    let call = server.call_in_state("live").await;
+    sleep(caller.say(&["hello-world"])).await;
+    caller.say(&["ss-noservice"]);
+    let told = until_told(&server, &call).await;
+    sleep(Duration::from_secs(2)).await;
+    server.kill();
+    server.respawn();
+    server.until_ready().await;
+    server.call_in_state("live").await;
+    // Whatever is left of it, spoken into the hole or after it.
+    sleep(Duration::from_secs(4)).await;
+    sleep(caller.say(&["vm-goodbye"])).await;
+    ari.far_end_hangs_up("c1");
+    let events = caught_up(&server, &call).await;
+    assert_promised(&events);
+    let said = text(&events);
+    assert!(said.starts_with("hello world the number you have dialed"), "{said}");
+    assert!(said.ends_with("goodbye"), "{said}");
+    let of_told =
+        |event: &&Value| event["type"] == "transcript.final" && event["utterance"] == told["utterance"];
+    assert_eq!(events.iter().filter(of_told).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_ended_while_the_server_was_dead_has_all_its_recorded_words() {
+    let ari = FakeAri::start().await;
+    let mut server = Sidetone::spawn(&ari.url, "change-me", &[]);
+    server.until_ready().await;
+    let caller = Speaker::start(server.rtp());
+    ari.media_comes_from(caller.port);
+    assert!(ari.call(APP, "c1", &["tap"]));
+    let call = server.call_in_state("live").await;
+    caller.say(&["hello-world", "ss-noservice"]);
+    let told = until_told(&server, &call).await;
+    sleep(Duration::from_secs(3)).await;
+    server.kill();
+    ari.far_end_hangs_up("c1");
+    server.respawn();
+    server.until_ready().await;
+    let calls = server.ended_calls(1, SOON).await;
+    assert_eq!(calls[0]["outcome"], "partial");
+    let events = caught_up(&server, &call).await;
+    assert_promised(&events);
+    let said = text(&events);
+    assert!(said.starts_with("hello world"), "{said} after {told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_while_it_is_caught_up_costs_nothing_and_a_stop_neither() {
+    let ari = FakeAri::start().await;
+    let settings = [("speech.live", "false"), ("speech.workers", "1")];
+    let mut server = Sidetone::spawn(&ari.url, "change-me", &settings);
+    server.until_ready().await;
+    let caller = Speaker::start(server.rtp());
+    ari.media_comes_from(caller.port);
+    assert!(ari.call(APP, "c1", &["tap"]));
+    let call = server.call_in_state("live").await;
+    sleep(caller.say(&["hello-world", "vm-goodbye", "invalid", "queue-thereare", "digit-5"])).await;
+    ari.far_end_hangs_up("c1");
+    let mut finals = 0;
+    // Once at its end, and whenever there is a final more.
+    for round in 0..6 {
+        let deadline = Instant::now() + SOON;
+        while of_type(&server.events(&call), "call.ended").is_empty()
+            || of_type(&server.events(&call), "transcript.final").len() < finals
+        {
+            assert!(Instant::now() < deadline, "{}", server.log());
+            sleep(Duration::from_millis(1)).await;
+        }
+        if round % 2 == 0 {
+            server.kill();
+        } else {
+            // Only then does it take the signal.
+            server.until_ready().await;
+            assert!(server.stop().await.success());
+        }
+        finals = (of_type(&server.events(&call), "transcript.final").len() + 1).min(5);
+        server.respawn();
+    }
+    server.until_ready().await;
+    let events = caught_up(&server, &call).await;
+    assert_promised(&events);
+    let said = text(&events);
+    assert!(said.starts_with("hello world goodbye") && said.ends_with("five"), "{said}");
+}
