@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Auth;
+use super::live::LiveSpeech;
 use super::transcriptions::Transcriptions;
 use crate::calls::control::CallControl;
 use crate::calls::directory::CallDirectory;
@@ -33,6 +34,8 @@ pub struct AppState {
     pub model: Arc<str>,
     /// Files to text; `None` without a speech model.
     pub transcriptions: Option<Arc<Transcriptions>>,
+    /// Audio that clients push, to text; `None` without a speech model.
+    pub live: Option<Arc<LiveSpeech>>,
     /// How WebSockets are kept.
     pub sockets: SocketPolicy,
     /// Cancelled when the server stops.
@@ -85,6 +88,7 @@ impl AppState {
             auth: Arc::new(auth),
             model: Arc::default(),
             transcriptions: None,
+            live: None,
             sockets: SocketPolicy::default(),
             closing: CancellationToken::new(),
             open: TaskTracker::new(),

@@ -213,6 +213,8 @@ table! {
     Counter ASR_SECONDS = "asr_seconds_processed_total", "Seconds of audio recognised.";
     Counter ASR_COMPUTE_SECONDS = "asr_compute_seconds_total", "Seconds of processor time spent recognising.";
     Gauge ASR_QUEUE = "asr_queue_depth", "Recognition tasks waiting.";
+    Gauge LISTEN_CHANNELS = "listen_channels", "Channels of live audio that clients push, being transcribed now.";
+    Counter LISTEN_REFUSED = "listen_refused_total", "Clients with live audio that were told to come again.";
     Gauge WS_SUBSCRIBERS = "ws_subscribers", "Open WebSocket subscriptions.";
     Counter WS_DROPPED = "ws_messages_dropped_total", "Messages that a slow subscriber did not get.";
     Counter CALL_FILE_ERRORS = "call_file_errors_total", "Attempts to write a call's record or event journal that failed.";
