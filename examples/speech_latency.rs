@@ -15,6 +15,7 @@ use sidetone::config::Settings;
 use sidetone::media::time::{MediaInstant, SampleRate};
 use sidetone::speech::batch::{BatchOptions, transcribe};
 use sidetone::speech::models::Shelf;
+use sidetone::speech::scheduler::Class;
 use sidetone::speech::{LegAudio, ModelChoice, SpeechConfig, SpeechEngine, TranscriptEvent, TranscriptKind};
 use support::{Collected, LiveLeg, Prompt, hush, listed, prompts, word_errors};
 use tokio_util::sync::CancellationToken;
@@ -62,7 +63,7 @@ async fn main() -> anyhow::Result<()> {
 
 fn offline(engine: &SpeechEngine, prompt: &Prompt) -> anyhow::Result<Measured> {
     let pcm = padded(prompt);
-    let options = BatchOptions { language: "en", prompt: None };
+    let options = BatchOptions { language: "en", prompt: None, class: Class::Job };
     let mut audio = Samples::new(8_000, &[&pcm]);
     let events = transcribe(engine, &mut audio, options, &CancellationToken::new(), &mut |_| {})?.events;
     let text = events.iter().map(|e| e.text.as_str()).collect::<Vec<_>>().join(" ");

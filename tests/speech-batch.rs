@@ -13,6 +13,7 @@ use sidetone::speech::batch::{Batch, BatchError, BatchNews, BatchOptions, transc
 use sidetone::speech::recogniser::{
     Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel,
 };
+use sidetone::speech::scheduler::Class;
 use sidetone::speech::transcript::Transcript;
 use sidetone::speech::{SpeechConfig, SpeechEngine, TranscriptEvent};
 use support::{hush, prompt};
@@ -55,7 +56,7 @@ fn engine(workers: usize, hear: impl Fn(&Request) -> String + Send + Sync + 'sta
 /// What it came to, and the finals in the order in which they were told.
 fn run(engine: &SpeechEngine, source: &mut dyn PcmSource) -> (Batch, Vec<TranscriptEvent>, Vec<f64>) {
     let (mut told, mut shares) = (Vec::new(), Vec::new());
-    let options = BatchOptions { language: "en", prompt: Some("names") };
+    let options = BatchOptions { language: "en", prompt: Some("names"), class: Class::Job };
     let batch = transcribe(engine, source, options, &CancellationToken::new(), &mut |news| match news {
         BatchNews::Final(event) => told.push(event),
         BatchNews::Read(share) => shares.push(share),
@@ -122,7 +123,7 @@ fn what_is_cancelled_ends_and_takes_its_tasks_along() {
         "word".to_owned()
     });
     let long = said(0.5, 1.0).repeat(20);
-    let options = BatchOptions { language: "en", prompt: None };
+    let options = BatchOptions { language: "en", prompt: None, class: Class::Job };
     let mut source = Samples::new(8_000, &[&long]);
     let outcome = transcribe(&engine, &mut source, options, &cancel, &mut |_| {});
     assert!(matches!(outcome, Err(BatchError::Cancelled)));
@@ -184,7 +185,7 @@ fn the_length_of_a_file_does_not_show_in_memory_and_its_failure_does_in_the_end(
     assert!(grown < 48, "{grown} MiB");
 
     let mut hour = Hour { said: said(1.0, 20.0), at: HOUR - 80_000, fails: true };
-    let options = BatchOptions { language: "en", prompt: None };
+    let options = BatchOptions { language: "en", prompt: None, class: Class::Job };
     let outcome = transcribe(&engine, &mut hour, options, &CancellationToken::new(), &mut |_| {});
     assert!(matches!(outcome, Err(BatchError::Audio(AudioError::Io(_)))));
 }

@@ -11,6 +11,7 @@ use sidetone::audio::Samples;
 use sidetone::speech::batch::{Batch, BatchError, BatchOptions, transcribe};
 use sidetone::speech::recogniser::{Request, SpeechModel};
 use sidetone::speech::resample::Resampler;
+use sidetone::speech::scheduler::Class;
 use sidetone::speech::transcript::Transcript;
 use sidetone::speech::{ModelFile, SpeechConfig, SpeechEngine, TranscriptEvent};
 use support::{hush, noise, prompt, prompts, word_errors};
@@ -32,7 +33,7 @@ fn transcribed(channels: &[&[i16]]) -> Vec<TranscriptEvent> {
 }
 
 fn batch(engine: &SpeechEngine, rate: u32, channels: &[&[i16]]) -> Result<Batch, BatchError> {
-    let options = BatchOptions { language: "en", prompt: None };
+    let options = BatchOptions { language: "en", prompt: None, class: Class::Job };
     let mut audio = Samples::new(rate, channels);
     transcribe(engine, &mut audio, options, &CancellationToken::new(), &mut |_| {})
 }

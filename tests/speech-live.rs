@@ -11,7 +11,7 @@ use sidetone::clock;
 use sidetone::media::leg::Leg;
 use sidetone::media::slot::SlotState;
 use sidetone::media::time::{MediaInstant, SampleRate};
-use sidetone::speech::recogniser::SpeechModel;
+use sidetone::speech::recogniser::{Hypothesis, RecogniseError, Recogniser, Request, SpeechModel};
 use sidetone::speech::scripted::{ScriptedCost, ScriptedModel};
 use sidetone::speech::{LegAudio, SpeechConfig, SpeechEngine, SpeechError, TranscriptEvent, TranscriptKind};
 use support::{Collected, LiveLeg, hush, prompt};
@@ -158,13 +158,109 @@ async fn an_utterance_that_time_did_not_suffice_for_ends_with_the_words_last_sho
 }
 
 #[tokio::test]
+async fn what_something_catches_up_with_is_owed_and_gets_no_final_now() {
+    let pcm = speech();
+    let words = (0..20).map(|i| (format!("w{i}"), 0.6 + 0.25 * f64::from(i), 0.8 + 0.25 * f64::from(i)));
+    let slow: ScriptedCost =
+        |audio| Duration::from_secs(if audio > Duration::from_millis(1_500) { 3 } else { 0 });
+    let model = Arc::new(ScriptedModel::with_cost(&pcm, words.collect(), slow));
+    let config =
+        SpeechConfig { workers: 1, finish_timeout: Duration::from_millis(500), ..SpeechConfig::default() };
+    let engine = SpeechEngine::start(config, model).unwrap();
+    let leg = LiveLeg::new(pcm.clone(), SampleRate::WIDEBAND, 1);
+    let collected = Collected::default();
+    let listener = engine.listen(LegAudio { caught_up: true, ..leg.audio() }, collected.sink());
+    tokio::task::spawn_blocking(move || leg.speak()).await.unwrap();
+    let report = listener.finish().await;
+    assert!(!report.complete && report.unfinished > 0, "{report:?}");
+    let events = collected.events();
+    let (_, shown) = events.last().expect("partials");
+    assert_eq!(shown.kind, TranscriptKind::Partial, "{events:#?}");
+    let of_shown = report.owed.iter().find(|span| span.utterance == Some(shown.utterance)).expect("its span");
+    assert!(of_shown.start <= shown.start && of_shown.end >= shown.end, "{of_shown:?} for {shown:?}");
+    // Everything behind it is owed as well.
+    let last = report.owed.last().unwrap();
+    assert!(report.owed.is_sorted_by(|a, b| a.start <= b.start) && last.end > 3.0, "{report:?}");
+}
+
+/// Hears nothing but errors.
+struct Broken;
+
+impl SpeechModel for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+
+    fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError> {
+        Ok(Box::new(Broken))
+    }
+}
+
+impl Recogniser for Broken {
+    fn recognise(&mut self, _: &[f32], _: &Request) -> Result<Hypothesis, RecogniseError> {
+        Err(RecogniseError::Panicked { model: "broken".into() })
+    }
+}
+
+#[tokio::test]
+async fn what_failed_is_owed() {
+    let engine = SpeechEngine::start(SpeechConfig::default(), Arc::new(Broken)).unwrap();
+    let leg = LiveLeg::new(speech(), SampleRate::WIDEBAND, 4);
+    let collected = Collected::default();
+    let listener = engine.listen(LegAudio { caught_up: true, ..leg.audio() }, collected.sink());
+    tokio::task::spawn_blocking(move || leg.speak()).await.unwrap();
+    let report = listener.finish().await;
+    assert!(report.complete && report.failed > 0 && report.finals == 0, "{report:?}");
+    assert_eq!(report.owed.len() as u64, report.failed);
+    assert!(report.owed.iter().all(|span| span.utterance.is_none() && span.end > span.start + 0.2));
+    assert!(collected.events().is_empty());
+}
+
+#[tokio::test]
+async fn a_flush_ends_the_utterance_and_waits_for_its_final() {
+    let pcm = speech();
+    let slow: ScriptedCost = |_| Duration::from_millis(60);
+    let words: Vec<_> =
+        (0..20).map(|i| (format!("w{i}"), 0.6 + 0.25 * f64::from(i), 0.8 + 0.25 * f64::from(i))).collect();
+    let model = Arc::new(ScriptedModel::with_cost(&pcm, words, slow));
+    let engine = SpeechEngine::start(SpeechConfig::default(), model).unwrap();
+    let (mut writer, ring) = sidetone::media::ring::ring(SampleRate::WIDEBAND, 1_000);
+    let leg = LiveLeg::new(Vec::new(), SampleRate::WIDEBAND, 1);
+    let collected = Collected::default();
+    let audio = LegAudio { ring, live_lag: Duration::from_secs(5), ..leg.audio() };
+    let listener = engine.listen(audio, collected.sink());
+    listener.flush().await;
+    assert!(collected.events().is_empty(), "nothing was said");
+    // In the middle of a word, and of a slot.
+    writer.place(0, 32_100, |i| pcm[i], SlotState::Silence);
+    listener.flush().await;
+    let finals = |collected: &Collected| -> Vec<TranscriptEvent> {
+        let events = collected.events().into_iter().map(|(_, event)| event);
+        events.filter(|event| event.kind == TranscriptKind::Final).collect()
+    };
+    let first = finals(&collected);
+    let last_word = first.last().and_then(|event| event.words.last()).expect("a final by now").clone();
+    assert!(last_word.end > 1.7 && last_word.end < 2.1, "{last_word:?}");
+    writer.place(32_100, pcm.len() - 32_100, |i| pcm[32_100 + i], SlotState::Silence);
+    drop(writer);
+    listener.flush().await;
+    let told = finals(&collected);
+    let report = listener.finish().await;
+    assert_eq!(report.finals, told.len() as u64, "all of them came before the second flush was answered");
+    let starts: Vec<_> = told.iter().flat_map(|event| &event.words).map(|word| word.start).collect();
+    let gap = starts.windows(2).map(|pair| pair[1] - pair[0]).fold(0.0, f64::max);
+    assert!(gap < 0.6 && told.len() > first.len(), "no word is missing: {starts:?}");
+    check(&collected.events());
+}
+
+#[tokio::test]
 async fn what_the_ring_lost_is_silence_and_counted() {
     let pcm = speech();
     let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&pcm)).unwrap();
     let (mut writer, ring) = sidetone::media::ring::ring(SampleRate::WIDEBAND, 128);
     let leg = LiveLeg::new(Vec::new(), SampleRate::WIDEBAND, 1);
     let collected = Collected::default();
-    let listener = engine.listen(LegAudio { ring, ..leg.audio() }, collected.sink());
+    let listener = engine.listen(LegAudio { ring, caught_up: true, ..leg.audio() }, collected.sink());
     // Nobody can read while a whole recording goes through a ring of 1.28 s.
     writer.place(0, 1_600, |i| pcm[i], SlotState::Silence);
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -172,6 +268,8 @@ async fn what_the_ring_lost_is_silence_and_counted() {
     drop(writer);
     let report = listener.finish().await;
     assert!(report.complete && report.missed_slots > 100, "{report:?}");
+    let lost: f64 = report.owed.iter().map(|span| span.end - span.start).sum();
+    assert!((lost - report.missed_slots as f64 * 0.01).abs() < 0.02, "{report:?}");
 }
 
 #[test]

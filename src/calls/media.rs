@@ -218,6 +218,8 @@ impl CallMedia {
                 language: language.to_owned(),
                 live_lag: Duration::from_millis(services.settings.rtp.live_lag_ms),
                 first_utterance: next_utterance[leg.index()],
+                vocabulary: None,
+                caught_up: false,
             };
             self.listeners.push(engine.listen(audio, sink.clone()));
         }

@@ -20,6 +20,7 @@ use crate::files;
 use crate::speech::SpeechEngine;
 use crate::speech::batch::{self, BatchNews, BatchOptions};
 use crate::speech::model::{self, ModelFile};
+use crate::speech::scheduler::Class;
 use crate::speech::transcript::Transcript;
 
 /// The name that stands for standard input.
@@ -207,7 +208,7 @@ fn transcribe(
     call_id: Option<String>,
     progress: &mut dyn FnMut(f64),
 ) -> anyhow::Result<Transcript> {
-    let options = BatchOptions { language: &settings.speech.language, prompt: None };
+    let options = BatchOptions { language: &settings.speech.language, prompt: None, class: Class::Job };
     let mut news = |news| {
         if let BatchNews::Read(share) = news {
             progress(share);

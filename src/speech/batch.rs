@@ -28,6 +28,8 @@ pub struct BatchOptions<'a> {
     pub language: &'a str,
     /// Text for the model to lean on: names, words of the trade.
     pub prompt: Option<&'a str>,
+    /// [`Class::Job`], or [`Class::CatchUp`] for the recording of a call.
+    pub class: Class,
 }
 
 /// What happens while a file is transcribed.
@@ -199,7 +201,7 @@ impl<'a> Job<'a> {
                 let Order::Recognise { ticket, audio, .. } = order else { continue };
                 self.engine.submit(Task {
                     id: TaskId { owner: channel.owner, ticket },
-                    class: Class::Job,
+                    class: self.options.class,
                     // In the order in which files ask: each has a few pieces in the queue at a time, so that they take turns.
                     deadline: clock::now(),
                     audio: Duration::from_micros(audio.len() as u64 * 1_000_000 / u64::from(RATE)),

@@ -49,10 +49,11 @@ pub fn dispatch<P>(
                 let wait = match class {
                     Class::Partial => step,
                     Class::Speculative => grace,
-                    Class::Final | Class::Job => Duration::ZERO,
+                    Class::Final | Class::CatchUp | Class::Job => Duration::ZERO,
                 };
                 let language = session.language().to_owned();
-                let request = Request { language, prompt: None, partial: class == Class::Partial };
+                let request =
+                    Request { language, prompt: session.prompt(), partial: class == Class::Partial };
                 let (id, payload) = (TaskId { owner, ticket }, payload(audio, request));
                 scheduler.submit(Task { id, class, deadline: now + wait, audio: length, payload }, now);
                 done.submitted += 1;

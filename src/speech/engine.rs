@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 
 use super::event::TranscriptEvent;
 use super::model::english_only;
+use super::owed::OwedSpan;
 use super::recogniser::{Hypothesis, RecogniseError, Request, SpeechModel};
 use super::scheduler::{Scheduler, Task, TaskId};
 use super::segment::SegmentConfig;
@@ -96,23 +97,31 @@ pub struct LegAudio {
     pub live_lag: Duration,
     /// Number of the first utterance: 1, or where a call that goes on after a restart had got to.
     pub first_utterance: u64,
+    /// Text for the model to lean on: names, words of the trade.
+    pub vocabulary: Option<Arc<str>>,
+    /// What the report says is owed will be transcribed from a recording: it gets its finals then. `false`: nothing will catch up,
+    /// so that what subscribers were told of has its final by the end of the leg, whatever its words are worth.
+    pub caught_up: bool,
 }
 
 /// What the transcription of a leg came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FinishReport {
     /// Finals given out.
     pub finals: u64,
     /// Partials given out.
     pub partials: u64,
-    /// Utterances whose last recognition failed; their finals hold what stood before.
+    /// Utterances whose last recognition failed: they are owed; if nothing catches up, their finals hold what stood before.
     pub failed: u64,
-    /// Utterances that time did not suffice for: their finals hold the words last shown; without any, they have none.
+    /// Utterances that time did not suffice for: they are owed; if nothing catches up, their finals hold the words last shown, and
+    /// without any they have none.
     pub unfinished: u64,
     /// Slots of 10 ms that the engine was too late for; they count as silence.
     pub missed_slots: u64,
     /// Whether the whole leg was heard; if not, time was up before.
     pub complete: bool,
+    /// What is to be transcribed from the recording, in order of time. Empty if nothing catches up ([`LegAudio::caught_up`]).
+    pub owed: Vec<OwedSpan>,
 }
 
 /// Takes a leg's events, in order, on the engine's listening thread: it has to be quick.
@@ -172,6 +181,7 @@ pub(super) struct Outcome {
 pub(super) enum Command {
     Listen { owner: u64, audio: LegAudio, sink: EventSink },
     Finish { owner: u64, done: oneshot::Sender<FinishReport> },
+    Flush { owner: u64, done: oneshot::Sender<()> },
     Detach { owner: u64 },
     Done(Outcome),
     Close,
@@ -299,6 +309,15 @@ impl Drop for LegListener {
 }
 
 impl LegListener {
+    /// End the utterance that is open now, whether or not its speaker goes on, and wait until everything that the leg's ring has
+    /// received by now has been given to the sink. Returns early only if the leg ends.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        let _ = self.commands.send(Command::Flush { owner: self.owner, done });
+        // Dropped without an answer: the leg is over, and its report says what became of it.
+        let _ = flushed.await;
+    }
+
     /// To be called once the ring is closed, or about to be: wait until all finals have been given to the sink, at most
     /// for [`SpeechConfig::finish_timeout`]. The sink is not called afterwards.
     pub async fn finish(self) -> FinishReport {

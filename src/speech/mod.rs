@@ -17,6 +17,7 @@ pub mod gate;
 pub mod ggml;
 pub mod model;
 pub mod models;
+pub mod owed;
 pub mod recogniser;
 pub mod scheduler;
 pub mod scripted;
@@ -31,6 +32,7 @@ pub use crate::media::resample;
 pub use engine::{FinishReport, LegAudio, LegListener, SpeechConfig, SpeechEngine, SpeechError};
 pub use event::{TranscriptEvent, TranscriptKind, Word};
 pub use model::{ModelChoice, ModelError, ModelFile, english_only};
+pub use owed::OwedSpan;
 
 /// The rate of the PCM that recognisers take, samples a second.
 pub const RATE: u32 = 16_000;

@@ -18,8 +18,17 @@ pub enum Class {
     Speculative,
     /// An utterance that goes on.
     Partial,
+    /// Audio of a call that is over, taken from its recording: what live transcription was too late for.
+    CatchUp,
     /// A file that nobody waits for while speaking.
     Job,
+}
+
+impl Class {
+    /// Whether somebody speaks at this moment whom it is for.
+    pub fn is_live(self) -> bool {
+        !matches!(self, Self::CatchUp | Self::Job)
+    }
 }
 
 /// Names a task: the leg it belongs to, and a number unique within that.
@@ -131,9 +140,9 @@ impl<P> Scheduler<P> {
         self.queue.is_empty()
     }
 
-    /// When the task that has waited longest was submitted, jobs aside.
+    /// When the live task that has waited longest was submitted.
     pub fn oldest(&self) -> Option<MediaInstant> {
-        self.queue.values().filter(|q| q.task.class != Class::Job).map(|q| q.since).min()
+        self.queue.values().filter(|q| q.task.class.is_live()).map(|q| q.since).min()
     }
 
     /// The step between partials, for now, of an utterance that has come to `audio`: what was wished for, stretched
@@ -154,7 +163,7 @@ impl<P> Scheduler<P> {
 
     /// Queue `task`.
     pub fn submit(&mut self, task: Task<P>, now: MediaInstant) {
-        if task.class != Class::Job {
+        if task.class.is_live() {
             self.live = Some(now);
         }
         self.place.insert(task.id, (task.class, task.deadline));
@@ -199,13 +208,13 @@ impl<P> Scheduler<P> {
         let mut shed = Vec::new();
         let most_jobs = self.most_jobs(now);
         while let Some(entry) = self.queue.first_entry() {
-            // The last of the classes: whatever follows is a job as well.
-            if entry.key().0 == Class::Job && self.jobs >= most_jobs {
+            // The last of the classes: whatever follows is for nobody who speaks, either.
+            if !entry.key().0.is_live() && self.jobs >= most_jobs {
                 break;
             }
             let Queued { task, since } = entry.remove();
             self.place.remove(&task.id);
-            self.jobs += usize::from(task.class == Class::Job);
+            self.jobs += usize::from(!task.class.is_live());
             let waited = now.saturating_since(since);
             if task.class == Class::Partial {
                 if waited > self.step / 2 {
@@ -225,7 +234,7 @@ impl<P> Scheduler<P> {
 
     /// A worker is done with a task of `class`.
     pub fn finished(&mut self, class: Class) {
-        self.jobs -= usize::from(class == Class::Job && self.jobs > 0);
+        self.jobs -= usize::from(!class.is_live() && self.jobs > 0);
     }
 
     fn most_jobs(&self, now: MediaInstant) -> usize {

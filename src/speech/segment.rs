@@ -199,6 +199,11 @@ impl Segmenter {
         }
     }
 
+    /// End what is open now, whether or not the speaker goes on.
+    pub fn flush(&mut self, events: &mut Vec<SegmentEvent>) {
+        self.end(events);
+    }
+
     /// No more comes: end what is open.
     pub fn finish(&mut self, events: &mut Vec<SegmentEvent>) {
         self.end(events);

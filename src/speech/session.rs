@@ -9,6 +9,7 @@ use super::agreement::{Agreement, Revision};
 use super::event::{TranscriptEvent, TranscriptKind, Word, join_words, to_millis};
 use super::gate::Reason;
 use super::gate::echo::Far;
+use super::owed::OwedSpan;
 use super::recogniser::{Evidence, Hypothesis, RecogniseError};
 use super::scheduler::Class;
 use super::segment::{SegmentConfig, SegmentEvent, Segmenter, Utterance, samples_in};
@@ -73,6 +74,8 @@ enum Speculation {
 
 /// An utterance between its start and its final.
 struct Pending {
+    /// Counts all that were begun.
+    serial: u64,
     audio_start: u64,
     agreement: Agreement,
     /// Given with the first event.
@@ -96,8 +99,9 @@ struct Closed {
 }
 
 impl Pending {
-    fn new(audio_start: u64) -> Self {
+    fn new(serial: u64, audio_start: u64) -> Self {
         Self {
+            serial,
             audio_start,
             agreement: Agreement::default(),
             number: None,
@@ -138,12 +142,16 @@ pub struct Session {
     offset: f64,
     segmenter: Segmenter,
     pending: VecDeque<Pending>,
+    next_serial: u64,
     next_utterance: u64,
     next_ticket: u64,
     orders: Vec<Order>,
     events: Vec<TranscriptEvent>,
     suppressed: Suppressed,
     tally: Tally,
+    vocabulary: Option<Arc<str>>,
+    caught_up: bool,
+    owed: Vec<OwedSpan>,
 }
 
 /// What was not taken for speech, how often, by reason.
@@ -171,18 +179,41 @@ impl Session {
             offset,
             segmenter: Segmenter::new(config),
             pending: VecDeque::new(),
+            next_serial: 0,
             next_utterance: first_utterance.max(1),
             next_ticket: 0,
             orders: Vec::new(),
             events: Vec::new(),
             suppressed: Suppressed::default(),
             tally: Tally::default(),
+            vocabulary: None,
+            caught_up: false,
+            owed: Vec::new(),
         }
+    }
+
+    /// Text that the model is to lean on with every order.
+    #[must_use]
+    pub fn with_vocabulary(mut self, vocabulary: Option<Arc<str>>) -> Self {
+        self.vocabulary = vocabulary;
+        self
+    }
+
+    /// Somebody transcribes later what is owed ([`Session::take_owed`]): it gets its one final then and not now.
+    #[must_use]
+    pub fn with_catch_up(mut self, caught_up: bool) -> Self {
+        self.caught_up = caught_up;
+        self
     }
 
     /// The language to ask for.
     pub fn language(&self) -> &str {
         &self.language
+    }
+
+    /// What the model is to lean on.
+    pub fn prompt(&self) -> Option<String> {
+        self.vocabulary.as_deref().map(str::to_owned)
     }
 
     /// What has been given out so far.
@@ -229,6 +260,19 @@ impl Session {
         self.follow(segments);
     }
 
+    /// End the open utterance now, whether or not its speaker goes on. The mark is for [`Session::is_settled`].
+    pub fn flush(&mut self) -> u64 {
+        let mut segments = Vec::new();
+        self.segmenter.flush(&mut segments);
+        self.follow(segments);
+        self.next_serial
+    }
+
+    /// Whether everything heard before this mark has its final.
+    pub fn is_settled(&self, mark: u64) -> bool {
+        self.pending.front().is_none_or(|first| first.serial >= mark)
+    }
+
     /// The leg has ended. What is pending stays so until its results are in.
     pub fn finish(&mut self) {
         let mut segments = Vec::new();
@@ -236,13 +280,35 @@ impl Session {
         self.follow(segments);
     }
 
-    /// After [`Session::finish`]: no result will come any more. What was told of gets its final, with the words last shown.
+    /// After [`Session::finish`]: no result will come any more. What is pending is owed; if nobody catches up, what was told of
+    /// gets its final instead, with the words last shown.
     pub fn give_up(&mut self) {
         while !self.pending.is_empty() {
-            self.publish_as_shown();
+            if self.caught_up {
+                self.owe_front();
+            } else {
+                self.publish_as_shown();
+            }
             self.pending.pop_front();
             self.publish_finals();
         }
+    }
+
+    /// What is owed since the last call, in order: utterances that could not be recognised and, after [`Session::give_up`], those that
+    /// there was no time for. Nothing without [`Session::with_catch_up`].
+    pub fn take_owed(&mut self) -> Vec<OwedSpan> {
+        std::mem::take(&mut self.owed)
+    }
+
+    fn owe_front(&mut self) {
+        let Some(Pending { closed: Some(closed), number, .. }) = self.pending.front() else { return };
+        let Utterance { audio, audio_start, speech_end, .. } = &closed.utterance;
+        let end = (audio_start + audio.len() as u64).max(*speech_end);
+        self.owed.push(OwedSpan {
+            start: to_millis(seconds_at(*audio_start, self.offset).max(0.0)),
+            end: to_millis(seconds_at(end, self.offset).max(0.0)),
+            utterance: *number,
+        });
     }
 
     /// Whether to ask for a partial, if there are to be `step` between two of them.
@@ -301,7 +367,10 @@ impl Session {
     fn follow(&mut self, segments: Vec<SegmentEvent>) {
         for event in segments {
             match event {
-                SegmentEvent::Started { audio_start } => self.pending.push_back(Pending::new(audio_start)),
+                SegmentEvent::Started { audio_start } => {
+                    self.pending.push_back(Pending::new(self.next_serial, audio_start));
+                    self.next_serial += 1;
+                }
                 SegmentEvent::Paused => self.speculate(),
                 SegmentEvent::Resumed => self.forget_speculation(),
                 SegmentEvent::Ended(utterance) => self.close(utterance),
@@ -464,6 +533,10 @@ impl Session {
             }
             Err(_) => {
                 self.tally.failed += 1;
+                if self.caught_up {
+                    self.owe_front();
+                    return;
+                }
                 (Vec::new(), self.language.clone())
             }
         };

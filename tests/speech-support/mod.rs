@@ -123,6 +123,8 @@ impl LiveLeg {
             language: "en".into(),
             live_lag: Duration::from_millis(60),
             first_utterance: 1,
+            vocabulary: None,
+            caught_up: false,
         }
     }
 

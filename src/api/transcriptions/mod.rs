@@ -29,6 +29,7 @@ use crate::audio::{AudioFile, Flaws, Limits, PcmSource};
 use crate::files;
 use crate::speech::SpeechEngine;
 use crate::speech::batch::{self, BatchError, BatchNews, BatchOptions};
+use crate::speech::scheduler::Class;
 use crate::speech::transcript::Transcript;
 use ask::{Ask, ResponseFormat};
 pub(super) use error::method_not_allowed;
@@ -161,7 +162,8 @@ impl Work {
         turn: Turn,
     ) -> Result<Done, BatchError> {
         let Self { service, ask, mut audio, place } = self;
-        let options = BatchOptions { language: &ask.language, prompt: ask.prompt.as_deref() };
+        let options =
+            BatchOptions { language: &ask.language, prompt: ask.prompt.as_deref(), class: Class::Job };
         let engine = &service.engine;
         let batch = batch::transcribe(engine, &mut audio, options, cancel, news)?;
         let (channels, flaws) = (audio.spec().channels, audio.flaws());

@@ -14,8 +14,9 @@ use crate::media::ring::{RingReader, SlotRead};
 use crate::media::slot::SlotState;
 use crate::media::time::MediaInstant;
 use crate::speech::dispatch::dispatch;
-use crate::speech::event::{TranscriptEvent, TranscriptKind};
+use crate::speech::event::{TranscriptEvent, TranscriptKind, to_millis};
 use crate::speech::gate::echo::Said;
+use crate::speech::owed::OwedSpan;
 use crate::speech::resample::Resampler;
 use crate::speech::segment::SegmentConfig;
 use crate::speech::session::Session;
@@ -61,7 +62,19 @@ struct LegRun {
     patience: Duration,
     warned: bool,
     finish: Option<(oneshot::Sender<FinishReport>, MediaInstant)>,
+    flushes: Vec<Flush>,
+    /// What was not heard at all, if something catches up.
+    owed: Vec<OwedSpan>,
     detached: bool,
+}
+
+/// Somebody waits for the finals of all that was received up to a moment.
+struct Flush {
+    /// Behind the last ring sample received by then.
+    received: u64,
+    /// Once that has been heard: the session's mark.
+    mark: Option<u64>,
+    done: oneshot::Sender<()>,
 }
 
 impl Listener {
@@ -96,6 +109,12 @@ impl Listener {
                 Some(run) => run.finish = Some((done, clock::now() + self.timeout)),
                 None => drop(done),
             },
+            Command::Flush { owner, done } => {
+                if let Some(run) = self.legs.get_mut(&owner) {
+                    run.flushes.push(Flush { received: run.audio.ring.heard(), mark: None, done });
+                    self.attend_anew(owner, clock::now());
+                }
+            }
             Command::Detach { owner } => {
                 if let Some(run) = self.legs.get_mut(&owner) {
                     run.detached = true;
@@ -137,6 +156,8 @@ impl Listener {
             patience: PATIENCE,
             warned: false,
             finish: None,
+            flushes: Vec::new(),
+            owed: Vec::new(),
             detached: false,
         };
         self.legs.insert(owner, run);
@@ -158,14 +179,19 @@ impl Listener {
     fn poll(&mut self, now: MediaInstant) {
         let owners: Vec<u64> = self.legs.keys().copied().collect();
         for owner in owners {
-            self.hear(owner, now);
-            self.attend(owner);
-            self.conclude(owner, now);
+            self.attend_anew(owner, now);
         }
         let queue = self.shared.queue.lock();
         let oldest = queue.scheduler.oldest();
         metric::ASR_QUEUE.set(queue.scheduler.len() as f64);
         metric::ASR_LAG.set(oldest.map_or(0.0, |since| now.saturating_since(since).as_secs_f64()));
+    }
+
+    /// Whatever there may be to do for a leg.
+    fn attend_anew(&mut self, owner: u64, now: MediaInstant) {
+        self.hear(owner, now);
+        self.attend(owner);
+        self.conclude(owner, now);
     }
 
     /// Have a leg take in what its ring has, beside what the call's other leg said.
@@ -186,7 +212,10 @@ impl Listener {
     /// Pass on what a leg's session wants and says.
     fn attend(&mut self, owner: u64) {
         let Some(run) = self.legs.get_mut(&owner) else { return };
-        let Some(session) = &mut run.session else { return };
+        let Some(session) = &mut run.session else {
+            run.answer_flushes();
+            return;
+        };
         let now = clock::now();
         let grace = self.segments.hangover.saturating_sub(self.segments.pause);
         let payload = |audio, request| Work { audio, request, reply: self.outbox.clone() };
@@ -203,6 +232,7 @@ impl Listener {
         for event in session.take_events() {
             run.publish(event, now);
         }
+        run.answer_flushes();
     }
 
     /// Let go of a leg that is done, or out of time.
@@ -228,6 +258,7 @@ impl Listener {
             unfinished,
             missed_slots: run.missed_slots,
             complete,
+            owed: run.take_owed(),
         };
         if !complete {
             tracing::warn!(
@@ -250,15 +281,27 @@ impl LegRun {
             return;
         }
         self.be_patient();
+        let wanted = self.wanted();
         let Some(session) = &mut self.session else { return };
         let samples_in = |time| self.audio.ring.rate().samples_in(time);
         let (lag, patience) =
             (samples_in(self.audio.live_lag), samples_in(self.patience.max(self.audio.live_lag)));
         let mut pcm = vec![0; self.audio.ring.slot_samples()];
         let mut wide = Vec::new();
+        let (mut missed, mut is_flushed) = (Vec::new(), false);
         for _ in 0..SLOTS_AT_ONCE {
-            let is_heard = self.reader.position() + pcm.len() as u64 <= self.heard;
-            match self.reader.read_slot(if is_heard { lag } else { patience }, &mut pcm) {
+            let position = self.reader.position();
+            let end = position + pcm.len() as u64;
+            if wanted.is_some_and(|wanted| wanted < end) {
+                is_flushed = true;
+                break;
+            }
+            let lag = match wanted {
+                Some(_) => 0,
+                None if end <= self.heard => lag,
+                None => patience,
+            };
+            match self.reader.read_slot(lag, &mut pcm) {
                 SlotRead::Ready { state, len } => {
                     // Whatever stands in for what was lost or never sent: nobody said it.
                     if !(state.is_audio() || state == SlotState::Concealed) {
@@ -269,6 +312,7 @@ impl LegRun {
                 }
                 SlotRead::Missed { slots } => {
                     self.missed_slots += slots;
+                    missed.push((position, self.reader.position()));
                     metric::RTP_RING_OVERRUNS.add(slots);
                     let (call, leg) = (&self.audio.call_id, self.audio.leg.name());
                     tracing::warn!(
@@ -295,11 +339,82 @@ impl LegRun {
         self.said.push(&wide);
         if self.ended {
             session.finish();
+            let mark = session.flush();
+            self.mark_flushes(u64::MAX, mark);
+        } else if is_flushed {
+            self.end_utterance();
+        }
+        for (from, to) in missed {
+            self.owe(from, to);
         }
     }
 
-    /// Time is up. An utterance that someone follows ends with the words last shown.
+    /// What has been asked for has been heard: the rest of it is in the resampler.
+    fn end_utterance(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let mut wide = Vec::new();
+        self.resampler.finish(&mut wide);
+        if let Ok(fresh) = Resampler::new(self.audio.ring.rate().hz()) {
+            self.resampler = fresh;
+        }
+        session.push(&wide);
+        self.said.push(&wide);
+        let mark = session.flush();
+        // Of a slot that is not whole yet the reader gets nothing.
+        self.mark_flushes(self.reader.position() + self.audio.ring.slot_samples() as u64, mark);
+    }
+
+    /// Of those who want to have heard what lies before ring sample `end`.
+    fn mark_flushes(&mut self, end: u64, mark: u64) {
+        for flush in self.flushes.iter_mut().filter(|flush| flush.received < end) {
+            flush.mark.get_or_insert(mark);
+        }
+    }
+
+    /// Behind the last ring sample that somebody wants to have been heard, and that has not been.
+    fn wanted(&self) -> Option<u64> {
+        self.flushes.iter().filter(|flush| flush.mark.is_none()).map(|flush| flush.received).min()
+    }
+
+    fn answer_flushes(&mut self) {
+        let session = self.session.as_ref();
+        let is_settled = |flush: &mut Flush| match (session, flush.mark) {
+            (Some(session), Some(mark)) => session.is_settled(mark),
+            // Nothing was ever heard, and nothing more will be.
+            (None, _) => flush.received == 0 || self.ended,
+            (Some(_), None) => self.ended,
+        };
+        for flush in self.flushes.extract_if(.., is_settled) {
+            // Whoever asked may have gone.
+            let _ = flush.done.send(());
+        }
+    }
+
+    /// What is owed of the leg, in order of time.
+    fn take_owed(&mut self) -> Vec<OwedSpan> {
+        let mut owed = std::mem::take(&mut self.owed);
+        owed.extend(self.session.as_mut().map(Session::take_owed).unwrap_or_default());
+        owed.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.end.total_cmp(&b.end)));
+        owed
+    }
+
+    /// The ring samples between the two were not heard.
+    fn owe(&mut self, from: u64, to: u64) {
+        let LegAudio { ring, clock, caught_up, .. } = &self.audio;
+        if !caught_up || from >= to {
+            return;
+        }
+        let origin = clock.settle_origin();
+        let seconds =
+            |sample: u64| to_millis(clock.seconds_from(origin, ring.base() + sample as i64).max(0.0));
+        self.owed.push(OwedSpan { start: seconds(from), end: seconds(to), utterance: None });
+    }
+
+    /// Time is up. An utterance that someone follows ends with the words last shown, unless something catches up.
     fn give_up(&mut self, now: MediaInstant) {
+        if !self.ended {
+            self.owe(self.reader.position(), self.audio.ring.head());
+        }
         let Some(session) = &mut self.session else { return };
         if !self.ended {
             session.finish();
@@ -338,8 +453,9 @@ impl LegRun {
         let offset = clock.seconds_from(origin, first);
         self.offset = offset;
         let language = self.audio.language.clone();
+        let session = Session::new(self.audio.leg, language, offset, self.audio.first_utterance, segments);
         self.session =
-            Some(Session::new(self.audio.leg, language, offset, self.audio.first_utterance, segments));
+            Some(session.with_catch_up(self.audio.caught_up).with_vocabulary(self.audio.vocabulary.clone()));
         true
     }
 
