@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::state::AppState;
-use super::{auth, calls, health, listen, observe, page, play, recording, transcript, transcriptions, vosk, ws};
+use super::{
+    auth, calls, health, listen, observe, page, play, recording, transcript, transcriptions, vosk, ws,
+};
 
 /// Connections that are still busy this long after the server was told to stop are cut.
 const GRACE: Duration = Duration::from_secs(10);
@@ -33,7 +35,9 @@ pub enum ServeError {
         source: io::Error,
     },
     /// The address of vosk-server's protocol cannot be had.
-    #[error("cannot listen on `vosk.bind` = {bind}: {source}; leave it out, or set it to a free address and port of this machine")]
+    #[error(
+        "cannot listen on `vosk.bind` = {bind}: {source}; leave it out, or set it to a free address and port of this machine"
+    )]
     BindVosk {
         /// As configured.
         bind: SocketAddr,
@@ -185,7 +189,8 @@ pub async fn serve_vosk(
 ) -> Result<(), ServeError> {
     state.closing = shutdown.clone();
     let open = state.open.clone();
-    let server = axum::serve(listener, vosk::router(state)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let server =
+        axum::serve(listener, vosk::router(state)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;

@@ -220,6 +220,7 @@ impl CallMedia {
                 first_utterance: next_utterance[leg.index()],
                 vocabulary: None,
                 caught_up: false,
+                pushed: None,
             };
             self.listeners.push(engine.listen(audio, sink.clone()));
         }

@@ -69,7 +69,8 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     state.live = live(&services);
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));
-    let vosk = vosk_listener.map(|listener| tokio::spawn(api::serve_vosk(listener, state.clone(), stop.clone())));
+    let vosk =
+        vosk_listener.map(|listener| tokio::spawn(api::serve_vosk(listener, state.clone(), stop.clone())));
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
     tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
     if let Some(address) = services.settings.vosk.bind {

@@ -163,10 +163,7 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         (1..=100 * 60).contains(&s.http.max_audio_minutes),
         "http.max_audio_minutes: use 1 to 6000 (100 hours)".into(),
     );
-    check(
-        (1..=10_000).contains(&s.http.max_live_channels),
-        "http.max_live_channels: use 1 to 10000".into(),
-    );
+    check((1..=10_000).contains(&s.http.max_live_channels), "http.max_live_channels: use 1 to 10000".into());
     check(
         s.vosk.bind.is_none_or(|bind| !s.http.keys.is_empty() || bind.ip().is_loopback()),
         "vosk.bind is an address that others can reach, without a key: set http.keys or http.keys_file, or bind to 127.0.0.1".into(),

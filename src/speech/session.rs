@@ -226,6 +226,16 @@ impl Session {
         self.pending.len()
     }
 
+    /// Of those, the ones that have ended.
+    pub fn closed(&self) -> usize {
+        self.pending.iter().filter(|pending| pending.closed.is_some()).count()
+    }
+
+    /// Where the speech of the open utterance begins, seconds on the recording's clock.
+    pub fn speaking(&self) -> Option<f64> {
+        self.segmenter.speech().map(|(start, _)| seconds_at(start, self.offset))
+    }
+
     /// Seconds on the recording's clock before which no further event begins, unless it is of an utterance told of already.
     pub fn settled(&self) -> f64 {
         let open = self.pending.front().map(|pending| pending.audio_start);

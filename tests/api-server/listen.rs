@@ -13,7 +13,9 @@ use sidetone::speech::recogniser::{
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::live::{KEY, bytes, client_is_content, embedded, interleaved, server, service, speech, until, with};
+use super::live::{
+    KEY, bytes, client_is_content, embedded, interleaved, server, service, speech, until, with,
+};
 use super::support::{Server, Setup, Socket, close_code, next, problem};
 
 const LINEAR: &str = "encoding=linear16&sample_rate=8000";
@@ -120,7 +122,10 @@ async fn channels_are_heard_apart_or_together() {
     send(&mut socket, &same, 3_200).await;
     done(&mut socket).await;
     let messages = rest(&mut socket).await;
-    assert_eq!((finals(&messages, 0).as_str(), finals(&messages, 1).as_str()), ("hello world", "hello world"));
+    assert_eq!(
+        (finals(&messages, 0).as_str(), finals(&messages, 1).as_str()),
+        ("hello world", "hello world")
+    );
 
     let mut socket = opened(&server, &format!("{LINEAR}&channels=2")).await;
     send(&mut socket, &both, 3_200).await;
@@ -218,7 +223,9 @@ async fn who_may_not_or_asks_for_what_is_not_here_is_told_before_the_upgrade() {
         request.header("sec-websocket-version", "13").header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
     };
     problem(upgrade(LINEAR).send().await.unwrap(), 401).await;
-    for query in ["encoding=flac", "encoding=linear16", "redact=pci", "language=klingon", "model=gpt-5", "language=de"] {
+    for query in
+        ["encoding=flac", "encoding=linear16", "redact=pci", "language=klingon", "model=gpt-5", "language=de"]
+    {
         let response = upgrade(query).bearer_auth(KEY).send().await.unwrap();
         assert!(response.headers().contains_key("dg-request-id"));
         let why = response.headers()["dg-error"].to_str().unwrap().to_owned();
@@ -234,7 +241,9 @@ async fn who_may_not_or_asks_for_what_is_not_here_is_told_before_the_upgrade() {
 
     // As Deepgram's clients and browsers bring their keys.
     let url = format!("ws://{}/v1/listen?{LINEAR}", server.addr);
-    for (name, value) in [("authorization", format!("Token {KEY}")), ("sec-websocket-protocol", format!("token, {KEY}"))] {
+    for (name, value) in
+        [("authorization", format!("Token {KEY}")), ("sec-websocket-protocol", format!("token, {KEY}"))]
+    {
         let mut request = url.as_str().into_client_request().unwrap();
         request.headers_mut().insert(name, value.parse().unwrap());
         let (mut socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
@@ -258,7 +267,10 @@ async fn a_message_that_is_none_is_named_and_costs_nothing() {
     for bad in ["{", "hello", r#"{"type":"Hello"}"#] {
         say(&mut socket, bad).await;
         let error = next(&mut socket).await.unwrap();
-        assert_eq!((&error["type"], &error["variant"], &error["message"]), (&json!("Error"), &json!("SchemaError"), &json!(bad)));
+        assert_eq!(
+            (&error["type"], &error["variant"], &error["message"]),
+            (&json!("Error"), &json!("SchemaError"), &json!(bad))
+        );
     }
     say(&mut socket, r#"{"type":"Configure","keyterms":["a"]}"#).await;
     assert_eq!(next(&mut socket).await.unwrap()["type"], "ConfigureFailure");
@@ -367,7 +379,8 @@ async fn a_client_that_is_faster_than_the_model_is_held_back_and_loses_nothing()
 #[tokio::test]
 async fn no_more_are_heard_than_there_is_room_for_and_whoever_goes_makes_room() {
     let data = tempfile::tempdir().unwrap();
-    let (server, live) = with(data.path(), service(embedded(), LivePolicy::new(2, "en")), Setup::default()).await;
+    let (server, live) =
+        with(data.path(), service(embedded(), LivePolicy::new(2, "en")), Setup::default()).await;
     let mut first = opened(&server, LINEAR).await;
     let refused = |query: &'static str| {
         let url = format!("ws://{}/v1/listen?token={KEY}&{LINEAR}&{query}", server.addr);

@@ -39,8 +39,11 @@ pub fn codes(name: &str) -> Vec<u8> {
 
 /// Prompts at 8 kHz, half a second of silence before each, and a second at the end.
 pub fn speech(names: &[&str]) -> Vec<i16> {
-    let decoded = |name: &&str| codes(name).into_iter().map(|code| sidetone::media::codec::g711::ULAW[usize::from(code)]);
-    let spoken = names.iter().flat_map(|name| vec![0; 4_000].into_iter().chain(decoded(name).collect::<Vec<_>>()));
+    let decoded = |name: &&str| {
+        codes(name).into_iter().map(|code| sidetone::media::codec::g711::ULAW[usize::from(code)])
+    };
+    let spoken =
+        names.iter().flat_map(|name| vec![0; 4_000].into_iter().chain(decoded(name).collect::<Vec<_>>()));
     spoken.chain(vec![0; 8_000]).collect()
 }
 
@@ -69,7 +72,10 @@ pub async fn until(what: &str, is_so: impl Fn() -> bool) {
 pub async fn client_is_content(script: &str, arguments: &[String]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = root.join("build/tools/python/bin/python");
-    assert!(python.exists(), "no Python with the packages of tests/python-requirements.txt: run scripts/setup");
+    assert!(
+        python.exists(),
+        "no Python with the packages of tests/python-requirements.txt: run scripts/setup"
+    );
     let mut command = Command::new(python);
     command.arg(root.join("tests/api-server").join(script)).args(arguments);
     let ran = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();

@@ -98,7 +98,10 @@ async fn partials_are_told_while_someone_speaks() {
         seen.push(next(&mut socket).await.unwrap());
         tokio::time::sleep(Duration::from_millis(150)).await;
     }
-    let partial = seen.iter().filter(|answer| answer["partial"].as_str().is_some_and(|text| !text.is_empty())).collect::<Vec<_>>();
+    let partial = seen
+        .iter()
+        .filter(|answer| answer["partial"].as_str().is_some_and(|text| !text.is_empty()))
+        .collect::<Vec<_>>();
     assert!(!partial.is_empty(), "{seen:?}");
     let words = partial.last().unwrap()["partial_result"].as_array().unwrap();
     assert!(words.iter().all(|word| word["word"].is_string() && word["conf"].is_f64()), "{words:?}");
@@ -111,7 +114,8 @@ async fn asterisks_speech_module_gets_its_result() {
     let data = tempfile::tempdir().unwrap();
     let (server, live) = server(data.path()).await;
     let url = format!("ws://{}/?token={KEY}", server.vosk.unwrap());
-    let mut request = tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(url).unwrap();
+    let mut request =
+        tokio_tungstenite::tungstenite::client::IntoClientRequest::into_client_request(url).unwrap();
     request.headers_mut().insert("sec-websocket-protocol", "ws".parse().unwrap());
     let (mut socket, response) = tokio_tungstenite::connect_async(request).await.unwrap();
     assert_eq!(response.headers()["sec-websocket-protocol"], "ws");

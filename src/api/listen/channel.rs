@@ -224,7 +224,8 @@ mod tests {
     fn shown(replies: &[Reply]) -> Vec<String> {
         let show = |reply: &Reply| match reply {
             Reply::Results(results) => {
-                let marks = [(results.is_final, "F"), (results.speech_final, "S"), (results.from_finalize, "Z")];
+                let marks =
+                    [(results.is_final, "F"), (results.speech_final, "S"), (results.from_finalize, "Z")];
                 let marks: String = marks.iter().filter(|(set, _)| *set).map(|(_, mark)| *mark).collect();
                 format!("{marks}{}-{} {}", results.start, results.end, results.transcript)
             }
@@ -296,7 +297,10 @@ mod tests {
     fn the_last_result_of_a_finalize_says_so_and_there_always_is_one() {
         let mut channel = channel(&[]);
         channel.begin_finalize();
-        assert_eq!(said(&mut channel, &[event(Final, 1, 0.0, "one"), event(Final, 2, 3.0, "two")]), ["FS0-1 one"]);
+        assert_eq!(
+            said(&mut channel, &[event(Final, 1, 0.0, "one"), event(Final, 2, 3.0, "two")]),
+            ["FS0-1 one"]
+        );
         assert_eq!(shown(&[channel.end_finalize(5.0).unwrap()]), ["FSZ3-4 two"]);
         channel.begin_finalize();
         assert_eq!(shown(&[channel.end_finalize(5.0).unwrap()]), ["FZ5-5 "]);
@@ -305,7 +309,8 @@ mod tests {
 
     #[test]
     fn starts_and_ends_of_speech_are_told_once() {
-        let mut channel = channel(&[("vad_events", "true"), ("utterance_end_ms", "1000"), ("interim_results", "true")]);
+        let mut channel =
+            channel(&[("vad_events", "true"), ("utterance_end_ms", "1000"), ("interim_results", "true")]);
         let come = |channel: &mut Channel, speaking, settled| {
             let mut replies = Vec::new();
             channel.come(&Progress { settled, speaking, ..Progress::default() }, &mut replies);

@@ -30,15 +30,17 @@ impl Control {
     /// # Errors
     /// What is wrong with it, in words for the client.
     pub fn parse(text: &str, channels: usize) -> Result<Self, String> {
-        const KNOWN: &str = "send {\"type\":\"KeepAlive\"}, Finalize or CloseStream as text, and audio in binary messages";
-        let message: Message =
-            serde_json::from_str(text).map_err(|error| format!("the text message is none that is known ({error}): {KNOWN}"))?;
+        const KNOWN: &str =
+            "send {\"type\":\"KeepAlive\"}, Finalize or CloseStream as text, and audio in binary messages";
+        let message: Message = serde_json::from_str(text)
+            .map_err(|error| format!("the text message is none that is known ({error}): {KNOWN}"))?;
         match message.r#type.as_str() {
             "KeepAlive" => Ok(Self::KeepAlive),
             "Finalize" => match message.channel {
-                Some(channel) if channel >= channels => {
-                    Err(format!("there is no channel {channel}: they are numbered from 0 to {}", channels.saturating_sub(1)))
-                }
+                Some(channel) if channel >= channels => Err(format!(
+                    "there is no channel {channel}: they are numbered from 0 to {}",
+                    channels.saturating_sub(1)
+                )),
                 channel => Ok(Self::Finalize { channel }),
             },
             // What older clients call it.
@@ -65,7 +67,8 @@ mod tests {
         assert_eq!(parse(r#"{ "channel": null, "type": "CloseStream" }"#), Ok(Control::CloseStream));
         assert!(parse(r#"{"type":"Finalize","channel":2}"#).unwrap_err().contains("channel 2"));
         assert!(parse(r#"{"type":"Hello"}"#).unwrap_err().contains("Hello"));
-        for bad in ["", "{", "[]", "{}", r#"{"type":1}"#, r#"{"type":"Finalize","channel":-1}"#, "KeepAlive"] {
+        for bad in ["", "{", "[]", "{}", r#"{"type":1}"#, r#"{"type":"Finalize","channel":-1}"#, "KeepAlive"]
+        {
             assert!(parse(bad).unwrap_err().contains("KeepAlive"), "{bad}");
         }
     }

@@ -47,7 +47,10 @@ fn accept(state: AppState, uri: &Uri, upgrade: Upgrade, id: &str) -> Result<Resp
     let Params(query) = Params(Query::<Vec<(String, String)>>::try_from_uri(uri)?.0);
     let options = ListenOptions::of(&query, service.engine.model(), &service.policy.language)?;
     if let (Some(words), true) = (service.engine.deaf_to(&options.language), options.language_asked) {
-        return Err(Problem::bad_request(format!("`language`: {words}"), "Leave it out, or use another model."));
+        return Err(Problem::bad_request(
+            format!("`language`: {words}"),
+            "Leave it out, or use another model.",
+        ));
     }
     let upgrade = upgrade.map_err(not_a_websocket)?;
     let place = service.admit(options.lanes())?;

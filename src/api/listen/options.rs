@@ -47,7 +47,10 @@ const NOT_DONE: [(&str, &str); 12] = [
     ("replace", "words are not replaced here"),
     ("search", "words are not searched for here"),
     ("diarize", "voices within a channel are not told apart here; with `multichannel=true` channels are"),
-    ("diarize_model", "voices within a channel are not told apart here; with `multichannel=true` channels are"),
+    (
+        "diarize_model",
+        "voices within a channel are not told apart here; with `multichannel=true` channels are",
+    ),
     ("profanity_filter", "words are given as they are said"),
     ("detect_entities", "entities are not looked for here"),
     ("callback", "results come over this socket alone"),
@@ -173,7 +176,9 @@ impl<'a> Query<'a> {
         }
         Err(wrong(
             format!("The model `{asked}` is not here."),
-            format!("Ask for `{here}`, for one of Deepgram's such as `nova-3`, which means the same, or for none."),
+            format!(
+                "Ask for `{here}`, for one of Deepgram's such as `nova-3`, which means the same, or for none."
+            ),
         ))
     }
 
@@ -181,17 +186,22 @@ impl<'a> Query<'a> {
         let rate = self.number("sample_rate", u64::from(*RATES.start())..=u64::from(*RATES.end()))?;
         let rate = rate.map(|hz| hz as u32);
         if let Some(hz) = rate.filter(|hz| !is_rate(*hz)) {
-            return Err(wrong(format!("`sample_rate` is {hz}."), "Use a multiple of 25, such as 8000, 11025, 16000 or 44100."));
+            return Err(wrong(
+                format!("`sample_rate` is {hz}."),
+                "Use a multiple of 25, such as 8000, 11025, 16000 or 44100.",
+            ));
         }
         let samples = |encoding, rate_hz| Ok(Packing::Samples { encoding, rate_hz });
         match self.get("encoding") {
             None => Ok(Packing::Wav),
             Some("linear16") => {
-                let needed = || wrong("`encoding=linear16` needs `sample_rate`.", "Add it, as in sample_rate=16000.");
+                let needed =
+                    || wrong("`encoding=linear16` needs `sample_rate`.", "Add it, as in sample_rate=16000.");
                 samples(Encoding::Pcm16, rate.ok_or_else(needed)?)
             }
             Some("linear32") => {
-                let needed = || wrong("`encoding=linear32` needs `sample_rate`.", "Add it, as in sample_rate=16000.");
+                let needed =
+                    || wrong("`encoding=linear32` needs `sample_rate`.", "Add it, as in sample_rate=16000.");
                 samples(Encoding::Pcm32, rate.ok_or_else(needed)?)
             }
             // What telephones have, unless it is said otherwise.
@@ -215,7 +225,9 @@ impl<'a> Query<'a> {
         }
         // Whisper knows languages, not where they are spoken: `pt-BR` is `pt`.
         let code = asked.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
-        config::language(&code).map(Some).map_err(|words| wrong(format!("`language`: {words}."), "Correct it, or leave it out."))
+        config::language(&code)
+            .map(Some)
+            .map_err(|words| wrong(format!("`language`: {words}."), "Correct it, or leave it out."))
     }
 
     fn endpointing(&self) -> Result<(bool, Option<Duration>), Problem> {
@@ -235,7 +247,9 @@ impl<'a> Query<'a> {
     fn vocabulary(&self) -> Result<Option<Arc<str>>, Problem> {
         let keywords = self.all("keywords").filter_map(|word| match word.rsplit_once(':') {
             // A weight. What is to be heard less cannot be said to the model.
-            Some((word, weight)) if weight.parse::<f64>().is_ok() => (!weight.starts_with('-')).then_some(word),
+            Some((word, weight)) if weight.parse::<f64>().is_ok() => {
+                (!weight.starts_with('-')).then_some(word)
+            }
             _ => Some(word),
         });
         let mut text = String::new();
@@ -253,7 +267,10 @@ impl<'a> Query<'a> {
     }
 }
 
-fn wrong(detail: impl Into<std::borrow::Cow<'static, str>>, remedy: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
+fn wrong(
+    detail: impl Into<std::borrow::Cow<'static, str>>,
+    remedy: impl Into<std::borrow::Cow<'static, str>>,
+) -> Problem {
     Problem::bad_request(detail, remedy)
 }
 
@@ -268,7 +285,8 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_as_with_deepgram() {
-        let options = asked(&[("model", "nova-3"), ("encoding", "mulaw"), ("numerals", "true"), ("new", "1")]).unwrap();
+        let options =
+            asked(&[("model", "nova-3"), ("encoding", "mulaw"), ("numerals", "true"), ("new", "1")]).unwrap();
         let expected = ListenOptions {
             packing: Packing::Samples { encoding: Encoding::Ulaw, rate_hz: 8_000 },
             channels: 1,
@@ -319,7 +337,8 @@ mod tests {
 
     #[test]
     fn pauses_within_words_end_nothing() {
-        let after = |value| asked(&[("endpointing", value)]).map(|options| (options.endpointing, options.hangover));
+        let after =
+            |value| asked(&[("endpointing", value)]).map(|options| (options.endpointing, options.hangover));
         assert_eq!(after("10"), Ok((true, Some(Duration::from_millis(200)))));
         assert_eq!(after("false"), Ok((false, None)));
         assert_eq!(after("true"), Ok((true, None)));

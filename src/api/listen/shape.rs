@@ -74,18 +74,21 @@ impl Shape {
                 json!({ "type": "SpeechStarted", "channel": channel, "timestamp": timestamp }).to_string()
             }
             Reply::UtteranceEnd { channel, last_word_end } => {
-                json!({ "type": "UtteranceEnd", "channel": channel, "last_word_end": last_word_end }).to_string()
+                json!({ "type": "UtteranceEnd", "channel": channel, "last_word_end": last_word_end })
+                    .to_string()
             }
         }
     }
 
     fn results(&self, results: &Results) -> String {
-        let word = |word| {
-            let event::Word { text, start, end, confidence, .. } = word;
-            let punctuated_word = self.punctuated.then_some(text.as_str());
-            Word { word: plain(text), start: *start, end: *end, confidence: *confidence, punctuated_word }
-        };
-        let words: Vec<Word<'_>> = results.words.iter().map(word).collect();
+        let words = results.words.iter().map(|said| Word {
+            word: plain(&said.text),
+            start: said.start,
+            end: said.end,
+            confidence: said.confidence,
+            punctuated_word: self.punctuated.then_some(said.text.as_str()),
+        });
+        let words: Vec<Word<'_>> = words.collect();
         json!({
             "type": "Results",
             "channel_index": results.channel,
@@ -127,12 +130,14 @@ impl Shape {
     pub(super) fn schema_error(description: &str, message: &str) -> String {
         // Enough to know it by.
         let shown: String = message.chars().take(200).collect();
-        json!({ "type": "Error", "variant": "SchemaError", "description": description, "message": shown }).to_string()
+        json!({ "type": "Error", "variant": "SchemaError", "description": description, "message": shown })
+            .to_string()
     }
 
     /// Audio that is none.
     pub(super) fn data_error(description: &str) -> String {
-        json!({ "type": "Error", "variant": "DataError", "code": "DATA-0000", "description": description }).to_string()
+        json!({ "type": "Error", "variant": "DataError", "code": "DATA-0000", "description": description })
+            .to_string()
     }
 
     pub(super) fn configure_failure(&self) -> String {

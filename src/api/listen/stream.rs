@@ -91,8 +91,11 @@ pub(super) async fn run(
     let (intake, news) = Intake::open(&service.engine, unpacker, &manner);
     tracing::info!(id, channels = options.lanes(), tags = options.tags.join(","), "a client is being heard");
     let channels = (0..options.lanes()).map(|n| Channel::new(n, &options)).collect();
-    let shape =
-        Shape { request_id: id.clone(), model: service.engine.model().to_owned(), punctuated: options.punctuated };
+    let shape = Shape {
+        request_id: id.clone(),
+        model: service.engine.model().to_owned(),
+        punctuated: options.punctuated,
+    };
     let mut stream = Stream { wire, intake, news, channels, shape, finalize: None };
     let end = stream.hear(service.policy.silence, &state.closing).await;
     tracing::info!(id, seconds = stream.intake.seconds(), took = ?clock::since(began), ?end, "a client has been heard");
@@ -169,7 +172,8 @@ impl Stream {
             self.pass_on(news).await?;
         }
         let now = self.intake.seconds();
-        let replies: Vec<Reply> = self.chosen(channel).filter_map(|channel| channel.end_finalize(now)).collect();
+        let replies: Vec<Reply> =
+            self.chosen(channel).filter_map(|channel| channel.end_finalize(now)).collect();
         Ok(self.send(&replies).await?)
     }
 
@@ -224,7 +228,8 @@ impl Stream {
             }
             End::Silence => (
                 close_code::ERROR,
-                "NET-0001: neither audio nor a message came for too long; send KeepAlive in pauses".to_owned(),
+                "NET-0001: neither audio nor a message came for too long; send KeepAlive in pauses"
+                    .to_owned(),
             ),
             End::Bad(words) => {
                 if self.wire.send(Shape::data_error(&words)).await.is_err() {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, join_all};
 use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -22,7 +22,7 @@ use crate::media::leg::Leg;
 use crate::media::ring::{RingWriter, ring};
 use crate::media::slot::SlotState;
 use crate::media::time::SampleRate;
-use crate::speech::engine::Progress;
+use crate::speech::engine::{Progress, Pushed};
 use crate::speech::resample::Resampler;
 use crate::speech::{LegAudio, LegListener, SpeechEngine, TranscriptEvent};
 
@@ -90,8 +90,7 @@ impl Intake {
         manner: &Manner,
     ) -> (Self, UnboundedReceiver<News>) {
         let (news, inbox) = unbounded_channel();
-        let lanes: Vec<Lane> =
-            (0..unpacker.lanes()).map(|n| Lane::open(engine, n, manner, &news)).collect();
+        let lanes: Vec<Lane> = (0..unpacker.lanes()).map(|n| Lane::open(engine, n, manner, &news)).collect();
         let samples = vec![Vec::new(); lanes.len()];
         (Self { unpacker, lanes, waiting: Bytes::new(), samples, came: 0, digest: Sha256::new() }, inbox)
     }
@@ -205,7 +204,13 @@ impl Intake {
         let samples = (room * hz / u64::from(RATE.hz())) as usize;
         let all = self.waiting.len();
         match self.unpacker.bytes_for(samples) {
-            None => if room >= opus::MAX_PACKET_SAMPLES as u64 { all } else { 0 },
+            None => {
+                if room >= opus::MAX_PACKET_SAMPLES as u64 {
+                    all
+                } else {
+                    0
+                }
+            }
             Some(bytes) if bytes >= all => all,
             Some(_) if room < LEAST_ROOM => 0,
             Some(bytes) => bytes,
@@ -244,8 +249,7 @@ impl Lane {
             first_utterance: 1,
             vocabulary: manner.vocabulary.clone(),
             caught_up: false,
-            hangover: manner.hangover,
-            progress: Some(come),
+            pushed: Some(Pushed { hangover: manner.hangover, progress: come }),
         };
         let listener = Arc::new(engine.listen(audio, said));
         Self {

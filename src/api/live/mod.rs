@@ -59,7 +59,10 @@ pub struct LiveSpeech {
 
 impl fmt::Debug for LiveSpeech {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveSpeech").field("policy", &self.policy).field("channels", &self.channels()).finish_non_exhaustive()
+        f.debug_struct("LiveSpeech")
+            .field("policy", &self.policy)
+            .field("channels", &self.channels())
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,7 +94,8 @@ impl LiveSpeech {
     /// Room for `channels` more.
     pub(super) fn admit(&self, channels: usize) -> Result<Place, Problem> {
         let wanted = u32::try_from(channels).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.places).try_acquire_many_owned(wanted).map_err(|_| self.full(channels))?;
+        let permit =
+            Arc::clone(&self.places).try_acquire_many_owned(wanted).map_err(|_| self.full(channels))?;
         metric::LISTEN_CHANNELS.add(channels as f64);
         Ok(Place { channels, _permit: permit })
     }

@@ -159,9 +159,8 @@ impl Unpacker {
                 lane.extend(self.pcm.iter().skip(n).step_by(channels).map(|&sample| scaled(sample)));
             }
         } else if let Some(lane) = lanes.first_mut() {
-            let mixed = |frame: &[i16]| {
-                frame.iter().map(|&sample| scaled(sample)).sum::<f32>() / channels as f32
-            };
+            let mixed =
+                |frame: &[i16]| frame.iter().map(|&sample| scaled(sample)).sum::<f32>() / channels as f32;
             lane.extend(self.pcm.chunks_exact(channels).map(mixed));
         }
     }

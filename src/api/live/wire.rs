@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use bytes::Bytes;
-use futures_util::SinkExt;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use crate::api::state::SocketPolicy;
@@ -116,7 +115,11 @@ impl Wire {
 
     /// Close because a message was longer than `most` bytes.
     pub(in crate::api) async fn close_too_long(self, most: usize) {
-        self.close(close_code::SIZE, &format!("a message has {} KiB at most: send audio in pieces", most >> 10)).await;
+        self.close(
+            close_code::SIZE,
+            &format!("a message has {} KiB at most: send audio in pieces", most >> 10),
+        )
+        .await;
     }
 }
 

@@ -37,14 +37,18 @@ impl Message {
     /// # Errors
     /// What is wrong with it, in words for the client.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(text).map_err(|error| format!("a text message is no JSON: {error}"))?;
+        let value: Value =
+            serde_json::from_str(text).map_err(|error| format!("a text message is no JSON: {error}"))?;
         if let Some(config) = value.get("config") {
             return Config::of(config).map(|config| Self::Config(Box::new(config)));
         }
         match (value.get("eof").is_some_and(is_set), value.get("reset").is_some_and(is_set)) {
             (true, _) => Ok(Self::Eof),
             (false, true) => Ok(Self::Reset),
-            _ => Err("a text message has neither config nor eof nor reset; audio comes in binary ones".to_owned()),
+            _ => {
+                Err("a text message has neither config nor eof nor reset; audio comes in binary ones"
+                    .to_owned())
+            }
         }
     }
 }
@@ -166,6 +170,8 @@ mod tests {
         }
         let long = vec!["word"; 1_000];
         let text = serde_json::json!({ "config": { "phrase_list": long } }).to_string();
-        assert!(matches!(Message::parse(&text), Ok(Message::Config(c)) if c.vocabulary.as_ref().is_some_and(|v| v.len() <= 800)));
+        assert!(
+            matches!(Message::parse(&text), Ok(Message::Config(c)) if c.vocabulary.as_ref().is_some_and(|v| v.len() <= 800))
+        );
     }
 }

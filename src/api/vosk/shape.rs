@@ -87,7 +87,13 @@ mod tests {
     use super::*;
 
     fn said() -> Said {
-        let word = |text: &str, start: f64, confidence| Word { text: text.into(), start, end: start + 0.5, confidence, stable: true };
+        let word = |text: &str, start: f64, confidence| Word {
+            text: text.into(),
+            start,
+            end: start + 0.5,
+            confidence,
+            stable: true,
+        };
         Said::new(vec![word("Hello,", 0.5, 0.75)], "en").and(Said::new(vec![word("World.", 1.5, 0.25)], "en"))
     }
 
@@ -102,7 +108,10 @@ mod tests {
         let result = json!([word("hello", 0.5, 0.75), word("world", 1.5, 0.25)]);
         assert_eq!(parsed(shape.last(&said())), json!({ "text": "hello world", "result": result }));
         let more = Shape { partial_words: true, ..shape };
-        assert_eq!(parsed(more.partial(&said())), json!({ "partial": "hello world", "partial_result": result }));
+        assert_eq!(
+            parsed(more.partial(&said())),
+            json!({ "partial": "hello world", "partial_result": result })
+        );
         let short = Shape { words: false, alternatives: true, ..shape };
         assert_eq!(
             parsed(short.last(&said())),

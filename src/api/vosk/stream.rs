@@ -201,7 +201,9 @@ impl Stream {
                     }
                     match ear.finals.pop_front() {
                         Some(said) => self.shape.last(&said),
-                        None => self.shape.partial(ear.partial.as_ref().map_or(&Said::default(), |(_, said)| said)),
+                        None => self
+                            .shape
+                            .partial(ear.partial.as_ref().map_or(&Said::default(), |(_, said)| said)),
                     }
                 }
                 (Owed::All { .. }, Some(ear)) => {

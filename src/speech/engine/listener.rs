@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::sync::oneshot;
 
-use super::{Command, EventSink, FinishReport, LegAudio, Outcome, Shared, Work};
+use super::{Command, EventSink, FinishReport, LegAudio, Outcome, Progress, Pushed, Shared, Work};
 use crate::clock;
 use crate::media::ring::{RingReader, SlotRead};
 use crate::media::slot::SlotState;
@@ -66,6 +66,8 @@ struct LegRun {
     /// What was not heard at all, if something catches up.
     owed: Vec<OwedSpan>,
     detached: bool,
+    /// What was last told, of a leg that is pushed.
+    told: Progress,
 }
 
 /// Somebody waits for the finals of all that was received up to a moment.
@@ -120,6 +122,11 @@ impl Listener {
                     run.detached = true;
                 }
             }
+            Command::Abandon { owner } => {
+                if self.legs.remove(&owner).is_some() {
+                    self.shared.queue.lock().scheduler.cancel_all(owner);
+                }
+            }
             Command::Done(outcome) => self.result(outcome),
             Command::Close => {}
         }
@@ -159,6 +166,7 @@ impl Listener {
             flushes: Vec::new(),
             owed: Vec::new(),
             detached: false,
+            told: Progress::default(),
         };
         self.legs.insert(owner, run);
     }
@@ -202,7 +210,8 @@ impl Listener {
             .and_then(|other| self.legs.get_mut(&other))
             .map(|run| (std::mem::take(&mut run.said), run.offset));
         if let Some(run) = self.legs.get_mut(&owner) {
-            run.hear(now, self.segments, lent.as_ref().map(|(said, offset)| (said, *offset)));
+            let segments = run.segments(self.segments);
+            run.hear(now, segments, lent.as_ref().map(|(said, offset)| (said, *offset)));
         }
         if let (Some((said, _)), Some(run)) = (lent, other.and_then(|other| self.legs.get_mut(&other))) {
             run.said = said;
@@ -212,12 +221,14 @@ impl Listener {
     /// Pass on what a leg's session wants and says.
     fn attend(&mut self, owner: u64) {
         let Some(run) = self.legs.get_mut(&owner) else { return };
-        let Some(session) = &mut run.session else {
+        if run.session.is_none() {
             run.answer_flushes();
             return;
-        };
+        }
+        let segments = run.segments(self.segments);
+        let Some(session) = &mut run.session else { return };
         let now = clock::now();
-        let grace = self.segments.hangover.saturating_sub(self.segments.pause);
+        let grace = segments.hangover.saturating_sub(segments.pause);
         let payload = |audio, request| Work { audio, request, reply: self.outbox.clone() };
         let done = dispatch(session, owner, &mut self.shared.queue.lock().scheduler, now, grace, payload);
         metric::ASR_PARTIALS_SHED.add(done.replaced);
@@ -232,6 +243,7 @@ impl Listener {
         for event in session.take_events() {
             run.publish(event, now);
         }
+        run.tell_progress();
         run.answer_flushes();
     }
 
@@ -376,6 +388,32 @@ impl LegRun {
         self.flushes.iter().filter(|flush| flush.mark.is_none()).map(|flush| flush.received).min()
     }
 
+    /// How to cut this leg, if others are cut by `segments`.
+    fn segments(&self, segments: SegmentConfig) -> SegmentConfig {
+        match self.audio.pushed {
+            Some(Pushed { hangover: Some(hangover), .. }) => {
+                SegmentConfig { hangover, pause: segments.pause.min(hangover), ..segments }
+            }
+            _ => segments,
+        }
+    }
+
+    fn tell_progress(&mut self) {
+        let (Some(Pushed { progress, .. }), Some(session)) = (&self.audio.pushed, &self.session) else {
+            return;
+        };
+        let come = Progress {
+            heard: self.reader.position(),
+            settled: session.settled(),
+            speaking: session.speaking(),
+            closed: session.closed(),
+        };
+        if come != self.told {
+            self.told = come;
+            self.guard(|| progress(come));
+        }
+    }
+
     fn answer_flushes(&mut self) {
         let session = self.session.as_ref();
         let is_settled = |flush: &mut Flush| match (session, flush.mark) {
@@ -460,13 +498,18 @@ impl LegRun {
     }
 
     fn publish(&self, event: TranscriptEvent, now: MediaInstant) {
-        if event.kind == TranscriptKind::Final {
+        // Of a leg that is pushed, audio time is nobody's clock.
+        if event.kind == TranscriptKind::Final && self.audio.pushed.is_none() {
             let rate = f64::from(self.audio.clock.rate().hz());
             let spoken = self.audio.clock.instant_of(self.origin + (event.end * rate) as i64);
             metric::ASR_FINAL_LATENCY.record(now.saturating_since(spoken).as_secs_f64());
         }
-        // The sink is the call's own code; the other calls go on whatever it does.
-        if catch_unwind(AssertUnwindSafe(|| (self.sink)(event))).is_err() {
+        self.guard(|| (self.sink)(event));
+    }
+
+    /// Sinks are the call's own code; the other calls go on whatever it does.
+    fn guard(&self, tell: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(tell)).is_err() {
             let (call, leg) = (&self.audio.call_id, self.audio.leg.name());
             tracing::error!(call, leg, "the receiver of transcript events panicked: an event is lost");
         }
