@@ -5,6 +5,7 @@ mod audio_file;
 mod codecs;
 mod dtmf;
 mod ggml;
+mod listen;
 mod path;
 mod rtcp;
 mod tiny_model;
@@ -13,6 +14,7 @@ pub use audio_file::audio_file;
 pub use codecs::codecs;
 pub use dtmf::dtmf;
 pub use ggml::ggml;
+pub use listen::listen;
 pub use path::path;
 pub use rtcp::rtcp;
 
@@ -42,7 +44,7 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("ari_event", ari_event),
     ("audio_file", audio_file),
     ("audiosocket", audiosocket),
@@ -51,6 +53,7 @@ pub const TARGETS: [Target; 14] = [
     ("codecs", codecs),
     ("dtmf", dtmf),
     ("ggml", ggml),
+    ("listen", listen),
     ("path", path),
     ("rtcp", rtcp),
     ("rtp", rtp),
