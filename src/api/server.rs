@@ -9,7 +9,8 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
+use axum::serve::ListenerExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
@@ -140,6 +141,13 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// Results are small and far between: one must not wait until the one before it is acknowledged.
+fn at_once(connection: &mut TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "a connection does not send at once");
+    }
+}
+
 /// Serve until `shutdown` is cancelled; then requests under way are finished and WebSockets closed with 1001, for at
 /// most ten seconds.
 ///
@@ -163,8 +171,8 @@ pub async fn serve(
         tokio::time::sleep(GRACE).await;
         tracing::warn!("some connections were still busy and have been cut");
     };
-    let server =
-        axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let server = axum::serve(listener.tap_io(at_once), router(state))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let stopped = async {
         server.await?;
         open.close();
@@ -189,8 +197,8 @@ pub async fn serve_vosk(
 ) -> Result<(), ServeError> {
     state.closing = shutdown.clone();
     let open = state.open.clone();
-    let server =
-        axum::serve(listener, vosk::router(state)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let server = axum::serve(listener.tap_io(at_once), vosk::router(state))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use sidetone::api::{LivePolicy, SocketPolicy};
+use sidetone::clock;
 use sidetone::media::codec::opus;
 use sidetone::speech::recogniser::{
     Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel,
@@ -430,6 +431,93 @@ async fn a_server_that_stops_gives_what_was_said() {
     server.begin_shutdown();
     assert_eq!(transcript(&next(&mut socket).await.unwrap()), "hello world");
     assert_eq!(close_code(&mut socket).await, Some(1001));
+    server.stop().await;
+}
+
+/// As a telephone sends them. Prints what it took: `cargo nextest run -E 'test(in_real_time)' --no-capture`.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_real_time_words_come_while_they_are_said() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, _) = server(data.path()).await;
+    let (mut interims, mut finals) = (Vec::new(), Vec::new());
+    for name in ["ss-noservice", "agent-pass", "hello-world", "invalid", "vm-goodbye", "queue-thereare"] {
+        let audio = bytes(&speech(&[name]));
+        let socket = opened(&server, &format!("{LINEAR}&interim_results=true")).await;
+        let (mut sink, mut stream) = socket.split();
+        let began = clock::now();
+        let sending = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(Duration::from_millis(20));
+            for piece in audio.chunks(320) {
+                tick.tick().await;
+                sink.send(Message::Binary(piece.to_vec().into())).await.unwrap();
+            }
+            sink.send(Message::Text(r#"{"type":"CloseStream"}"#.into())).await.unwrap();
+        });
+        let mut first = None;
+        while let Some(Ok(Message::Text(text))) = stream.next().await {
+            let at = clock::since(began).as_secs_f64();
+            let message: Value = serde_json::from_str(&text).unwrap();
+            let words =
+                message["channel"]["alternatives"][0]["words"].as_array().cloned().unwrap_or_default();
+            let (Some(head), Some(tail)) = (words.first(), words.last()) else { continue };
+            first.get_or_insert(at - head["end"].as_f64().unwrap());
+            if message["speech_final"] == true {
+                finals.push(at - tail["end"].as_f64().unwrap());
+            }
+        }
+        interims.extend(first);
+        sending.await.unwrap();
+    }
+    for (what, times) in
+        [("first result after its first word", &mut interims), ("final after its last word", &mut finals)]
+    {
+        times.sort_by(f64::total_cmp);
+        let of = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
+        println!("{what}: p50 {:.2} s, max {:.2} s of {}", of(0.5), of(1.0), times.len());
+        assert!(of(1.0) < 4.0, "{what}: {times:?}");
+    }
+    assert!(interims.len() == 6 && finals.len() >= 6);
+    server.stop().await;
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Some say goodbye, some do not. Prints what was left of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_short_streams_leave_nothing_behind() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, live) = server(data.path()).await;
+    let audio = bytes(&speech(&["digit-5"])[..8_000]);
+    let one = async |n: usize| {
+        let mut socket = opened(&server, LINEAR).await;
+        send(&mut socket, &audio, 3_200).await;
+        if n.is_multiple_of(2) {
+            done(&mut socket).await;
+            assert_eq!(rest(&mut socket).await.last().unwrap()["type"], "Metadata");
+        }
+    };
+    for n in 0..50 {
+        one(n).await;
+    }
+    let before = resident_kib();
+    let began = clock::now();
+    for n in 0..1_000 {
+        one(n).await;
+        // Those who went without a word are noticed a moment later.
+        until("there is room", || live.channels() < 6).await;
+    }
+    until("their places are free", || live.channels() == 0).await;
+    let after = resident_kib();
+    println!(
+        "1000 streams in {:.1} s: {before} KiB before, {after} KiB after",
+        clock::since(began).as_secs_f64()
+    );
+    // Their rings alone would be 168 MB.
+    assert!(after < before + (32 << 10), "{before} KiB before, {after} KiB after");
     server.stop().await;
 }
 

@@ -144,7 +144,7 @@ impl<'a> Query<'a> {
         match self.get(name).map(str::to_ascii_lowercase).as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(wrong(format!("`{name}` is `{other}`."), "Use true or false.")),
+            Some(other) => Err(wrong(format!("`{name}` is `{}`.", shown(other)), "Use true or false.")),
         }
     }
 
@@ -153,7 +153,7 @@ impl<'a> Query<'a> {
         match text.parse() {
             Ok(number) if range.contains(&number) => Ok(Some(number)),
             _ => Err(wrong(
-                format!("`{name}` is `{text}`."),
+                format!("`{name}` is `{}`.", shown(text)),
                 format!("Use a whole number from {} to {}.", range.start(), range.end()),
             )),
         }
@@ -162,7 +162,10 @@ impl<'a> Query<'a> {
     fn refuse_what_is_not_done(&self) -> Result<(), Problem> {
         for (name, reason) in NOT_DONE {
             if let Some(value) = self.all(name).find(|value| !value.eq_ignore_ascii_case("false")) {
-                return Err(wrong(format!("`{name}={value}`: {reason}."), format!("Leave out `{name}`.")));
+                return Err(wrong(
+                    format!("`{name}={}`: {reason}.", shown(value)),
+                    format!("Leave out `{name}`."),
+                ));
             }
         }
         Ok(())
@@ -175,7 +178,7 @@ impl<'a> Query<'a> {
             return Ok(());
         }
         Err(wrong(
-            format!("The model `{asked}` is not here."),
+            format!("The model `{}` is not here.", shown(asked)),
             format!(
                 "Ask for `{here}`, for one of Deepgram's such as `nova-3`, which means the same, or for none."
             ),
@@ -212,7 +215,7 @@ impl<'a> Query<'a> {
                 Err(wrong("The channels of Opus packets are not told apart.", "Leave out `multichannel`."))
             }
             Some(other) => Err(wrong(
-                format!("`encoding` is `{other}`."),
+                format!("`encoding` is `{}`.", shown(other)),
                 "Use linear16, linear32, mulaw, alaw or opus (each message a packet), or send a WAV file and leave it out.",
             )),
         }
@@ -224,7 +227,7 @@ impl<'a> Query<'a> {
             return Ok(Some("auto".to_owned()));
         }
         // Whisper knows languages, not where they are spoken: `pt-BR` is `pt`.
-        let code = asked.split(['-', '_']).next().unwrap_or_default().to_ascii_lowercase();
+        let code = shown(asked.split(['-', '_']).next().unwrap_or_default()).to_ascii_lowercase();
         config::language(&code)
             .map(Some)
             .map_err(|words| wrong(format!("`language`: {words}."), "Correct it, or leave it out."))
@@ -236,7 +239,10 @@ impl<'a> Query<'a> {
             Some("false") => Ok((false, None)),
             Some(text) => {
                 let ms: u64 = text.parse().map_err(|_| {
-                    wrong(format!("`endpointing` is `{text}`."), "Use milliseconds of silence, or false.")
+                    wrong(
+                        format!("`endpointing` is `{}`.", shown(text)),
+                        "Use milliseconds of silence, or false.",
+                    )
                 })?;
                 let ms = ms.clamp(*ENDPOINTING_MS.start(), *ENDPOINTING_MS.end());
                 Ok((true, Some(Duration::from_millis(ms))))
@@ -272,6 +278,11 @@ fn wrong(
     remedy: impl Into<std::borrow::Cow<'static, str>>,
 ) -> Problem {
     Problem::bad_request(detail, remedy)
+}
+
+/// Enough of a value to know it by.
+fn shown(value: &str) -> String {
+    value.chars().take(60).collect()
 }
 
 #[cfg(test)]

@@ -420,7 +420,8 @@ impl LegRun {
             (Some(session), Some(mark)) => session.is_settled(mark),
             // Nothing was ever heard, and nothing more will be.
             (None, _) => flush.received == 0 || self.ended,
-            (Some(_), None) => self.ended,
+            // It had ended before it was asked: whatever it said is on its way.
+            (Some(session), None) => self.ended && session.unfinished() == 0,
         };
         for flush in self.flushes.extract_if(.., is_settled) {
             // Whoever asked may have gone.
