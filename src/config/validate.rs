@@ -210,6 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn voices_of_others_need_a_key_and_a_port_of_their_own() {
+        let with = |bind: &str, keys: &[&str]| {
+            let mut s = Settings::default();
+            s.vosk.bind = Some(bind.parse().unwrap());
+            s.http.keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            validate(&s)
+        };
+        assert_eq!(with("127.0.0.1:2700", &[]), Ok(()));
+        assert_eq!(with("0.0.0.0:2700", &["st_a_0123456789abcdef"]), Ok(()));
+        for bad in ["0.0.0.0:2700", "127.0.0.1:0", "127.0.0.1:8090"] {
+            assert!(with(bad, &[]).unwrap_err()[0].starts_with("vosk.bind"), "{bad}");
+        }
+    }
+
+    #[test]
     fn all_complaints_come_at_once_and_name_key_and_remedy() {
         let mut s = Settings::default();
         s.node.name = "a b".into();
