@@ -152,6 +152,8 @@ pub struct Session {
     vocabulary: Option<Arc<str>>,
     caught_up: bool,
     owed: Vec<OwedSpan>,
+    /// More audio is there already than has been heard.
+    is_behind: bool,
 }
 
 /// What was not taken for speech, how often, by reason.
@@ -189,6 +191,7 @@ impl Session {
             vocabulary: None,
             caught_up: false,
             owed: Vec::new(),
+            is_behind: false,
         }
     }
 
@@ -204,6 +207,11 @@ impl Session {
     pub fn with_catch_up(mut self, caught_up: bool) -> Self {
         self.caught_up = caught_up;
         self
+    }
+
+    /// Say whether more audio is there already than has been heard: no partial is asked for then, since the next one has more to say.
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
     }
 
     /// The language to ask for.
@@ -324,7 +332,7 @@ impl Session {
     /// Whether to ask for a partial, if there are to be `step` between two of them.
     pub fn partial_due(&self, step: Duration) -> bool {
         let Some(open) = self.pending.back().filter(|p| p.closed.is_none()) else { return false };
-        let waits = self.segmenter.is_paused() || self.segmenter.is_unclear();
+        let waits = self.is_behind || self.segmenter.is_paused() || self.segmenter.is_unclear();
         if waits || self.segmenter.voiced() < FIRST_PARTIAL {
             return false;
         }

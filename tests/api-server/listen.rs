@@ -1,6 +1,7 @@
 //! `GET /v1/listen`, by hand and by Deepgram's own client.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -326,9 +327,9 @@ async fn whoever_neither_speaks_nor_keeps_alive_is_closed_with_what_was_said() {
     server.stop().await;
 }
 
-/// Hears "word" in everything, in a while.
+/// Hears "word" in everything, in a while, and counts what was only for the time being.
 #[derive(Clone)]
-struct Slow(Duration);
+struct Slow(Duration, Arc<AtomicUsize>);
 
 impl SpeechModel for Slow {
     fn name(&self) -> &str {
@@ -343,6 +344,7 @@ impl SpeechModel for Slow {
 impl Recogniser for Slow {
     fn recognise(&mut self, _: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError> {
         std::thread::sleep(self.0);
+        self.1.fetch_add(usize::from(request.partial), Ordering::Relaxed);
         let word = HypothesisWord { text: "word".into(), start: 0.1, end: 0.2, p: 0.9 };
         let language = request.language.clone();
         Ok(Hypothesis { words: vec![word], avg_logprob: -0.1, language, ..Hypothesis::default() })
@@ -352,7 +354,8 @@ impl Recogniser for Slow {
 #[tokio::test]
 async fn a_client_that_is_faster_than_the_model_is_held_back_and_loses_nothing() {
     let data = tempfile::tempdir().unwrap();
-    let model = Arc::new(Slow(Duration::from_millis(100)));
+    let partials = Arc::new(AtomicUsize::new(0));
+    let model = Arc::new(Slow(Duration::from_millis(100), partials.clone()));
     let (server, _) = with(data.path(), service(model, LivePolicy::new(4, "en")), Setup::default()).await;
     let mut socket = opened(&server, LINEAR).await;
     // A minute and a half, in one go.
@@ -374,6 +377,11 @@ async fn a_client_that_is_faster_than_the_model_is_held_back_and_loses_nothing()
         }
     }
     assert_eq!(finals, said);
+    let partials = partials.load(Ordering::Relaxed);
+    assert!(
+        partials < said / 4,
+        "{partials} results for the time being, though the next audio was there already"
+    );
     server.stop().await;
 }
 

@@ -139,6 +139,20 @@ async fn asterisks_speech_module_gets_its_result() {
 }
 
 #[tokio::test]
+async fn a_server_that_stops_gives_the_final_of_what_came() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, _) = server(data.path()).await;
+    let mut spoken = speech(&["hello-world"]);
+    spoken.truncate(spoken.len() - 8_000);
+    let mut socket = opened(&server).await;
+    answers(&mut socket, &bytes(&spoken), 1_600).await;
+    server.begin_shutdown();
+    assert_eq!(next(&mut socket).await.unwrap()["text"], "hello world");
+    assert_eq!(close_code(&mut socket).await, Some(1001));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_not_of_the_protocol_is_named_and_keys_are_asked_for() {
     let data = tempfile::tempdir().unwrap();
     let live = service(embedded(), LivePolicy::new(1, "en"));

@@ -16,13 +16,11 @@ use super::control::Control;
 use super::options::ListenOptions;
 use super::shape::{Reply, Shape};
 use crate::api::live::{
-    BadAudio, Gone, Inbound, Intake, LiveSpeech, MOST_MESSAGE, Manner, News, Place, Unpacker, Wire,
+    BadAudio, Gone, Inbound, Intake, LAST_WORDS, LiveSpeech, MOST_MESSAGE, Manner, News, Place, Unpacker,
+    Wire,
 };
 use crate::api::state::AppState;
 use crate::clock;
-
-/// When the server stops, clients get what is still to come within this time.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Why a stream ends.
 #[derive(Debug)]

@@ -23,6 +23,8 @@ use crate::telemetry::metric;
 
 /// Longest message that a client may send.
 pub(super) const MOST_MESSAGE: usize = 4 << 20;
+/// When the server stops, clients get what is still to come within this time.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Rates that are taken, samples a second; the filter that converts them needs a common measure with 16 000.
 pub(super) const RATES: std::ops::RangeInclusive<u32> = 8_000..=48_000;
 const RATE_STEP: u32 = 25;

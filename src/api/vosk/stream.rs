@@ -7,13 +7,14 @@ use std::sync::Arc;
 use axum::extract::ws::{WebSocket, close_code};
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::message::{Config, Message};
 use super::shape::{Said, Shape};
 use crate::api::live::{
-    BadAudio, Gone, Inbound, Intake, LiveSpeech, MOST_MESSAGE, Manner, News, Packing, Place, Unpacker, Wire,
-    request_id,
+    BadAudio, Gone, Inbound, Intake, LAST_WORDS, LiveSpeech, MOST_MESSAGE, Manner, News, Packing, Place,
+    Unpacker, Wire, request_id,
 };
 use crate::api::state::AppState;
 use crate::audio::wav::Encoding;
@@ -99,10 +100,10 @@ pub(super) async fn run(socket: WebSocket, state: AppState, service: Arc<LiveSpe
         ear: None,
         owed: VecDeque::new(),
     };
-    let end = match stream.listen(&state.closing).await {
-        Ok(never) => match never {},
-        Err(end) => end,
-    };
+    let mut end = stream.hear(Some(&state.closing)).await;
+    if matches!(end, End::Stopping) && stream.ear.is_some() {
+        end = stream.last_words().await;
+    }
     let Stream { wire, name, .. } = stream;
     tracing::info!(name, "a client has been heard");
     match end {
@@ -116,7 +117,25 @@ pub(super) async fn run(socket: WebSocket, state: AppState, service: Arc<LiveSpe
 }
 
 impl Stream {
-    async fn listen(&mut self, closing: &CancellationToken) -> Result<Infallible, End> {
+    async fn hear(&mut self, closing: Option<&CancellationToken>) -> End {
+        match self.listen(closing).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    /// The server stops: the client gets the final of all that came, as if it had asked for it.
+    async fn last_words(&mut self) -> End {
+        if let Err(end) = self.ask_for_all(true) {
+            return end;
+        }
+        match timeout(LAST_WORDS, self.hear(None)).await {
+            Ok(End::Gone) => End::Gone,
+            _ => End::Stopping,
+        }
+    }
+
+    async fn listen(&mut self, closing: Option<&CancellationToken>) -> Result<Infallible, End> {
         loop {
             let may_read = self.owed.len() < MOST_OWED && self.ear.as_ref().is_none_or(Ear::may_read);
             if !may_read {
@@ -128,7 +147,7 @@ impl Stream {
                     ear.settle_offer(&mut self.owed);
                 },
                 inbound = self.wire.receive(), if may_read => self.take(inbound)?,
-                () = closing.cancelled() => return Err(End::Stopping),
+                () = cancelled(closing) => return Err(End::Stopping),
             }
             self.answer().await?;
         }
@@ -228,6 +247,13 @@ impl Stream {
 
 fn unpacker(rate_hz: u32) -> Result<Unpacker, BadAudio> {
     Unpacker::new(Packing::Samples { encoding: Encoding::Pcm16, rate_hz }, 1, false)
+}
+
+async fn cancelled(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What the engine says next; `None`: all that was asked for is final.

@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// The patience with a sender that has been later than that. Beyond the recorder's window nothing comes any more.
 const MOST_PATIENCE: Duration = Duration::from_secs(2);
 
+/// A client whose audio is so far ahead of what has been heard sends it faster than it was spoken.
+const BEHIND: Duration = Duration::from_secs(1);
+
 pub(super) struct Listener {
     shared: Arc<Shared>,
     segments: SegmentConfig,
@@ -345,6 +348,10 @@ impl LegRun {
                     break;
                 }
             }
+        }
+        if self.audio.pushed.is_some() {
+            let unheard = self.audio.ring.head().saturating_sub(self.reader.position());
+            session.set_behind(unheard > samples_in(BEHIND));
         }
         let far = other.map(|(said, offset)| said.far(self.offset - offset));
         session.push_beside(&wide, far.as_ref());
