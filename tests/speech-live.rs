@@ -254,6 +254,29 @@ async fn a_flush_ends_the_utterance_and_waits_for_its_final() {
 }
 
 #[tokio::test]
+async fn words_over_lost_audio_are_less_sure() {
+    let pcm = speech();
+    let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&pcm)).unwrap();
+    let (mut writer, ring) = sidetone::media::ring::ring(SampleRate::WIDEBAND, 1_000);
+    let leg = LiveLeg::new(Vec::new(), SampleRate::WIDEBAND, 1);
+    let collected = Collected::default();
+    let listener = engine.listen(LegAudio { ring, ..leg.audio() }, collected.sink());
+    // Half of the word from 1.1 to 1.3 s, and nothing else.
+    let (from, to) = (1.2 * 16_000.0, 1.3 * 16_000.0);
+    writer.place(0, from as usize, |i| pcm[i], SlotState::Silence);
+    writer.place(to as u64, pcm.len() - to as usize, |i| pcm[to as usize + i], SlotState::Lost);
+    drop(writer);
+    listener.finish().await;
+    let events = collected.events();
+    let finals = events.iter().filter(|(_, e)| e.kind == TranscriptKind::Final);
+    let words: Vec<_> = finals.flat_map(|(_, e)| &e.words).collect();
+    let lost = words.iter().find(|w| w.start <= 1.21 && w.end >= 1.29).expect("the word");
+    assert!((lost.confidence - 0.45).abs() < 0.06, "{lost:?}");
+    let others: Vec<_> = words.iter().filter(|w| w.end <= 1.19 || w.start >= 1.31).collect();
+    assert!(others.len() > 3 && others.iter().all(|w| w.confidence > 0.89), "{words:?}");
+}
+
+#[tokio::test]
 async fn what_the_ring_lost_is_silence_and_counted() {
     let pcm = speech();
     let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&pcm)).unwrap();

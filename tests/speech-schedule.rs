@@ -10,9 +10,10 @@ use proptest::prelude::*;
 use sidetone::media::leg::Leg;
 use sidetone::media::time::MediaInstant;
 use sidetone::speech::dispatch::dispatch;
+use sidetone::speech::ladder::{FULL, Rung, RungChange};
 use sidetone::speech::recogniser::{Hypothesis, RecogniseError, Recogniser, Request, SpeechModel};
 use sidetone::speech::resample::Resampler;
-use sidetone::speech::scheduler::{Scheduler, Task};
+use sidetone::speech::scheduler::{Class, Scheduler, Task};
 use sidetone::speech::scripted::{ScriptedModel, ScriptedWord};
 use sidetone::speech::segment::SegmentConfig;
 use sidetone::speech::session::Session;
@@ -43,6 +44,8 @@ fn recording(name: &str, before: f64, after: f64) -> (Vec<i16>, Vec<ScriptedWord
 
 type Outcome = Option<Result<Hypothesis, RecogniseError>>;
 type Job = (Vec<f32>, Request);
+/// What a decode of so much audio takes.
+type Cost = Box<dyn Fn(Duration) -> Duration>;
 
 struct Worker {
     recogniser: Box<dyn Recogniser>,
@@ -53,24 +56,39 @@ struct Simulation {
     scheduler: Scheduler<Job>,
     workers: Vec<Worker>,
     sessions: Vec<Session>,
-    cost: Duration,
+    cost: Cost,
+    /// What each final waited for a worker, and would have its worker busy for.
+    final_waits: Vec<(Duration, Duration)>,
+    busy: Duration,
+    languages: Vec<String>,
     events: Vec<(Duration, usize, TranscriptEvent)>,
     shed: u64,
+    changes: Vec<RungChange>,
+    answer_auto_with: &'static str,
     /// What becomes of the n-th outcome: true spoils it.
     spoil: Box<dyn FnMut() -> bool>,
 }
 
 impl Simulation {
     fn new(legs: usize, workers: usize, cost: Duration, model: &ScriptedModel) -> Self {
+        Self::with_cost(legs, workers, Box::new(move |_| cost), model)
+    }
+
+    fn with_cost(legs: usize, workers: usize, cost: Cost, model: &ScriptedModel) -> Self {
         let session = |_| Session::new(Leg::Caller, "en".into(), 0.0, 1, SegmentConfig::default());
         let worker = |_| Worker { recogniser: model.recogniser().unwrap(), busy: None };
         Self {
-            scheduler: Scheduler::new(STEP),
+            scheduler: Scheduler::new(STEP).with_workers(workers),
             workers: (0..workers).map(worker).collect(),
             sessions: (0..legs).map(session).collect(),
             cost,
+            final_waits: Vec::new(),
+            busy: Duration::ZERO,
+            languages: Vec::new(),
             events: Vec::new(),
             shed: 0,
+            changes: Vec::new(),
+            answer_auto_with: "auto",
             spoil: Box::new(|| false),
         }
     }
@@ -93,6 +111,7 @@ impl Simulation {
                 self.attend(leg, now);
             }
             self.work(now);
+            self.changes.extend(self.scheduler.look(instant(now)));
             if ended.iter().all(|&e| e) && self.sessions.iter().all(|s| s.unfinished() == 0) {
                 return;
             }
@@ -117,7 +136,15 @@ impl Simulation {
                     continue;
                 }
                 let result = worker.recogniser.recognise(&task.payload.0, &task.payload.1);
-                self.scheduler.completed(task.audio, self.cost);
+                let took = (self.cost)(task.audio);
+                self.scheduler.completed(task.audio, task.payload.1.partial, took);
+                let found = self.answer_auto_with;
+                let result = result.map(|mut hypothesis| {
+                    if hypothesis.language == "auto" {
+                        found.clone_into(&mut hypothesis.language);
+                    }
+                    hypothesis
+                });
                 let broken = RecogniseError::Panicked { model: "m".into() };
                 let result = if (self.spoil)() { Err(broken) } else { result };
                 self.tell(&task, Some(result), now);
@@ -127,7 +154,15 @@ impl Simulation {
                 self.shed += 1;
                 self.tell(&task, None, now);
             }
-            self.workers[index].busy = picked.task.map(|(task, _)| (now + self.cost, task));
+            self.workers[index].busy = picked.task.map(|(task, waited)| {
+                let takes = (self.cost)(task.audio);
+                if task.class == Class::Final {
+                    self.final_waits.push((waited, takes));
+                }
+                self.languages.push(task.payload.1.language.clone());
+                self.busy += takes;
+                (now + takes, task)
+            });
         }
     }
 
@@ -228,6 +263,71 @@ fn a_model_slower_than_the_step_is_asked_less_often() {
     assert!(at.as_secs_f64() - last.end < 0.2 + 1.5, "{at:?} for {}", last.end);
     let partials = simulation.events.iter().filter(|e| e.2.kind == TranscriptKind::Partial).count();
     assert!((2..=6).contains(&partials), "{partials}");
+}
+
+/// Encode and decode as measured for whisper.cpp's `tiny` on one core, by the encoder's window, and 15 tokens.
+fn recorded(audio: Duration) -> Duration {
+    let encode = match ((audio.as_secs_f64() * 50.0 + 64.0) / 256.0).ceil() as u64 {
+        ..=1 => 85,
+        2 => 228,
+        3 => 354,
+        _ => 587,
+    };
+    Duration::from_millis(encode + 40)
+}
+
+#[test]
+fn below_full_load_no_final_waits_longer_than_for_a_window_and_its_own() {
+    let (pcm, words) = recording("agent-pass", 0.5, 1.0);
+    let model = ScriptedModel::new(&pcm, words);
+    for (legs, workers) in [(4, 1), (6, 2), (10, 2), (14, 2), (24, 4)] {
+        let mut simulation = Simulation::with_cost(legs, workers, Box::new(recorded), &model);
+        let stagger = Duration::from_millis(430);
+        simulation.run(&pcm, stagger);
+        simulation.finals();
+        let length = Duration::from_millis(pcm.len() as u64 / 16) + stagger * legs as u32;
+        let utilisation = simulation.busy.as_secs_f64() / length.as_secs_f64() / workers as f64;
+        let window = recorded(Duration::from_secs(12));
+        let over = |(waited, own): &(Duration, Duration)| waited.saturating_sub(window + *own);
+        let worst = simulation.final_waits.iter().map(over).max().unwrap();
+        let longest = simulation.final_waits.iter().map(|(waited, _)| *waited).max().unwrap();
+        eprintln!("{legs} legs on {workers}: {utilisation:.2} busy, finals wait {longest:?} at most");
+        assert!(utilisation < FULL, "{utilisation}: the step is to grow before that");
+        assert!(worst <= TICK, "{legs} legs on {workers}: {worst:?} longer");
+    }
+}
+
+#[test]
+fn the_ladder_is_climbed_under_overload_and_descended_after_it() {
+    let (pcm, words) = recording("agent-pass", 0.5, 1.0);
+    let model = ScriptedModel::new(&pcm, words);
+    let mut simulation = Simulation::new(80, 2, Duration::from_millis(300), &model);
+    simulation.run(&pcm, Duration::from_millis(20));
+    simulation.finals();
+    assert!(simulation.scheduler.rung() >= Rung::FinalsLate, "{:?}", simulation.changes);
+    for tick in 0..1_000 {
+        let now = instant(Duration::from_secs(1_000) + tick * Duration::from_millis(100));
+        simulation.changes.extend(simulation.scheduler.look(now));
+    }
+    let rungs: Vec<u8> = simulation.changes.iter().map(|change| change.rung.number()).collect();
+    let top = rungs.iter().position(|&rung| rung == *rungs.iter().max().unwrap()).unwrap();
+    assert!(rungs[..=top].is_sorted() && rungs[top..].is_sorted_by(|a, b| a >= b), "{rungs:?}");
+    assert!(rungs[top] >= 3 && rungs.last() == Some(&0), "{rungs:?}");
+}
+
+#[test]
+fn a_language_to_be_found_out_is_asked_for_a_few_times_and_then_known() {
+    let (pcm, words) = recording("agent-pass", 0.5, 1.0);
+    let model = ScriptedModel::new(&pcm, words);
+    let mut simulation = Simulation::new(1, 1, Duration::from_millis(100), &model);
+    // The scripted model says of every request without a language that it was Welsh.
+    simulation.sessions[0] = Session::new(Leg::Caller, "auto".into(), 0.0, 1, SegmentConfig::default());
+    simulation.answer_auto_with = "cy";
+    simulation.run(&pcm, Duration::ZERO);
+    let asked = simulation.languages.iter().filter(|language| *language == "auto").count();
+    assert!((1..=2).contains(&asked), "{:?}", simulation.languages);
+    assert_eq!(simulation.languages.last().map(String::as_str), Some("cy"));
+    assert!(simulation.finals()[0].iter().all(|(_, event)| event.language == "cy"));
 }
 
 proptest! {

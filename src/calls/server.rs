@@ -269,6 +269,9 @@ impl CallServer {
             Ok(_) if self.table.len() >= self.services.settings.calls.max => {
                 Some(format!("calls.max is reached: {} calls run", self.services.settings.calls.max))
             }
+            Ok(_) if self.services.is_overloaded() => {
+                Some("speech to text has more to do than it can, and speech.refuse_calls is set".into())
+            }
             Ok(_) => unfit,
         };
         let options = parsed.unwrap_or_else(|_| CallOptions::new(Mode::Tap));

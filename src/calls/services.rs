@@ -11,6 +11,7 @@ use crate::net::plane::RtpPlane;
 use crate::net::stream::Doors;
 use crate::recording::Recorder;
 use crate::speech::SpeechEngine;
+use crate::speech::ladder::Rung;
 
 use super::directory::CallDirectory;
 use super::hub::EventHub;
@@ -61,6 +62,11 @@ impl Services {
             Transport::AudioSocket => settings.advertise.unwrap_or(settings.bind),
             _ => self.advertised(port),
         }
+    }
+
+    /// Whether new calls are to be refused for want of time to recognise them.
+    pub fn is_overloaded(&self) -> bool {
+        self.speech.as_ref().is_some_and(|engine| engine.rung() == Rung::CallsRefused)
     }
 
     /// The codec in which callers are spoken to.

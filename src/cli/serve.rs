@@ -17,7 +17,7 @@ use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
 use crate::calls::directory::CallDirectory;
 use crate::calls::fitness::Unfit;
-use crate::calls::hub::{EventHub, HubConfig};
+use crate::calls::hub::{EventHub, EventKind, HubConfig};
 use crate::calls::server::{CallServer, Connection, End};
 use crate::calls::services::Services;
 use crate::calls::sessions::SessionStore;
@@ -27,6 +27,8 @@ use crate::media::codec::Codec;
 use crate::net::plane::{PlaneConfig, RtpPlane};
 use crate::net::stream::Doors;
 use crate::recording::{Recorder, RecorderConfig};
+use crate::speech::engine::Overload;
+use crate::speech::ladder::Rung;
 use crate::speech::{ModelFile, SpeechConfig, SpeechEngine, model};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metric;
@@ -162,7 +164,7 @@ async fn look_at_asterisk(services: &Services) -> Result<Option<Unfit>, AriError
     Ok(unfit)
 }
 
-async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::Result<Services> {
+async fn start_parts(settings: Settings, readiness: &Arc<ReadinessBoard>) -> anyhow::Result<Services> {
     let data = settings.node.data.clone();
     let no_data = || no_folder(&data);
     let plane = RtpPlane::start(PlaneConfig {
@@ -177,9 +179,12 @@ async fn start_parts(settings: Settings, readiness: &ReadinessBoard) -> anyhow::
         repair_window: Duration::from_millis(settings.rtp.repair_ms),
         min_free_mib: settings.recording.min_free_mib,
     })?;
-    let speech = start_speech(&settings, readiness)?.map(Arc::new);
+    let (speech, known_speech) = start_speech(&settings, readiness)?;
     let directory = Arc::new(CallDirectory::open(&data, RECENT_CALLS).with_context(no_data)?);
     let hub = Arc::new(EventHub::new(HubConfig::default(), Some(directory.clone()))?);
+    if let (Some(engine), Some(known)) = (&speech, known_speech) {
+        tell_overload(engine, hub.clone(), readiness.clone(), known);
+    }
     let ari = AriClient::new(ari_config(&settings))?;
     let transport = Transport::of(&settings);
     let (format, setting) = transport.format(&settings);
@@ -256,31 +261,65 @@ pub(super) fn ari_config(settings: &Settings) -> AriConfig {
     }
 }
 
-fn start_speech(settings: &Settings, readiness: &ReadinessBoard) -> anyhow::Result<Option<SpeechEngine>> {
+/// The engine, and what `/ready` says of it while it has no more to do than it can.
+fn start_speech(
+    settings: &Settings,
+    readiness: &ReadinessBoard,
+) -> anyhow::Result<(Option<Arc<SpeechEngine>>, Option<Dependency>)> {
     let Some(model) = model::find(settings)? else {
         readiness.set("speech", Health::Ok, "off (speech.model)");
-        return Ok(None);
+        return Ok((None, None));
     };
     let engine = SpeechEngine::start(speech_config(settings), model.load()?)?;
-    tell_model(&model, readiness);
+    let known = known_model(&model);
+    readiness.put("speech", known.clone());
     if let Some(warning) = engine.deaf_to(&settings.speech.language) {
         tracing::warn!(model = model.name, "{warning}");
     }
-    Ok(Some(engine))
+    Ok((Some(Arc::new(engine)), Some(known)))
 }
 
-fn tell_model(model: &ModelFile, readiness: &ReadinessBoard) {
-    let known = Dependency::new(Health::Ok, "transcribing").with("model", model.name.clone());
-    readiness.put(
-        "speech",
-        match model.warning() {
-            Some(warning) => {
-                tracing::warn!(model = model.name, "{warning}");
-                known.warn(warning)
+fn known_model(model: &ModelFile) -> Dependency {
+    let known = Dependency::new(Health::Ok, "transcribing")
+        .with("model", model.name.clone())
+        .with("rung", Rung::Calm.number());
+    match model.warning() {
+        Some(warning) => {
+            tracing::warn!(model = model.name, "{warning}");
+            known.warn(warning)
+        }
+        None => known,
+    }
+}
+
+/// Subscribers and `/ready` are told of overload. What is only less prompt is no reason to send calls elsewhere.
+fn tell_overload(
+    engine: &SpeechEngine,
+    hub: Arc<EventHub>,
+    readiness: Arc<ReadinessBoard>,
+    known: Dependency,
+) {
+    engine.on_overload(Arc::new(move |overload| match overload {
+        Overload::Leg(leg) => drop(hub.publish(&leg.call_id, EventKind::Overload, overload)),
+        Overload::Ladder(change) => {
+            hub.publish_node(EventKind::Overload, overload);
+            let mut now = known.clone().with("rung", change.rung.number());
+            match change.rung {
+                Rung::Calm => {}
+                Rung::LongerStep | Rung::PartialsOff => {
+                    now.message = "transcribing; words are shown less often (more cores, or a smaller model)".into();
+                }
+                Rung::FinalsLate | Rung::LiveOff | Rung::CallsRefused => {
+                    now.state = Health::Degraded;
+                    now.message = format!(
+                        "overloaded ({}): words come late, or after the call. More cores or a smaller model help",
+                        change.name
+                    );
+                }
             }
-            None => known,
-        },
-    );
+            readiness.put("speech", now);
+        }
+    }));
 }
 
 /// How to recognise, from the settings.
@@ -290,6 +329,9 @@ pub(super) fn speech_config(settings: &Settings) -> SpeechConfig {
         partial_step: Duration::from_millis(settings.speech.partial_ms),
         hangover: Duration::from_millis(settings.speech.hangover_ms),
         max_utterance: Duration::from_millis(settings.speech.max_utterance_ms),
+        max_lag: Duration::from_millis(settings.speech.max_lag_ms),
+        refuse_calls: settings.speech.refuse_calls,
+        carry_text: settings.speech.carry_text,
         ..SpeechConfig::default()
     }
 }

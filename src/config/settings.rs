@@ -232,6 +232,15 @@ sections! {
         hangover_ms: u64 = 400;
         /// Longest utterance, milliseconds; cut at its quietest place then.
         max_utterance_ms: u64 = 12_000;
+        /// Finals that come later than this, milliseconds, have the calls that began last transcribed from their recordings instead,
+        /// after they are over. Calls that are not recorded stay, however late their words come.
+        max_lag_ms: u64 = 15_000;
+        /// Refuse new calls when even that does not help: they go on in Asterisk, neither heard nor recorded. `false` takes and
+        /// records them all, and transcribes later.
+        refuse_calls: bool = false;
+        /// Tell the model with each utterance what the same party said last: names are spelt alike, sentences go on. The model in
+        /// the binary is never told: it takes it for a part of what is said.
+        carry_text: bool = true;
     }
     /// HTTP and WebSocket.
     Http "http" {

@@ -148,6 +148,7 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         (2_000..=28_000).contains(&s.speech.max_utterance_ms),
         "speech.max_utterance_ms: use 2000 to 28000 (Whisper's window is 30 s)".into(),
     );
+    check((2_000..=600_000).contains(&s.speech.max_lag_ms), "speech.max_lag_ms: use 2000 to 600000".into());
     check(
         !s.http.keys.is_empty() || s.http.bind.ip().is_loopback(),
         format!(

@@ -198,7 +198,7 @@ impl<'a> Job<'a> {
     fn submit(&mut self) {
         for channel in &mut self.channels {
             for order in channel.session.take_orders() {
-                let Order::Recognise { ticket, audio, .. } = order else { continue };
+                let Order::Recognise { ticket, audio, class } = order else { continue };
                 self.engine.submit(Task {
                     id: TaskId { owner: channel.owner, ticket },
                     class: self.options.class,
@@ -208,7 +208,7 @@ impl<'a> Job<'a> {
                     payload: Work {
                         audio,
                         request: Request {
-                            language: channel.session.language().to_owned(),
+                            language: channel.session.language(class).to_owned(),
                             prompt: self.options.prompt.map(str::to_owned),
                             partial: false,
                         },

@@ -30,35 +30,49 @@ pub fn dispatch<P>(
 ) -> Dispatched {
     let mut done = Dispatched::default();
     let step = scheduler.partial_step(session.open_length());
-    if session.partial_due(step) {
+    if scheduler.shows_partials(owner) && session.partial_due(step) {
         match session.partial_ticket() {
             None => session.ask_partial(),
             // What is being recognised is waited for: two of one leg would only be in each other's way.
             Some(ticket) if scheduler.cancel(TaskId { owner, ticket }).is_some() => {
-                scheduler.press(now);
+                scheduler.late(owner, now);
                 done.replaced += 1;
                 session.ask_partial();
             }
             Some(_) => {}
         }
     }
+    let is_behind = session.is_behind();
+    // What comes faster than it was spoken is a file, whatever way it takes.
+    let classed = |class| match class {
+        Class::Final | Class::Speculative if is_behind => Class::Job,
+        class => class,
+    };
     for order in session.take_orders() {
         match order {
+            Order::Recognise { ticket, class: Class::Speculative, .. } if !scheduler.speculates() => {
+                session.on_result(ticket, None);
+            }
             Order::Recognise { ticket, class, audio } => {
                 let length = Duration::from_micros(audio.len() as u64 * 1_000_000 / u64::from(RATE));
                 let wait = match class {
-                    Class::Partial => step,
+                    Class::Partial | Class::Detect => step,
                     Class::Speculative => grace,
                     Class::Final | Class::CatchUp | Class::Job => Duration::ZERO,
                 };
-                let language = session.language().to_owned();
-                let request =
-                    Request { language, prompt: session.prompt(), partial: class == Class::Partial };
+                let request = Request {
+                    language: session.language(class).to_owned(),
+                    prompt: session.prompt(class),
+                    partial: matches!(class, Class::Partial | Class::Detect),
+                };
                 let (id, payload) = (TaskId { owner, ticket }, payload(audio, request));
+                let class = classed(class);
                 scheduler.submit(Task { id, class, deadline: now + wait, audio: length, payload }, now);
                 done.submitted += 1;
             }
-            Order::Promote { ticket } => scheduler.reclass(TaskId { owner, ticket }, Class::Final, now),
+            Order::Promote { ticket } => {
+                scheduler.reclass(TaskId { owner, ticket }, classed(Class::Final), now)
+            }
             Order::Cancel { ticket } => drop(scheduler.cancel(TaskId { owner, ticket })),
         }
     }

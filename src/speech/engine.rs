@@ -1,11 +1,13 @@
 //! The threads: one that listens to all legs, and workers that recognise.
 
+mod leg;
 mod listener;
+mod overload;
 mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +16,12 @@ use parking_lot::{Condvar, Mutex};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub use self::overload::{LegOverload, Overload, OverloadSink};
+
+use self::leg::SessionRules;
+use self::listener::Rules;
 use super::event::TranscriptEvent;
+use super::ladder::Rung;
 use super::model::english_only;
 use super::owed::OwedSpan;
 use super::recogniser::{Hypothesis, RecogniseError, Request, SpeechModel};
@@ -36,8 +43,14 @@ pub struct SpeechConfig {
     pub hangover: Duration,
     /// Longest utterance; cut at its quietest place then. Models that are good at shorter ones only shorten it.
     pub max_utterance: Duration,
-    /// How long [`LegListener::finish`] waits for the last finals.
+    /// How long [`LegListener::finish`] waits for the last finals; at most 4 s for a leg that something catches up with.
     pub finish_timeout: Duration,
+    /// When finals come later than this, the calls that began last are left to their recordings.
+    pub max_lag: Duration,
+    /// Whether the last rung of the ladder, [`Rung::CallsRefused`], exists.
+    pub refuse_calls: bool,
+    /// The last words of a leg are told to models that this does good ([`SpeechModel::carries_text`]).
+    pub carry_text: bool,
 }
 
 impl Default for SpeechConfig {
@@ -48,6 +61,9 @@ impl Default for SpeechConfig {
             hangover: Duration::from_millis(400),
             max_utterance: Duration::from_secs(12),
             finish_timeout: Duration::from_secs(15),
+            max_lag: Duration::from_secs(15),
+            refuse_calls: false,
+            carry_text: true,
         }
     }
 }
@@ -177,6 +193,9 @@ struct Shared {
     model: Arc<dyn SpeechModel>,
     queue: Mutex<Queue>,
     wake: Condvar,
+    /// [`Rung::number`].
+    rung: AtomicU8,
+    on_overload: Mutex<Option<OverloadSink>>,
 }
 
 struct Queue {
@@ -230,13 +249,24 @@ impl SpeechEngine {
             max_utterance: config.max_utterance.min(longest),
             ..SegmentConfig::default()
         };
-        let queue =
-            Queue { scheduler: Scheduler::new(config.partial_step).with_workers(workers), closing: false };
-        let shared = Arc::new(Shared { model, queue: Mutex::new(queue), wake: Condvar::new() });
+        let scheduler =
+            Scheduler::new(config.partial_step).with_workers(workers).refusing(config.refuse_calls);
+        let rules = Rules {
+            session: SessionRules { segments, carries_text: config.carry_text && model.carries_text() },
+            finish_timeout: config.finish_timeout,
+            max_lag: config.max_lag,
+        };
+        let shared = Arc::new(Shared {
+            model,
+            queue: Mutex::new(Queue { scheduler, closing: false }),
+            wake: Condvar::new(),
+            rung: AtomicU8::new(0),
+            on_overload: Mutex::new(None),
+        });
         let (commands, inbox) = unbounded();
         let mut engine = Self { shared, commands, threads: Vec::new(), segments, workers };
         engine.start_workers()?;
-        engine.start_listener(inbox, config.finish_timeout)?;
+        engine.start_listener(inbox, rules)?;
         tracing::info!(model = engine.shared.model.name(), workers, "speech to text is ready");
         Ok(engine)
     }
@@ -247,6 +277,23 @@ impl SpeechEngine {
         // The channel outlives the engine's threads only while the engine is being dropped, when nobody can call this.
         let _ = self.commands.send(Command::Listen { owner, audio, sink });
         LegListener { owner, commands: self.commands.clone() }
+    }
+
+    /// Have `sink` told when the ladder moves, and of legs that are left to their recordings; of nothing before.
+    pub fn on_overload(&self, sink: OverloadSink) {
+        *self.shared.on_overload.lock() = Some(sink);
+    }
+
+    /// How far overload has gone.
+    pub fn rung(&self) -> Rung {
+        let number = self.shared.rung.load(Ordering::Relaxed);
+        Rung::ALL.into_iter().find(|rung| rung.number() == number).unwrap_or_default()
+    }
+
+    /// Whether one more leg can be transcribed live, by what those before it cost. Legs that something catches up with ask this
+    /// themselves. Whoever is turned away counts: the ladder climbs.
+    pub fn admits(&self) -> bool {
+        self.shared.queue.lock().scheduler.admits(clock::now())
     }
 
     /// Name of the model.
@@ -282,7 +329,7 @@ impl SpeechEngine {
         let (ready, started) = unbounded();
         for index in 0..self.workers {
             let (shared, ready) = (self.shared.clone(), ready.clone());
-            self.spawn(format!("asr-{index}"), move || worker::run(&shared, &ready))?;
+            self.spawn(format!("asr-{index}"), move || worker::run(&shared, index, &ready))?;
         }
         drop(ready);
         // A worker that cannot get its memory says so before the engine is said to be up.
@@ -292,11 +339,9 @@ impl SpeechEngine {
         Ok(())
     }
 
-    fn start_listener(&mut self, inbox: Receiver<Command>, timeout: Duration) -> Result<(), SpeechError> {
-        let (shared, segments, outbox) = (self.shared.clone(), self.segments, self.commands.clone());
-        self.spawn("asr-listen".into(), move || {
-            listener::Listener::new(shared, segments, timeout, outbox).run(&inbox);
-        })
+    fn start_listener(&mut self, inbox: Receiver<Command>, rules: Rules) -> Result<(), SpeechError> {
+        let (shared, outbox) = (self.shared.clone(), self.commands.clone());
+        self.spawn("asr-listen".into(), move || listener::Listener::new(shared, rules, outbox).run(&inbox))
     }
 
     fn spawn(&mut self, name: String, body: impl FnOnce() + Send + 'static) -> Result<(), SpeechError> {
@@ -366,6 +411,7 @@ fn check(config: &SpeechConfig) -> Result<(), SpeechError> {
         ("partial_ms", config.partial_step, 100, 10_000),
         ("hangover_ms", config.hangover, 200, 5_000),
         ("max_utterance_ms", config.max_utterance, 2_000, 28_000),
+        ("max_lag_ms", config.max_lag, 2_000, 600_000),
     ];
     for (setting, value, least_ms, most_ms) in ranges {
         let value_ms = value.as_millis();

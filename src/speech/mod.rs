@@ -10,11 +10,17 @@ pub mod agreement;
 #[cfg(feature = "whisper")]
 mod align;
 pub mod batch;
+mod carry;
+pub mod cost;
 pub mod dispatch;
 pub mod engine;
 pub mod event;
 pub mod gate;
 pub mod ggml;
+pub mod ladder;
+pub mod language;
+pub mod load;
+mod lost;
 pub mod model;
 pub mod models;
 pub mod owed;

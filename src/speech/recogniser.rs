@@ -168,6 +168,16 @@ pub trait SpeechModel: Send + Sync {
         true
     }
 
+    /// Whether it does better if it is told what was said before. A model trained on single utterances takes it for part of the next.
+    fn carries_text(&self) -> bool {
+        false
+    }
+
+    /// Whether to try it once before the first request, so that its cost is known.
+    fn is_probed(&self) -> bool {
+        false
+    }
+
     /// Working memory and all for one worker; called on the worker's own thread, where the result stays.
     fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError>;
 }

@@ -1,12 +1,17 @@
 //! Which piece of audio is recognised next, and which is not worth it any more. Pure: time is a parameter.
 //!
 //! Workers take the most urgent class first and within it the earliest deadline. Finals are never given up, however
-//! late. Partials are: a leg takes one back when it has newer audio, and one that has waited too long even so makes room.
-//! When partials come late the step between them grows for all legs, and shrinks again once there is time.
+//! late. Partials are: a leg takes one back when it has newer audio, and one that cannot be out in time makes room before it is begun.
+//! When partials come late, or more is asked for than can be done, the step between them grows for all legs, and shrinks again
+//! once there is time; what else is given up the [`ladder`](super::ladder) says. What nobody waits for while speaking takes what is
+//! left, and a little in any case.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
+use super::cost::{Costs, percentile};
+use super::ladder::{ADMITTED, ADMITTED_AGAIN, EASY, FULL, Ladder, MOST_STRETCH, Pressure, Rung, RungChange};
+use super::load::Load;
 use crate::media::time::MediaInstant;
 
 /// Urgency, most urgent first.
@@ -14,6 +19,8 @@ use crate::media::time::MediaInstant;
 pub enum Class {
     /// An utterance that has ended.
     Final,
+    /// An utterance that goes on, and tells the leg's language.
+    Detect,
     /// An utterance that has probably ended.
     Speculative,
     /// An utterance that goes on.
@@ -64,44 +71,88 @@ pub struct Picked<P> {
     pub shed: Vec<Task<P>>,
 }
 
-/// The step between partials is at most this many times the one wished for.
-const MOST_STRETCH: f64 = 8.0;
 const STRETCH_UP: f64 = 1.5;
 const STRETCH_DOWN: f64 = 0.9;
 /// Between two changes of the step, so that the effect of the first shows.
 const STRETCH_PAUSE: Duration = Duration::from_secs(1);
-/// Quiet time before the step shrinks.
-const RELAX_AFTER: Duration = Duration::from_secs(3);
+/// Easy time before the step shrinks.
+const RELAX_AFTER: Duration = Duration::from_secs(5);
 /// One leg's partials take at most one part in this many of a worker.
 const COST_SHARE: f64 = 1.5;
-/// Weight of the newest measurement of a cost.
-const COST_WEIGHT: f64 = 0.3;
-/// Costs are kept by audio length, in the steps of the encoder's window (256 positions of 20 ms).
-const COST_STEP: Duration = Duration::from_millis(5_120);
-const COST_BUCKETS: usize = 6;
+/// Waits are looked at for this long, so many at most.
+const WAITS_KEPT: Duration = Duration::from_secs(3);
+const WAITS: usize = 256;
+/// 95 of 100.
+const HIGH: f64 = 0.95;
+/// A leg whose partials were too late this often, within this time, is a laggard.
+const LAGGARD: u32 = 2;
+const LAGGARD_WITHIN: Duration = Duration::from_secs(10);
+/// For so long after a leg was not taken in, there are more than fit.
+const TURNED_AWAY_FOR: Duration = Duration::from_secs(5);
 
 /// A worker is kept for the legs this long after one of them asked for something: people pause.
 const LIVE_FOR: Duration = Duration::from_secs(10);
+/// What nobody waits for while speaking goes before partials if nothing of it was begun for this long,
+const AGED: Duration = Duration::from_secs(5);
+/// and before everything if for this long: a final waits for one window more then, twice a minute.
+const STARVED: Duration = Duration::from_secs(30);
+/// Catching up goes before jobs, unless a job has waited for so much longer.
+const JOB_PATIENCE: Duration = Duration::from_secs(30);
+
+type Key = (Class, MediaInstant, TaskId);
 
 struct Queued<P> {
     task: Task<P>,
     since: MediaInstant,
 }
 
+/// Waits for a worker, lately.
+#[derive(Default)]
+struct Waits(VecDeque<(MediaInstant, f64)>);
+
+impl Waits {
+    fn add(&mut self, wait: Duration, now: MediaInstant) {
+        if self.0.len() == WAITS {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, wait.as_secs_f64()));
+    }
+
+    fn high(&self, now: MediaInstant) -> Duration {
+        let lately = self.0.iter().filter(|(at, _)| now.saturating_since(*at) < WAITS_KEPT);
+        percentile(lately.map(|(_, wait)| *wait), HIGH).map_or(Duration::ZERO, Duration::from_secs_f64)
+    }
+}
+
+/// Partials of one leg that were too late.
+struct Lateness {
+    first: MediaInstant,
+    times: u32,
+}
+
 /// The queue of all legs and jobs. `P` is what the worker gets.
 pub struct Scheduler<P> {
-    queue: BTreeMap<(Class, MediaInstant, TaskId), Queued<P>>,
+    queue: BTreeMap<Key, Queued<P>>,
     place: HashMap<TaskId, (Class, MediaInstant)>,
     step: Duration,
     stretch: f64,
     changed: MediaInstant,
-    pressed: MediaInstant,
-    costs: [Option<f64>; COST_BUCKETS],
+    /// Since when little is asked for.
+    easy: Option<MediaInstant>,
+    costs: Costs,
+    load: Load,
+    ladder: Ladder,
+    partial_waits: Waits,
+    final_waits: Waits,
+    lateness: HashMap<u64, Lateness>,
+    turned_away: Option<MediaInstant>,
     /// When something live was last asked for.
     live: Option<MediaInstant>,
     /// Workers that a leg finds free of jobs, and those that jobs have.
     workers: usize,
     jobs: usize,
+    /// When one of them last began.
+    job_began: MediaInstant,
 }
 
 impl<P> Scheduler<P> {
@@ -114,11 +165,18 @@ impl<P> Scheduler<P> {
             step,
             stretch: 1.0,
             changed: zero,
-            pressed: zero,
-            costs: [None; COST_BUCKETS],
+            easy: None,
+            costs: Costs::default(),
+            load: Load::new(1, step),
+            ladder: Ladder::new(false),
+            partial_waits: Waits::default(),
+            final_waits: Waits::default(),
+            lateness: HashMap::new(),
+            turned_away: None,
             live: None,
             workers: 0,
             jobs: 0,
+            job_began: zero,
         }
     }
 
@@ -127,6 +185,14 @@ impl<P> Scheduler<P> {
     #[must_use]
     pub fn with_workers(mut self, workers: usize) -> Self {
         self.workers = workers;
+        self.load = Load::new(workers, self.step);
+        self
+    }
+
+    /// Whether calls may be refused at last.
+    #[must_use]
+    pub fn refusing(mut self, refuses: bool) -> Self {
+        self.ladder = Ladder::new(refuses);
         self
     }
 
@@ -145,20 +211,64 @@ impl<P> Scheduler<P> {
         self.queue.values().filter(|q| q.task.class.is_live()).map(|q| q.since).min()
     }
 
-    /// The step between partials, for now, of an utterance that has come to `audio`: what was wished for, stretched
-    /// while partials come late, and in any case longer than recognising one takes.
-    pub fn partial_step(&self, audio: Duration) -> Duration {
-        self.step.mul_f64(self.stretch).max(self.expected_cost(audio).mul_f64(COST_SHARE))
+    /// How long the final that has waited longest has.
+    pub fn final_wait(&self, now: MediaInstant) -> Duration {
+        let finals = self.queue.iter().take_while(|(key, _)| key.0 == Class::Final);
+        finals.map(|(_, queued)| now.saturating_since(queued.since)).max().unwrap_or_default()
     }
 
-    fn expected_cost(&self, audio: Duration) -> Duration {
-        let bucket = bucket_of(audio);
-        let measured = |b: usize| self.costs[b].map(|c| (b, c));
-        let near =
-            (0..=bucket).rev().find_map(measured).or_else(|| (bucket..COST_BUCKETS).find_map(measured));
-        near.map_or(Duration::ZERO, |(b, cost)| {
-            Duration::from_secs_f64(cost * (bucket + 1) as f64 / (b + 1) as f64)
-        })
+    /// The step between partials, for now, of an utterance that has come to `audio`: what was wished for, stretched
+    /// while there is too much to do, and in any case longer than recognising one takes.
+    pub fn partial_step(&self, audio: Duration) -> Duration {
+        self.step.mul_f64(self.stretch).max(self.costs.expected(audio, true).mul_f64(COST_SHARE))
+    }
+
+    /// What the ladder has come to.
+    pub fn rung(&self) -> Rung {
+        self.ladder.rung()
+    }
+
+    /// Whether this leg is to have partials.
+    pub fn shows_partials(&self, owner: u64) -> bool {
+        self.rung() < Rung::PartialsOff
+            || self.lateness.get(&owner).is_none_or(|lateness| lateness.times < LAGGARD)
+    }
+
+    /// Whether to recognise what has probably ended, which may turn out to be of no use.
+    pub fn speculates(&self) -> bool {
+        self.rung() < Rung::FinalsLate
+    }
+
+    /// So many legs are transcribed while they last.
+    pub fn set_legs(&mut self, legs: usize, now: MediaInstant) {
+        self.load.set_legs(legs, now);
+    }
+
+    /// Whether one more leg can be, by what those before it cost.
+    pub fn admits(&mut self, now: MediaInstant) -> bool {
+        let admits = self.rung() < Rung::LiveOff && self.load.predicted(&self.costs, now) < ADMITTED;
+        if !admits {
+            self.turned_away = Some(now);
+        }
+        admits
+    }
+
+    /// Whether a leg that was left can be taken up again.
+    pub fn has_room(&mut self, now: MediaInstant) -> bool {
+        self.rung() <= Rung::LongerStep && self.load.predicted(&self.costs, now) < ADMITTED_AGAIN
+    }
+
+    /// How many legs are to be left, by now: where even without partials worth the name more is asked for than can be done, waits
+    /// grow without end; or, where finals come `too_late`, more than lets them catch up. Half of what is too much at a time: demand is
+    /// an average, and lags behind.
+    pub fn too_many(&mut self, too_late: bool, now: MediaInstant) -> usize {
+        let least = self.load.utilisation(MOST_STRETCH, now);
+        // To get rid of what has piled up takes more than not to add to it.
+        let (most, wanted) = if too_late { (EASY, EASY) } else { (1.0, ADMITTED) };
+        if self.rung() < Rung::LiveOff || least <= most {
+            return 0;
+        }
+        (self.load.legs() as f64 * (1.0 - wanted / least) / 2.0).ceil() as usize
     }
 
     /// Queue `task`.
@@ -166,6 +276,8 @@ impl<P> Scheduler<P> {
         if task.class.is_live() {
             self.live = Some(now);
         }
+        let cost = self.costs.expected(task.audio, task.class == Class::Partial);
+        self.load.asked(task.class, cost, self.stretch, now);
         self.place.insert(task.id, (task.class, task.deadline));
         self.queue.insert((task.class, task.deadline, task.id), Queued { task, since: now });
     }
@@ -176,12 +288,13 @@ impl<P> Scheduler<P> {
         self.queue.remove(&(class, deadline, id)).map(|q| q.task)
     }
 
-    /// Take back everything of `owner`.
+    /// Take back everything of `owner`, which is gone.
     pub fn cancel_all(&mut self, owner: u64) {
         let ids: Vec<TaskId> = self.place.keys().filter(|id| id.owner == owner).copied().collect();
         for id in ids {
             self.cancel(id);
         }
+        self.lateness.remove(&owner);
     }
 
     /// Give a waiting task another class and deadline.
@@ -194,42 +307,65 @@ impl<P> Scheduler<P> {
         self.queue.insert((class, deadline, id), queued);
     }
 
-    /// A partial could not be had in time: the step grows.
-    pub fn press(&mut self, now: MediaInstant) {
-        self.pressed = now;
-        if now.saturating_since(self.changed) >= STRETCH_PAUSE && self.stretch < MOST_STRETCH {
-            self.stretch = (self.stretch * STRETCH_UP).min(MOST_STRETCH);
-            self.changed = now;
+    /// A partial of `owner` could not be had in time.
+    pub fn late(&mut self, owner: u64, now: MediaInstant) {
+        self.partial_waits.add(self.step.mul_f64(self.stretch), now);
+        let lateness = self.lateness.entry(owner).or_insert(Lateness { first: now, times: 0 });
+        if now.saturating_since(lateness.first) > LAGGARD_WITHIN && lateness.times < LAGGARD {
+            *lateness = Lateness { first: now, times: 0 };
         }
+        lateness.times += 1;
     }
 
     /// The most urgent task for a worker that is free at `now`.
     pub fn next(&mut self, now: MediaInstant) -> Picked<P> {
         let mut shed = Vec::new();
-        let most_jobs = self.most_jobs(now);
-        while let Some(entry) = self.queue.first_entry() {
-            // The last of the classes: whatever follows is for nobody who speaks, either.
-            if !entry.key().0.is_live() && self.jobs >= most_jobs {
-                break;
-            }
-            let Queued { task, since } = entry.remove();
+        while let Some(key) = self.most_urgent(now) {
+            let Some(Queued { task, since }) = self.queue.remove(&key) else { break };
             self.place.remove(&task.id);
-            self.jobs += usize::from(!task.class.is_live());
             let waited = now.saturating_since(since);
-            if task.class == Class::Partial {
-                if waited > self.step / 2 {
-                    self.press(now);
+            match task.class {
+                Class::Partial => {
+                    let expected = self.costs.expected(task.audio, true);
+                    if now + expected > task.deadline + self.step {
+                        self.late(task.id.owner, now);
+                        shed.push(task);
+                        continue;
+                    }
+                    self.partial_waits.add(waited, now);
                 }
-                if waited > self.partial_step(task.audio) * 2 {
-                    shed.push(task);
-                    continue;
+                Class::Final => self.final_waits.add(waited, now),
+                Class::CatchUp | Class::Job => {
+                    self.jobs += 1;
+                    self.job_began = now;
                 }
+                Class::Detect | Class::Speculative => {}
             }
-            self.relax(now);
             return Picked { task: Some((task, waited)), shed };
         }
-        self.relax(now);
         Picked { task: None, shed }
+    }
+
+    fn most_urgent(&self, now: MediaInstant) -> Option<Key> {
+        let live = self.queue.keys().next().filter(|key| key.0.is_live()).copied();
+        let job = (self.jobs < self.most_jobs(now)).then(|| self.first_job()).flatten();
+        let (Some(live), Some((job, since))) = (live, job) else { return live.or(job.map(|(key, _)| key)) };
+        let kept_waiting = now.saturating_since(since.max(self.job_began));
+        let goes_first = kept_waiting >= STARVED || live.0 == Class::Partial && kept_waiting >= AGED;
+        Some(if goes_first { job } else { live })
+    }
+
+    /// Of what nobody waits for while speaking.
+    fn first_job(&self) -> Option<(Key, MediaInstant)> {
+        let first = |class: Class| {
+            let from = (class, MediaInstant::from_nanos(0), TaskId { owner: 0, ticket: 0 });
+            let (key, queued) = self.queue.range(from..).next().filter(|(key, _)| key.0 == class)?;
+            Some((*key, queued.since))
+        };
+        match (first(Class::CatchUp), first(Class::Job)) {
+            (Some(catch_up), Some(job)) if job.1 + JOB_PATIENCE >= catch_up.1 => Some(catch_up),
+            (catch_up, job) => job.or(catch_up),
+        }
     }
 
     /// A worker is done with a task of `class`.
@@ -247,24 +383,53 @@ impl<P> Scheduler<P> {
         }
     }
 
-    /// A worker was busy with `audio` for `took`.
-    pub fn completed(&mut self, audio: Duration, took: Duration) {
-        let cost = &mut self.costs[bucket_of(audio)];
-        let seconds = took.as_secs_f64();
-        *cost = Some(cost.map_or(seconds, |c| c + COST_WEIGHT * (seconds - c)));
+    /// A worker was busy with `audio` for `took`; for a `partial`, or to the last word.
+    pub fn completed(&mut self, audio: Duration, partial: bool, took: Duration) {
+        self.costs.add(audio, partial, took);
     }
 
-    fn relax(&mut self, now: MediaInstant) {
-        let calm = now.saturating_since(self.pressed) >= RELAX_AFTER;
-        if calm && self.stretch > 1.0 && now.saturating_since(self.changed) >= STRETCH_PAUSE {
-            self.stretch = (self.stretch * STRETCH_DOWN).max(1.0);
+    /// Look at how things are: to be called some times a second. The step follows, and the ladder: what it came to, if it moved.
+    pub fn look(&mut self, now: MediaInstant) -> Option<RungChange> {
+        let partial_wait = self.partial_waits.high(now);
+        let utilisation = self.load.utilisation(self.stretch, now);
+        self.stretch_step(utilisation, partial_wait, now);
+        if self.rung() < Rung::PartialsOff {
+            self.lateness.retain(|_, lateness| now.saturating_since(lateness.first) <= LAGGARD_WITHIN);
+        }
+        let pressure = Pressure {
+            utilisation,
+            predicted: self.load.predicted(&self.costs, now),
+            stretch: self.stretch,
+            partial_wait,
+            final_wait: self.final_wait(now).max(self.final_waits.high(now)),
+            window: self.costs.worst(),
+            step: self.step,
+            turned_away: self.turned_away.is_some_and(|at| now.saturating_since(at) < TURNED_AWAY_FOR),
+        };
+        self.ladder.look(&pressure, now)
+    }
+
+    fn stretch_step(&mut self, utilisation: f64, partial_wait: Duration, now: MediaInstant) {
+        let is_easy = utilisation < EASY && partial_wait <= self.step / 2;
+        let easy_since = self.easy.filter(|_| is_easy).unwrap_or(now);
+        self.easy = is_easy.then_some(easy_since);
+        if now.saturating_since(self.changed) < STRETCH_PAUSE {
+            return;
+        }
+        let before = self.stretch;
+        if utilisation > FULL || partial_wait > self.step / 2 {
+            self.stretch = (before * STRETCH_UP).min(MOST_STRETCH);
+        } else if is_easy && now.saturating_since(easy_since) >= RELAX_AFTER {
+            self.stretch = (before * STRETCH_DOWN).max(1.0);
+        }
+        if self.stretch > before {
+            // What waited under the old step says nothing of the new one.
+            self.partial_waits = Waits::default();
+        }
+        if self.stretch != before {
             self.changed = now;
         }
     }
-}
-
-fn bucket_of(audio: Duration) -> usize {
-    ((audio.as_millis() / COST_STEP.as_millis()) as usize).min(COST_BUCKETS - 1)
 }
 
 #[cfg(test)]
@@ -345,31 +510,169 @@ mod tests {
         let second = scheduler.next(at(2_000));
         assert!(second.task.is_none());
         assert_eq!(second.shed.len(), 1);
+        scheduler.look(at(2_000));
         assert!(scheduler.partial_step(Duration::ZERO) > Duration::from_millis(500));
     }
 
     #[test]
-    fn the_step_grows_under_pressure_and_comes_back() {
+    fn the_step_grows_within_seconds_of_pressure_and_comes_back_slowly() {
         let mut scheduler: Scheduler<()> = Scheduler::new(Duration::from_millis(500));
-        for second in 0..20 {
-            scheduler.press(at(second * 1_000));
+        for second in 0..7 {
+            scheduler.late(1, at(second * 1_000));
+            scheduler.look(at(second * 1_000));
         }
         assert_eq!(scheduler.partial_step(Duration::ZERO), Duration::from_secs(4));
-        for second in 20..80 {
-            scheduler.next(at(second * 1_000));
+        let mut calm = Vec::new();
+        for second in 7..60 {
+            scheduler.look(at(second * 1_000));
+            calm.push(scheduler.partial_step(Duration::ZERO));
         }
-        assert_eq!(scheduler.partial_step(Duration::ZERO), Duration::from_millis(500));
+        assert!(calm.is_sorted_by(|a, b| a >= b));
+        assert_eq!(calm[6], Duration::from_secs(4), "not at once");
+        assert!(calm[15] > Duration::from_secs(1), "{calm:?}");
+        assert_eq!(calm.last(), Some(&Duration::from_millis(500)));
     }
 
     #[test]
-    fn costs_are_learnt_by_length() {
+    fn the_step_grows_before_anything_waits_if_more_is_asked_for_than_can_be_done() {
+        let mut scheduler = Scheduler::new(Duration::from_millis(500)).with_workers(1);
+        scheduler.completed(Duration::from_secs(2), true, Duration::from_millis(300));
+        for turn in 0..40 {
+            // Two legs want 0.3 s each every half second.
+            for owner in 1..=2 {
+                scheduler.submit(task(owner, turn, Class::Partial, turn * 500 + 500), at(turn * 500));
+                scheduler.next(at(turn * 500));
+            }
+            scheduler.look(at(turn * 500));
+        }
+        let step = scheduler.partial_step(Duration::ZERO);
+        assert!(step > Duration::from_millis(600), "{step:?}");
+    }
+
+    #[test]
+    fn the_step_is_longer_than_recognising_one_takes() {
         let mut scheduler: Scheduler<()> = Scheduler::new(Duration::from_millis(500));
-        assert_eq!(scheduler.expected_cost(Duration::from_secs(3)), Duration::ZERO);
-        scheduler.completed(Duration::from_secs(3), Duration::from_millis(100));
-        assert_eq!(scheduler.expected_cost(Duration::from_secs(1)), Duration::from_millis(100));
-        assert_eq!(scheduler.expected_cost(Duration::from_secs(7)), Duration::from_millis(200));
-        scheduler.completed(Duration::from_secs(12), Duration::from_secs(2));
+        scheduler.completed(Duration::from_secs(12), true, Duration::from_secs(2));
         assert_eq!(scheduler.partial_step(Duration::from_secs(12)), Duration::from_secs(3));
-        assert_eq!(scheduler.partial_step(Duration::from_secs(1)), Duration::from_millis(500));
+        assert!(scheduler.partial_step(Duration::from_secs(1)) > Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_partial_that_cannot_be_out_in_time_is_not_begun() {
+        let mut scheduler = Scheduler::new(Duration::from_millis(500));
+        scheduler.completed(Duration::from_secs(2), true, Duration::from_millis(400));
+        scheduler.submit(task(1, 0, Class::Partial, 600), at(0));
+        scheduler.submit(task(2, 0, Class::Partial, 900), at(0));
+        let picked = scheduler.next(at(800));
+        assert_eq!(picked.shed.iter().map(|t| t.id.owner).collect::<Vec<_>>(), [1]);
+        assert_eq!(picked.task.map(|(t, _)| t.id.owner), Some(2));
+    }
+
+    #[test]
+    fn catching_up_goes_before_jobs_and_neither_starves() {
+        let mut scheduler = Scheduler::new(Duration::from_millis(500)).with_workers(1);
+        let mut begun = HashMap::new();
+        let mut waits: HashMap<Class, u64> = HashMap::new();
+        let mut queued = HashMap::new();
+        for second in 0..600 {
+            let now = second * 1_000;
+            // Finals and partials enough to keep the one worker busy for ever, and always one of the others.
+            for (owner, class) in [(1, Class::Final), (2, Class::Partial)] {
+                scheduler.submit(task(owner, second, class, now + 500), at(now));
+            }
+            for (owner, class) in [(3, Class::CatchUp), (4, Class::Job)] {
+                queued.entry(class).or_insert_with(|| {
+                    scheduler.submit(task(owner, second, class, now), at(now));
+                    now
+                });
+            }
+            if let Some((task, _)) = scheduler.next(at(now)).task {
+                scheduler.finished(task.class);
+                *begun.entry(task.class).or_insert(0) += 1;
+                if let Some(since) = queued.remove(&task.class) {
+                    let longest = waits.entry(task.class).or_default();
+                    *longest = now.saturating_sub(since).max(*longest);
+                }
+            }
+        }
+        assert!(begun[&Class::Final] > 560, "{begun:?}");
+        assert!(begun[&Class::CatchUp] > begun[&Class::Job] && begun[&Class::Job] >= 4, "{begun:?}");
+        assert!(waits[&Class::Job] < 180_000 && waits[&Class::CatchUp] < 70_000, "{waits:?}");
+    }
+
+    #[test]
+    fn aged_jobs_go_before_partials() {
+        let mut scheduler = Scheduler::new(Duration::from_millis(500)).with_workers(1);
+        scheduler.submit(task(9, 0, Class::Job, 0), at(0));
+        scheduler.submit(task(1, 0, Class::Partial, 5_400), at(4_900));
+        assert_eq!(scheduler.next(at(4_900)).task.map(|(t, _)| t.id.owner), Some(1));
+        scheduler.submit(task(1, 1, Class::Partial, 5_600), at(5_100));
+        scheduler.submit(task(2, 0, Class::Final, 5_600), at(5_100));
+        assert_eq!(owners(&mut scheduler, 5_100), [2, 9, 1]);
+    }
+
+    #[test]
+    fn the_partials_of_laggards_end_first() {
+        let mut scheduler = Scheduler::new(Duration::from_millis(500)).with_workers(1);
+        for second in 0..20 {
+            let now = second * 1_000;
+            scheduler.submit(task(1, second, Class::Partial, now + 500), at(now));
+            scheduler.next(at(now));
+            scheduler.late(2, at(now));
+            scheduler.look(at(now));
+        }
+        assert_eq!(scheduler.rung(), Rung::PartialsOff);
+        assert!(scheduler.shows_partials(1) && !scheduler.shows_partials(2));
+        for second in 20..100 {
+            scheduler.look(at(second * 1_000));
+        }
+        assert_eq!(scheduler.rung(), Rung::Calm);
+        assert!(scheduler.shows_partials(2));
+    }
+
+    #[test]
+    fn of_twice_the_legs_that_fit_the_newest_are_to_be_left() {
+        let mut scheduler = Scheduler::new(Duration::from_millis(500)).with_workers(1);
+        scheduler.set_legs(20, at(0));
+        scheduler.completed(Duration::from_secs(2), false, Duration::from_millis(200));
+        // Finals of 0.2 s from each of 20 legs every two seconds; a worker does half of them.
+        for turn in 0..200 {
+            scheduler.submit(task(turn % 20, turn, Class::Final, turn * 100), at(turn * 100));
+            if turn % 2 == 0 {
+                scheduler.next(at(turn * 100));
+            }
+            scheduler.look(at(turn * 100));
+        }
+        assert_eq!(scheduler.rung(), Rung::LiveOff);
+        assert!(
+            (4..=7).contains(&scheduler.too_many(false, at(20_000))),
+            "{}",
+            scheduler.too_many(false, at(20_000))
+        );
+        assert!(!scheduler.admits(at(20_000)) && !scheduler.has_room(at(20_000)));
+    }
+
+    #[test]
+    fn legs_are_admitted_by_what_those_before_them_cost() {
+        let mut scheduler: Scheduler<()> = Scheduler::new(Duration::from_millis(500)).with_workers(1);
+        assert!(scheduler.admits(at(0)), "nothing is known");
+        scheduler.completed(Duration::from_secs(4), false, Duration::from_millis(800));
+        let mut admitted = 0;
+        while scheduler.admits(at(0)) {
+            admitted += 1;
+            scheduler.set_legs(admitted, at(0));
+        }
+        assert!((4..=9).contains(&admitted), "{admitted} legs of 0.1 and a little");
+        assert_eq!(scheduler.too_many(false, at(0)), 0);
+        // Whoever is turned away is told: the ladder says so.
+        for tick in 0..5 {
+            scheduler.look(at(tick * 500));
+        }
+        assert_eq!(scheduler.rung(), Rung::LiveOff);
+        scheduler.set_legs(1, at(10_000));
+        for tick in 20..100 {
+            scheduler.look(at(tick * 500));
+        }
+        assert!(scheduler.admits(at(50_000)));
     }
 }

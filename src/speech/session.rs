@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use super::RATE;
 use super::agreement::{Agreement, Revision};
+use super::carry::Carry;
 use super::event::{TranscriptEvent, TranscriptKind, Word, join_words, to_millis};
 use super::gate::Reason;
 use super::gate::echo::Far;
+use super::language::{AUTO, LegLanguage};
+use super::lost::LostTime;
 use super::owed::OwedSpan;
 use super::recogniser::{Evidence, Hypothesis, RecogniseError};
 use super::scheduler::Class;
@@ -19,9 +22,6 @@ use crate::media::leg::Leg;
 const FIRST_PARTIAL: Duration = Duration::from_millis(300);
 /// Words lie within the speech that the detector saw, give or take this much. Seconds.
 const EDGE: f64 = 0.1;
-/// A language found in an utterance of this length is the leg's from then on.
-const LANGUAGE_SETTLES: Duration = Duration::from_secs(2);
-const AUTO: &str = "auto";
 /// An utterance begins at most this long before it is seen: pre-roll, onset and a frame, with room.
 const ONSET: Duration = Duration::from_millis(500);
 
@@ -64,6 +64,8 @@ struct Asked {
     ticket: u64,
     /// Position behind the audio asked about.
     end: u64,
+    /// The language is to be found out, too.
+    detects: bool,
 }
 
 /// The decode at a pause that may be the end.
@@ -137,7 +139,7 @@ impl Pending {
 /// The transcription of one leg.
 pub struct Session {
     leg: Leg,
-    language: String,
+    language: LegLanguage,
     /// Seconds on the recording's clock of position 0.
     offset: f64,
     segmenter: Segmenter,
@@ -150,10 +152,12 @@ pub struct Session {
     suppressed: Suppressed,
     tally: Tally,
     vocabulary: Option<Arc<str>>,
+    carry: Option<Carry>,
+    lost: LostTime,
     caught_up: bool,
-    owed: Vec<OwedSpan>,
     /// More audio is there already than has been heard.
     is_behind: bool,
+    owed: Vec<OwedSpan>,
 }
 
 /// What was not taken for speech, how often, by reason.
@@ -177,7 +181,7 @@ impl Session {
     pub fn new(leg: Leg, language: String, offset: f64, first_utterance: u64, config: SegmentConfig) -> Self {
         Self {
             leg,
-            language,
+            language: LegLanguage::new(&language),
             offset,
             segmenter: Segmenter::new(config),
             pending: VecDeque::new(),
@@ -189,9 +193,11 @@ impl Session {
             suppressed: Suppressed::default(),
             tally: Tally::default(),
             vocabulary: None,
+            carry: None,
+            lost: LostTime::default(),
             caught_up: false,
-            owed: Vec::new(),
             is_behind: false,
+            owed: Vec::new(),
         }
     }
 
@@ -209,19 +215,56 @@ impl Session {
         self
     }
 
-    /// Say whether more audio is there already than has been heard: no partial is asked for then, since the next one has more to say.
-    pub fn set_behind(&mut self, is_behind: bool) {
-        self.is_behind = is_behind;
+    /// The last final is part of what the model is to lean on: for models that this does good.
+    #[must_use]
+    pub fn with_carry(mut self, carries: bool) -> Self {
+        self.carry = carries.then(Carry::default);
+        self
     }
 
-    /// The language to ask for.
-    pub fn language(&self) -> &str {
-        &self.language
+    /// The language to ask for in an order of `class`.
+    pub fn language(&self, class: Class) -> &str {
+        match class {
+            Class::Detect => AUTO,
+            Class::Partial => self.language.of_partials(),
+            _ => self.language.of_finals(),
+        }
     }
 
-    /// What the model is to lean on.
-    pub fn prompt(&self) -> Option<String> {
-        self.vocabulary.as_deref().map(str::to_owned)
+    /// What the model is to lean on in an order of `class`: the vocabulary, then what was said last.
+    pub fn prompt(&self, class: Class) -> Option<String> {
+        let vocabulary = self.vocabulary.as_deref().unwrap_or_default();
+        let start = self.pending.front().map_or(f64::MAX, |first| seconds_at(first.audio_start, self.offset));
+        let carried = match (&self.carry, class) {
+            (Some(carry), Class::Final | Class::Speculative) => carry.text(start, vocabulary.chars().count()),
+            _ => "",
+        };
+        let separator = if vocabulary.is_empty() || carried.is_empty() { "" } else { " " };
+        let prompt = [vocabulary, carried].join(separator);
+        (!prompt.is_empty()).then_some(prompt)
+    }
+
+    /// Number the orders from here on: those of an earlier session of the leg may still be out.
+    #[must_use]
+    pub fn with_first_ticket(mut self, ticket: u64) -> Self {
+        self.next_ticket = ticket;
+        self
+    }
+
+    /// Number of the next order.
+    pub fn next_ticket(&self) -> u64 {
+        self.next_ticket
+    }
+
+    /// Number of the next utterance.
+    pub fn next_utterance(&self) -> u64 {
+        self.next_utterance
+    }
+
+    /// Nothing of what was said between the two was received, seconds on the recording's clock: words there are less sure than they
+    /// sound. In order of time.
+    pub fn lose(&mut self, from: f64, to: f64) {
+        self.lost.add(from, to);
     }
 
     /// What has been given out so far.
@@ -242,6 +285,17 @@ impl Session {
     /// Where the speech of the open utterance begins, seconds on the recording's clock.
     pub fn speaking(&self) -> Option<f64> {
         self.segmenter.speech().map(|(start, _)| seconds_at(start, self.offset))
+    }
+
+    /// Say whether more audio is there already than has been heard: no partial is asked for then, since the next one has more to
+    /// say, and nobody speaks at this moment who would wait for a final.
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
+    }
+
+    /// Whether more audio is there already than has been heard.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Seconds on the recording's clock before which no further event begins, unless it is of an utterance told of already.
@@ -354,7 +408,11 @@ impl Session {
 
     /// Ask for a partial over the open utterance. An order that is still out is forgotten.
     pub fn ask_partial(&mut self) {
-        let Some(asked) = self.ask_open(Class::Partial) else { return };
+        let class = match self.language.is_wanted(self.segmenter.voiced()) {
+            true => Class::Detect,
+            false => Class::Partial,
+        };
+        let Some(asked) = self.ask_open(class) else { return };
         if let Some(open) = self.pending.back_mut() {
             open.asked_end = asked.end;
             open.partial = Some(asked);
@@ -367,7 +425,7 @@ impl Session {
         let pending = &mut self.pending[index];
         if pending.partial_ticket() == Some(ticket) {
             if let (Some(asked), Some(Ok(hypothesis))) = (pending.partial.take(), outcome) {
-                self.publish_partial(index, asked.end, &hypothesis);
+                self.publish_partial(index, &asked, &hypothesis);
             }
         } else if let Some(closed) = &mut pending.closed {
             closed.ticket = None;
@@ -376,7 +434,7 @@ impl Session {
         } else if let (Some(Speculation::Asked(asked)), Some(Ok(hypothesis))) =
             (pending.speculation.take(), outcome)
         {
-            self.publish_partial(index, asked.end, &hypothesis);
+            self.publish_partial(index, &asked, &hypothesis);
             self.pending[index].speculation = Some(Speculation::Known(hypothesis));
         }
         self.publish_finals();
@@ -478,10 +536,11 @@ impl Session {
         self.next_ticket += 1;
         let end = start + audio.len() as u64;
         self.orders.push(Order::Recognise { ticket, class, audio });
-        Some(Asked { ticket, end })
+        Some(Asked { ticket, end, detects: class == Class::Detect })
     }
 
-    fn publish_partial(&mut self, index: usize, end: u64, hypothesis: &Hypothesis) {
+    fn publish_partial(&mut self, index: usize, asked: &Asked, hypothesis: &Hypothesis) {
+        let end = asked.end;
         // Numbers go up in the order in which utterances were spoken.
         let before_unnumbered = self.pending.iter().take(index).any(|p| p.number.is_none());
         let (offset, pending) = (self.offset, &mut self.pending[index]);
@@ -491,11 +550,15 @@ impl Session {
         let evidence =
             Evidence { seconds, voiced: voiced.as_secs_f64(), unclear: self.segmenter.is_unclear() };
         let (Some((start, speech_end)), None) = (speech, hypothesis.doubt(&evidence)) else { return };
+        if !hypothesis.words.is_empty() {
+            self.language.partial(&hypothesis.language, asked.detects);
+        }
         if end <= pending.heard_end || before_unnumbered {
             return;
         }
         pending.heard_end = end;
-        let words = placed(hypothesis, pending.audio_start, (start, speech_end.min(end)), offset);
+        let mut words = placed(hypothesis, pending.audio_start, (start, speech_end.min(end)), offset);
+        self.lost.doubt(&mut words);
         let Some(revision) = pending.agreement.partial(words, seconds_at(end, offset)) else { return };
         pending.language.clone_from(&hypothesis.language);
         self.tally.partials += 1;
@@ -529,12 +592,21 @@ impl Session {
         };
         let (words, language) = match outcome {
             Ok(hypothesis) => {
-                let settles = span.1 - span.0 >= samples_in(LANGUAGE_SETTLES);
-                if self.language == AUTO && settles && !hypothesis.words.is_empty() {
-                    self.language.clone_from(&hypothesis.language);
+                let doubt = hypothesis.doubt(&evidence);
+                let is_other = !hypothesis.words.is_empty()
+                    && self.language.last_word(&hypothesis.language, hypothesis.avg_logprob, doubt.is_none());
+                if let Some(carry) = &mut self.carry {
+                    match doubt {
+                        None if !is_other => carry.take(&hypothesis, seconds_at(span.1, self.offset)),
+                        _ => carry.forget(),
+                    }
                 }
-                let words = match hypothesis.doubt(&evidence) {
-                    None => placed(&hypothesis, pending.audio_start, span, self.offset),
+                let words = match doubt {
+                    None => {
+                        let mut words = placed(&hypothesis, pending.audio_start, span, self.offset);
+                        self.lost.doubt(&mut words);
+                        words
+                    }
                     Some(reason) => {
                         tracing::debug!(
                             leg = self.leg.name(),
@@ -555,7 +627,7 @@ impl Session {
                     self.owe_front();
                     return;
                 }
-                (Vec::new(), self.language.clone())
+                (Vec::new(), self.language.of_partials().to_owned())
             }
         };
         let agreement = std::mem::take(&mut pending.agreement);

@@ -11,6 +11,7 @@ use whisper_rs::{
 };
 
 use super::event::is_unspaced;
+use super::language::AUTO;
 use super::model::EMBEDDED_NAME;
 use super::recogniser::{Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel};
 use super::{RATE, align};
@@ -85,18 +86,21 @@ impl SpeechModel for WhisperModel {
         self.0.longest
     }
 
+    fn carries_text(&self) -> bool {
+        self.0.name != EMBEDDED_NAME
+    }
+
+    fn is_probed(&self) -> bool {
+        true
+    }
+
     fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError> {
         let state = self
             .0
             .context
             .create_state()
             .map_err(|e| RecogniseError::NoState { model: self.0.name.clone(), reason: e.to_string() })?;
-        Ok(Box::new(WhisperRecogniser {
-            model: self.0.clone(),
-            state,
-            params: HashMap::new(),
-            padded: Vec::new(),
-        }))
+        Ok(Box::new(WhisperRecogniser { model: self.0.clone(), state, params: HashMap::new() }))
     }
 }
 
@@ -105,7 +109,6 @@ struct WhisperRecogniser {
     state: WhisperState,
     /// By language: setting one leaks a string each time, so it is done once.
     params: HashMap<String, FullParams<'static, 'static>>,
-    padded: Vec<f32>,
 }
 
 impl Recogniser for WhisperRecogniser {
@@ -114,25 +117,30 @@ impl Recogniser for WhisperRecogniser {
         let language = if self.model.context.is_multilingual() { request.language.as_str() } else { "en" };
         let prompt = self.prompt_tokens(request);
         let mut params = self.params(language)?;
-        params.set_audio_ctx(audio_ctx(seconds, self.model.floor) as i32);
+        let window = audio_ctx(seconds, self.model.floor) as i32;
+        params.set_audio_ctx(window);
         params.set_max_tokens((16.0 + TOKENS_PER_SECOND * seconds) as i32);
         params.set_tokens(&prompt);
 
+        let mut padded = Vec::new();
         let enough = if audio.len() < SHORTEST {
-            self.padded.clear();
-            self.padded.extend_from_slice(audio);
-            self.padded.resize(SHORTEST, 0.0);
-            &self.padded
+            padded.extend_from_slice(audio);
+            padded.resize(SHORTEST, 0.0);
+            &padded
         } else {
             audio
         };
-        self.state.full(params, enough).map_err(|e| RecogniseError::Failed {
-            model: self.model.name.clone(),
-            seconds,
-            reason: e.to_string(),
-        })?;
+        if language == AUTO {
+            // The library finds the language before it sets the window: in that of the request before, another caller's for all it
+            // knows. A tenth of a second sets it, and is too little to be encoded.
+            let mut setting = self.params("en")?;
+            setting.set_audio_ctx(window);
+            setting.set_duration_ms(100);
+            self.full(setting, enough, seconds)?;
+        }
+        self.full(params, enough, seconds)?;
         let language = match language {
-            "auto" => get_lang_str(self.state.full_lang_id_from_state()).unwrap_or("en"),
+            AUTO => get_lang_str(self.state.full_lang_id_from_state()).unwrap_or("en"),
             known => known,
         };
         let mut hypothesis = self.hypothesis(language);
@@ -145,6 +153,19 @@ impl Recogniser for WhisperRecogniser {
 }
 
 impl WhisperRecogniser {
+    fn full(
+        &mut self,
+        params: FullParams<'_, '_>,
+        audio: &[f32],
+        seconds: f64,
+    ) -> Result<(), RecogniseError> {
+        self.state.full(params, audio).map(drop).map_err(|e| RecogniseError::Failed {
+            model: self.model.name.clone(),
+            seconds,
+            reason: e.to_string(),
+        })
+    }
+
     fn prompt_tokens(&self, request: &Request) -> Vec<WhisperTokenId> {
         let text = request.prompt.as_deref().unwrap_or_default();
         // A token is at least a byte, and the tokeniser needs room for all of them.

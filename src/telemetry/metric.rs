@@ -212,6 +212,11 @@ table! {
         ("reason", &["tone", "keys", "noise", "music", "echo", "unlikely", "no_speech", "repetition", "flood", "phrase"]);
     Counter ASR_SECONDS = "asr_seconds_processed_total", "Seconds of audio recognised.";
     Counter ASR_COMPUTE_SECONDS = "asr_compute_seconds_total", "Seconds of processor time spent recognising.";
+    Gauge ASR_RUNG = "asr_ladder_rung", "How far overload has gone: 0 calm, 1 longer step, 2 partials off, 3 finals late, 4 live off, 5 calls refused.";
+    Counter ASR_RUNG_CHANGES = "asr_ladder_changes_total", "Rungs of the overload ladder climbed or descended.", ("direction", &["up", "down"]);
+    Gauge ASR_LEGS = "asr_legs_live", "Legs that are transcribed while they last.";
+    Counter ASR_LEGS_LEFT = "asr_legs_left_total", "Legs left to their recordings, by reason.", ("reason", &["not_admitted", "late"]);
+    Counter ASR_OWED = "asr_owed_seconds_total", "Seconds of legs that ended without live words, to be transcribed from the recording.";
     Gauge ASR_QUEUE = "asr_queue_depth", "Recognition tasks waiting.";
     Gauge LISTEN_CHANNELS = "listen_channels", "Channels of live audio that clients push, being transcribed now.";
     Counter LISTEN_REFUSED = "listen_refused_total", "Clients with live audio that were told to come again.";

@@ -57,7 +57,8 @@ impl<'a> Driven<'a> {
         for order in self.session.take_orders() {
             if let Order::Recognise { ticket, audio, class } = order {
                 let partial = class == sidetone::speech::scheduler::Class::Partial;
-                let request = Request { language: "en".into(), prompt: None, partial };
+                let prompt = self.session.prompt(class);
+                let request = Request { language: "en".into(), prompt, partial };
                 self.decodes += 1;
                 let outcome = self.recogniser.recognise(&audio, &request);
                 self.session.on_result(ticket, Some(outcome));

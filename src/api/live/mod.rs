@@ -98,6 +98,9 @@ impl LiveSpeech {
         let wanted = u32::try_from(channels).unwrap_or(u32::MAX);
         let permit =
             Arc::clone(&self.places).try_acquire_many_owned(wanted).map_err(|_| self.full(channels))?;
+        if !self.engine.admits() {
+            return Err(overloaded());
+        }
         metric::LISTEN_CHANNELS.add(channels as f64);
         Ok(Place { channels, _permit: permit })
     }
@@ -120,6 +123,19 @@ impl LiveSpeech {
         )
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
     }
+}
+
+/// 503: what those who are heard cost leaves no room.
+fn overloaded() -> Problem {
+    metric::LISTEN_REFUSED.add(1);
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overloaded",
+        "There is no room to transcribe more",
+        "Speech to text has all that it can do.",
+        "Come again in a while; a smaller `speech.model` leaves more room, and /ready says how things stand.",
+    )
+    .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
 }
 
 /// 503 where nothing is transcribed.

@@ -33,6 +33,14 @@ pub(super) fn note(event: &Value) -> String {
         }
         "recording.saved" => format!("recorded: {:.1} s  {}", seconds("duration_s"), text("path")),
         "recording.failed" => format!("not recorded: {}", text("error")),
+        "overload" if leg.is_empty() => {
+            format!("load of speech to text: {}, finals wait {:.1} s", text("name"), seconds("lag_s"))
+        }
+        "overload" => {
+            let live = event["live"].as_bool().unwrap_or_default();
+            let is = if live { "has words again" } else { "has no words while it lasts" };
+            format!("{leg} {is}, from {:.1} s on", seconds("from"))
+        }
         "gap" => match event["missed"].as_u64() {
             Some(missed) => format!(
                 "… {missed} events missed: this terminal was too slow, or the server was started again"

@@ -8,14 +8,15 @@ use crossbeam_channel::Sender;
 
 use super::{Command, Outcome, Shared, Work};
 use crate::clock;
-use crate::speech::recogniser::{Hypothesis, RecogniseError, Recogniser};
+use crate::speech::RATE;
+use crate::speech::recogniser::{Hypothesis, RecogniseError, Recogniser, Request};
 use crate::speech::scheduler::{Picked, Task, TaskId};
 use crate::telemetry::metric::{self, Counter};
 
 /// Behind the media threads, which have to be in time: a word may be late, a packet may not.
 const NICENESS: i32 = 5;
 
-pub(super) fn run(shared: &Arc<Shared>, ready: &Sender<Result<(), RecogniseError>>) {
+pub(super) fn run(shared: &Arc<Shared>, index: usize, ready: &Sender<Result<(), RecogniseError>>) {
     if let Err(reason) = rustix::process::setpriority_process(None, NICENESS) {
         tracing::debug!(%reason, "a recognising thread keeps its priority");
     }
@@ -29,6 +30,9 @@ pub(super) fn run(shared: &Arc<Shared>, ready: &Sender<Result<(), RecogniseError
             return;
         }
     };
+    if index == 0 && shared.model.is_probed() {
+        probe(shared, &mut recogniser);
+    }
     let mut heard = Seconds { counter: &metric::ASR_SECONDS, rest: Duration::ZERO };
     let mut spent = Seconds { counter: &metric::ASR_COMPUTE_SECONDS, rest: Duration::ZERO };
     while let Some(task) = next_task(shared) {
@@ -39,10 +43,31 @@ pub(super) fn run(shared: &Arc<Shared>, ready: &Sender<Result<(), RecogniseError
         spent.add(took);
         {
             let mut queue = shared.queue.lock();
-            queue.scheduler.completed(task.audio, took);
+            queue.scheduler.completed(task.audio, task.payload.request.partial, took);
             queue.scheduler.finished(task.class);
         }
         reply(task.payload, task.id, Some(result));
+    }
+}
+
+/// Two seconds of noise, so that something is known of costs before the first leg asks whether there is room; and the model's pages
+/// are in memory. Words cost more than this, which shows with the first of them.
+fn probe(shared: &Shared, slot: &mut Option<Box<dyn Recogniser>>) {
+    const LENGTH: Duration = Duration::from_secs(2);
+    let mut state = 1_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 * 0.02 - 0.01
+    };
+    let audio = (0..RATE as u64 * LENGTH.as_secs()).map(|_| noise()).collect();
+    let request = Request { language: "en".to_owned(), prompt: None, partial: false };
+    let (reply, _) = crossbeam_channel::bounded(0);
+    let started = clock::now();
+    match recognise(shared, slot, &Work { audio, request, reply }) {
+        Ok(_) => shared.queue.lock().scheduler.completed(LENGTH, false, clock::since(started)),
+        Err(error) => {
+            tracing::warn!(model = shared.model.name(), %error, "the first try of the model failed")
+        }
     }
 }
 
