@@ -6,6 +6,12 @@ mod access;
 mod events;
 #[path = "api-server/files.rs"]
 mod files;
+#[cfg(feature = "embedded-model")]
+#[path = "api-server/listen.rs"]
+mod listen;
+#[cfg(feature = "embedded-model")]
+#[path = "api-server/live.rs"]
+mod live;
 #[path = "api-server/speech.rs"]
 mod speech;
 #[path = "api-server/subscribers.rs"]
@@ -15,5 +21,8 @@ mod support;
 #[cfg(feature = "embedded-model")]
 #[path = "api-server/transcriptions.rs"]
 mod transcriptions;
+#[cfg(feature = "embedded-model")]
+#[path = "api-server/vosk.rs"]
+mod vosk;
 #[path = "api-server/watch.rs"]
 mod watch;

@@ -6,6 +6,7 @@ mod audio_file;
 mod codecs;
 mod dtmf;
 mod ggml;
+mod listen;
 mod path;
 mod rtcp;
 mod tiny_model;
@@ -15,6 +16,7 @@ pub use audio_file::audio_file;
 pub use codecs::codecs;
 pub use dtmf::dtmf;
 pub use ggml::ggml;
+pub use listen::listen;
 pub use path::path;
 pub use rtcp::rtcp;
 
@@ -44,7 +46,7 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("ami", ami),
     ("ari_event", ari_event),
     ("audio_file", audio_file),
@@ -54,6 +56,7 @@ pub const TARGETS: [Target; 15] = [
     ("codecs", codecs),
     ("dtmf", dtmf),
     ("ggml", ggml),
+    ("listen", listen),
     ("path", path),
     ("rtcp", rtcp),
     ("rtp", rtp),

@@ -18,6 +18,8 @@ use super::problem::Problem;
 use super::state::AppState;
 use crate::calls::record::is_valid_name;
 
+/// What may stand before a key: Deepgram's clients say `Token`.
+const SCHEMES: [&str; 2] = ["bearer", "token"];
 /// Shortest secret that is taken.
 const MIN_SECRET: usize = 16;
 
@@ -180,9 +182,16 @@ fn is_local_name(host: &str) -> bool {
 
 fn presented(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let is_scheme = |name: &str| SCHEMES.iter().any(|scheme| name.trim().eq_ignore_ascii_case(scheme));
     if let Some(value) = text(header::AUTHORIZATION) {
         let (scheme, key) = value.split_once(' ')?;
-        return scheme.eq_ignore_ascii_case("bearer").then(|| key.trim().to_owned());
+        return is_scheme(scheme).then(|| key.trim().to_owned());
+    }
+    // A page's WebSocket has no headers to say it with.
+    if let Some((scheme, key)) = text(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.split_once(','))
+        && is_scheme(scheme)
+    {
+        return Some(key.trim().to_owned());
     }
     if let Some(key) = text(header::HeaderName::from_static("x-api-key")) {
         return Some(key.trim().to_owned());
@@ -263,6 +272,24 @@ mod tests {
         let public = "0.0.0.0:80".parse().unwrap();
         assert!(check_bind(public, &open).unwrap_err().to_string().contains("http.bind"));
         assert!(check_bind(public, &keyed).is_ok());
+    }
+
+    #[test]
+    fn a_key_is_found_wherever_clients_put_it() {
+        let found = |name: header::HeaderName, value: &str| {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
+            presented(&headers, &Uri::from_static("/x?token=query"))
+        };
+        for value in ["Bearer st_a_b", "token st_a_b", "Token  st_a_b "] {
+            assert_eq!(found(header::AUTHORIZATION, value).as_deref(), Some("st_a_b"), "{value}");
+        }
+        assert_eq!(found(header::AUTHORIZATION, "Basic st_a_b"), None);
+        for value in ["token, st_*_b", "Token,st_*_b", "bearer, st_*_b"] {
+            assert_eq!(found(header::SEC_WEBSOCKET_PROTOCOL, value).as_deref(), Some("st_*_b"), "{value}");
+        }
+        for value in ["ws", "chat, st_a_b"] {
+            assert_eq!(found(header::SEC_WEBSOCKET_PROTOCOL, value).as_deref(), Some("query"), "{value}");
+        }
     }
 
     #[test]

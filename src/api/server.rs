@@ -9,12 +9,15 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use tokio::net::TcpListener;
+use axum::serve::ListenerExt;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use super::state::AppState;
-use super::{auth, calls, health, observe, page, play, recording, speech, transcript, transcriptions, ws};
+use super::{
+    auth, calls, health, listen, observe, page, play, recording, speech, transcript, transcriptions, vosk, ws,
+};
 
 /// Connections that are still busy this long after the server was told to stop are cut.
 const GRACE: Duration = Duration::from_secs(10);
@@ -27,6 +30,16 @@ pub enum ServeError {
     /// The address cannot be had.
     #[error("cannot listen on `http.bind` = {bind}: {source}; {}", remedy(.source))]
     Bind {
+        /// As configured.
+        bind: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The address of vosk-server's protocol cannot be had.
+    #[error(
+        "cannot listen on `vosk.bind` = {bind}: {source}; leave it out, or set it to a free address and port of this machine"
+    )]
+    BindVosk {
         /// As configured.
         bind: SocketAddr,
         /// What the system says.
@@ -60,6 +73,14 @@ pub async fn bind(bind: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(bind).await.map_err(|source| ServeError::Bind { bind, source })
 }
 
+/// Take the address for vosk-server's protocol.
+///
+/// # Errors
+/// [`ServeError::BindVosk`], which names the setting and what to do.
+pub async fn bind_vosk(bind: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(bind).await.map_err(|source| ServeError::BindVosk { bind, source })
+}
+
 /// All routes.
 pub fn router(state: AppState) -> Router {
     let keyed = Router::new()
@@ -80,6 +101,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/calls/{id}/recording/resume", post(calls::resume_recording))
         .route("/ws/events", get(ws::all))
         .route("/ws/calls/{id}/events", get(ws::call))
+        .route("/v1/listen", get(listen::open).fallback(listen::method_not_allowed))
         .route_layer(from_fn_with_state(state.clone(), auth::require));
     let openai = Router::new()
         .route(
@@ -126,6 +148,13 @@ pub fn router(state: AppState) -> Router {
         .with_state(state)
 }
 
+/// Results are small and far between: one must not wait until the one before it is acknowledged.
+fn at_once(connection: &mut TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "a connection does not send at once");
+    }
+}
+
 /// Serve until `shutdown` is cancelled; then requests under way are finished and WebSockets closed with 1001, for at
 /// most ten seconds.
 ///
@@ -149,8 +178,8 @@ pub async fn serve(
         tokio::time::sleep(GRACE).await;
         tracing::warn!("some connections were still busy and have been cut");
     };
-    let server =
-        axum::serve(listener, router(state)).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let server = axum::serve(listener.tap_io(at_once), router(state))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let stopped = async {
         server.await?;
         open.close();
@@ -161,5 +190,34 @@ pub async fn serve(
         done = stopped => done,
         () = overdue => Ok(()),
         () = upkeep => Ok(()),
+    }
+}
+
+/// Serve vosk-server's protocol until `shutdown` is cancelled; then connections are closed with 1001.
+///
+/// # Errors
+/// [`ServeError::Serve`].
+pub async fn serve_vosk(
+    listener: TcpListener,
+    mut state: AppState,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError> {
+    state.closing = shutdown.clone();
+    let open = state.open.clone();
+    let server = axum::serve(listener.tap_io(at_once), vosk::router(state))
+        .with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    let stopped = async {
+        server.await?;
+        open.close();
+        open.wait().await;
+        Ok(())
+    };
+    tokio::select! {
+        done = stopped => done,
+        () = overdue => Ok(()),
     }
 }

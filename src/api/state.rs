@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Auth;
+use super::live::LiveSpeech;
 use super::transcriptions::Transcriptions;
 use crate::calls::control::CallControl;
 use crate::calls::directory::CallDirectory;
@@ -36,6 +37,8 @@ pub struct AppState {
     pub transcriptions: Option<Arc<Transcriptions>>,
     /// What speaks; `None` without an engine.
     pub synthesiser: Option<Arc<Synthesiser>>,
+    /// Audio that clients push, to text; `None` without a speech model.
+    pub live: Option<Arc<LiveSpeech>>,
     /// How WebSockets are kept.
     pub sockets: SocketPolicy,
     /// Cancelled when the server stops.
@@ -89,6 +92,7 @@ impl AppState {
             model: Arc::default(),
             transcriptions: None,
             synthesiser: None,
+            live: None,
             sockets: SocketPolicy::default(),
             closing: CancellationToken::new(),
             open: TaskTracker::new(),

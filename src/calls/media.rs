@@ -229,6 +229,7 @@ impl CallMedia {
                 first_utterance: next_utterance[leg.index()],
                 vocabulary: None,
                 caught_up: self.recording.is_on(),
+                pushed: None,
             };
             self.listeners.push(engine.listen(audio, sink.clone()));
         }

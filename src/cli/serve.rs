@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};
-use crate::api::{self, AppState, Auth, TranscriptionPolicy, Transcriptions};
+use crate::api::{self, AppState, Auth, LivePolicy, LiveSpeech, TranscriptionPolicy, Transcriptions};
 use crate::asterisk::ami::{AmiConfig, AmiTls};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
@@ -55,6 +55,10 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     limits::raise_open_files();
     limits::survive_file_size_limit()?;
     let listener = api::bind(settings.http.bind).await?;
+    let vosk_listener = match settings.vosk.bind {
+        Some(bind) => Some(api::bind_vosk(bind).await?),
+        None => None,
+    };
     let _claim = claim(&settings.node.data)?;
     let services = Arc::new(start_parts(settings, &readiness).await?);
     vitals::watch(&services, &readiness);
@@ -67,10 +71,16 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     state.transcriptions = transcriptions(&services)?;
     state.synthesiser = super::say::start(&services.settings)?;
+    state.live = live(&services);
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));
+    let vosk =
+        vosk_listener.map(|listener| tokio::spawn(api::serve_vosk(listener, state.clone(), stop.clone())));
     let http = tokio::spawn(api::serve(listener, state, stop.clone()));
     tracing::info!(address = %services.settings.http.bind, "HTTP and WebSocket");
+    if let Some(address) = services.settings.vosk.bind {
+        tracing::info!(%address, "vosk-server's protocol");
+    }
     tell_connection(&server, readiness.clone());
 
     let end = run_calls(&services, &server, &readiness, &stop).await;
@@ -83,6 +93,9 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     })
     .await?;
     http.await??;
+    if let Some(vosk) = vosk {
+        vosk.await??;
+    }
     match end? {
         End::Stopped => {
             tracing::info!("stopped");
@@ -217,6 +230,12 @@ fn transcriptions(services: &Services) -> anyhow::Result<Option<Arc<Transcriptio
     };
     let opened = Transcriptions::open(engine, policy).with_context(|| no_folder(&settings.node.data))?;
     Ok(Some(Arc::new(opened)))
+}
+
+fn live(services: &Services) -> Option<Arc<LiveSpeech>> {
+    let settings = &services.settings;
+    let policy = LivePolicy::new(settings.http.max_live_channels, settings.speech.language.clone());
+    services.speech.clone().map(|engine| Arc::new(LiveSpeech::new(engine, policy)))
 }
 
 fn no_folder(data: &Path) -> String {

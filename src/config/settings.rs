@@ -81,6 +81,8 @@ pub struct Settings {
     pub tts: Tts,
     /// HTTP and WebSocket.
     pub http: Http,
+    /// vosk-server's protocol.
+    pub vosk: Vosk,
     /// What is written about it all.
     pub log: Log,
 }
@@ -308,6 +310,14 @@ sections! {
         max_upload_mib: u64 = 512;
         /// Longest audio in it, minutes: a few bytes of silence may stand for hours.
         max_audio_minutes: u64 = 600;
+        /// Channels of live audio (`/v1/listen`, and vosk's protocol) that are transcribed at once; more are told to come again.
+        max_live_channels: usize = 64;
+    }
+    /// vosk-server's protocol: live transcription for Asterisk's speech module and whoever else speaks it.
+    Vosk "vosk" {
+        /// Address and port (vosk-server's is 2700); without it nobody is served. With no key configured (`http.keys`), other than
+        /// loopback is refused; with keys, clients bring theirs as `?token=st_…` in the URL.
+        bind: Option<SocketAddr> = None;
     }
     /// What is written about it all.
     Log "log" {

@@ -193,6 +193,15 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         (1..=100 * 60).contains(&s.http.max_audio_minutes),
         "http.max_audio_minutes: use 1 to 6000 (100 hours)".into(),
     );
+    check((1..=10_000).contains(&s.http.max_live_channels), "http.max_live_channels: use 1 to 10000".into());
+    check(
+        s.vosk.bind.is_none_or(|bind| !s.http.keys.is_empty() || bind.ip().is_loopback()),
+        "vosk.bind is an address that others can reach, without a key: set http.keys or http.keys_file, or bind to 127.0.0.1".into(),
+    );
+    check(
+        s.vosk.bind.is_none_or(|bind| bind.port() != 0 && bind != s.http.bind),
+        "vosk.bind: give it a fixed port of its own, 2700 say".into(),
+    );
     check(["text", "json"].contains(&s.log.format.as_str()), "log.format: use text or json".into());
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
@@ -227,6 +236,21 @@ mod tests {
         for bad in ["zz", "", "english", "EN", "de-DE"] {
             let wrong = with(bad).unwrap_err();
             assert!(wrong[0].contains("speech.language") && wrong[0].contains(" de, "), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn voices_of_others_need_a_key_and_a_port_of_their_own() {
+        let with = |bind: &str, keys: &[&str]| {
+            let mut s = Settings::default();
+            s.vosk.bind = Some(bind.parse().unwrap());
+            s.http.keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            validate(&s)
+        };
+        assert_eq!(with("127.0.0.1:2700", &[]), Ok(()));
+        assert_eq!(with("0.0.0.0:2700", &["st_a_0123456789abcdef"]), Ok(()));
+        for bad in ["0.0.0.0:2700", "127.0.0.1:0", "127.0.0.1:8090"] {
+            assert!(with(bad, &[]).unwrap_err()[0].starts_with("vosk.bind"), "{bad}");
         }
     }
 

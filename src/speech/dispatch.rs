@@ -42,6 +42,12 @@ pub fn dispatch<P>(
             Some(_) => {}
         }
     }
+    let is_behind = session.is_behind();
+    // What comes faster than it was spoken is a file, whatever way it takes.
+    let classed = |class| match class {
+        Class::Final | Class::Speculative if is_behind => Class::Job,
+        class => class,
+    };
     for order in session.take_orders() {
         match order {
             Order::Recognise { ticket, class: Class::Speculative, .. } if !scheduler.speculates() => {
@@ -60,10 +66,13 @@ pub fn dispatch<P>(
                     partial: matches!(class, Class::Partial | Class::Detect),
                 };
                 let (id, payload) = (TaskId { owner, ticket }, payload(audio, request));
+                let class = classed(class);
                 scheduler.submit(Task { id, class, deadline: now + wait, audio: length, payload }, now);
                 done.submitted += 1;
             }
-            Order::Promote { ticket } => scheduler.reclass(TaskId { owner, ticket }, Class::Final, now),
+            Order::Promote { ticket } => {
+                scheduler.reclass(TaskId { owner, ticket }, classed(Class::Final), now)
+            }
             Order::Cancel { ticket } => drop(scheduler.cancel(TaskId { owner, ticket })),
         }
     }

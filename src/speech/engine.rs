@@ -118,6 +118,30 @@ pub struct LegAudio {
     /// What the report says is owed will be transcribed from a recording: it gets its finals then. `false`: nothing will catch up,
     /// so that what subscribers were told of has its final by the end of the leg, whatever its words are worth.
     pub caught_up: bool,
+    /// Audio that a client pushes, as fast or as slowly as it likes: its time is the number of samples that came.
+    pub pushed: Option<Pushed>,
+}
+
+/// What is different for a leg whose audio is pushed.
+#[derive(Clone)]
+pub struct Pushed {
+    /// Silence that ends an utterance, if it is not the engine's.
+    pub hangover: Option<Duration>,
+    /// Told how far the engine has come with the leg, each time that it has, and after the events up to there.
+    pub progress: ProgressSink,
+}
+
+/// How far the engine has come with a leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// Ring samples that have been heard.
+    pub heard: u64,
+    /// Seconds on the recording's clock before which no further event begins, unless it is of an utterance told of already.
+    pub settled: f64,
+    /// Where the speech of the utterance that is open begins, seconds on the recording's clock.
+    pub speaking: Option<f64>,
+    /// Utterances that have ended and have no final yet.
+    pub closed: usize,
 }
 
 /// What the transcription of a leg came to.
@@ -142,6 +166,9 @@ pub struct FinishReport {
 
 /// Takes a leg's events, in order, on the engine's listening thread: it has to be quick.
 pub type EventSink = Arc<dyn Fn(TranscriptEvent) + Send + Sync>;
+
+/// Takes how far a leg has come, on the engine's listening thread: it has to be quick.
+pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// The running engine. Dropping it ends its threads; legs that are still being heard end unfinished.
 pub struct SpeechEngine {
@@ -202,6 +229,7 @@ pub(super) enum Command {
     Finish { owner: u64, done: oneshot::Sender<FinishReport> },
     Flush { owner: u64, done: oneshot::Sender<()> },
     Detach { owner: u64 },
+    Abandon { owner: u64 },
     Done(Outcome),
     Close,
 }
@@ -361,6 +389,12 @@ impl LegListener {
         let _ = self.commands.send(Command::Flush { owner: self.owner, done });
         // Dropped without an answer: the leg is over, and its report says what became of it.
         let _ = flushed.await;
+    }
+
+    /// Nobody wants any more of this leg: what is not recognised yet never is, and the sinks are not called any more, but for what is
+    /// under way.
+    pub fn abandon(&self) {
+        let _ = self.commands.send(Command::Abandon { owner: self.owner });
     }
 
     /// To be called once the ring is closed, or about to be: wait until all finals have been given to the sink, at most

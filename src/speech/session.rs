@@ -155,6 +155,8 @@ pub struct Session {
     carry: Option<Carry>,
     lost: LostTime,
     caught_up: bool,
+    /// More audio is there already than has been heard.
+    is_behind: bool,
     owed: Vec<OwedSpan>,
 }
 
@@ -194,6 +196,7 @@ impl Session {
             carry: None,
             lost: LostTime::default(),
             caught_up: false,
+            is_behind: false,
             owed: Vec::new(),
         }
     }
@@ -272,6 +275,27 @@ impl Session {
     /// Utterances whose final is not out yet.
     pub fn unfinished(&self) -> usize {
         self.pending.len()
+    }
+
+    /// Of those, the ones that have ended.
+    pub fn closed(&self) -> usize {
+        self.pending.iter().filter(|pending| pending.closed.is_some()).count()
+    }
+
+    /// Where the speech of the open utterance begins, seconds on the recording's clock.
+    pub fn speaking(&self) -> Option<f64> {
+        self.segmenter.speech().map(|(start, _)| seconds_at(start, self.offset))
+    }
+
+    /// Say whether more audio is there already than has been heard: no partial is asked for then, since the next one has more to
+    /// say, and nobody speaks at this moment who would wait for a final.
+    pub fn set_behind(&mut self, is_behind: bool) {
+        self.is_behind = is_behind;
+    }
+
+    /// Whether more audio is there already than has been heard.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Seconds on the recording's clock before which no further event begins, unless it is of an utterance told of already.
@@ -362,7 +386,7 @@ impl Session {
     /// Whether to ask for a partial, if there are to be `step` between two of them.
     pub fn partial_due(&self, step: Duration) -> bool {
         let Some(open) = self.pending.back().filter(|p| p.closed.is_none()) else { return false };
-        let waits = self.segmenter.is_paused() || self.segmenter.is_unclear();
+        let waits = self.is_behind || self.segmenter.is_paused() || self.segmenter.is_unclear();
         if waits || self.segmenter.voiced() < FIRST_PARTIAL {
             return false;
         }

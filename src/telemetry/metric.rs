@@ -221,6 +221,8 @@ table! {
     Gauge ASR_OWED_SECONDS = "asr_owed_seconds", "Seconds of recorded speech, or silence, of calls that are over that wait to be transcribed.";
     Gauge ASR_OWING_CALLS = "asr_owing_calls", "Calls that are over and whose transcripts are pending.";
     Counter ASR_CAUGHT_UP = "asr_caught_up_seconds_total", "Seconds of recordings gone through for what live transcription left out.";
+    Gauge LISTEN_CHANNELS = "listen_channels", "Channels of live audio that clients push, being transcribed now.";
+    Counter LISTEN_REFUSED = "listen_refused_total", "Clients with live audio that were told to come again.";
     Gauge WS_SUBSCRIBERS = "ws_subscribers", "Open WebSocket subscriptions.";
     Counter WS_DROPPED = "ws_messages_dropped_total", "Messages that a slow subscriber did not get.";
     Counter CALL_FILE_ERRORS = "call_file_errors_total", "Attempts to write a call's record or event journal that failed.";

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
-use sidetone::api::{self, AppState, Auth, SocketPolicy, Transcriptions};
+use sidetone::api::{self, AppState, Auth, LiveSpeech, SocketPolicy, Transcriptions};
 use sidetone::calls::control::{Audio, CallControl, ControlError, Playback};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::hub::{EventHub, HubConfig, Journals};
@@ -30,6 +30,7 @@ pub struct Server {
     pub readiness: Arc<ReadinessBoard>,
     pub control: Arc<Recorded>,
     pub client: Client,
+    pub vosk: Option<SocketAddr>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -43,6 +44,8 @@ pub struct Setup {
     pub sockets: SocketPolicy,
     pub transcriptions: Option<Arc<Transcriptions>>,
     pub synthesiser: Option<Arc<Synthesiser>>,
+    /// With it, vosk's protocol is served as well.
+    pub live: Option<Arc<LiveSpeech>>,
 }
 
 impl Server {
@@ -69,14 +72,30 @@ impl Server {
         state.model = "base.en".into();
         state.transcriptions = setup.transcriptions;
         state.synthesiser = setup.synthesiser;
+        state.live = setup.live;
         let listener =
             api::bind(setup.at.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
         let addr = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
+        let mut vosk = None;
+        let mut serving_vosk = None;
+        if state.live.is_some() {
+            let listener = api::bind_vosk(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+            vosk = listener.local_addr().ok();
+            serving_vosk = Some(api::serve_vosk(listener, state.clone(), shutdown.clone()));
+        }
         let serving = api::serve(listener, state, shutdown.clone());
-        let task = tokio::spawn(async move { serving.await.unwrap() });
+        let task = tokio::spawn(async move {
+            let serving_vosk = async {
+                if let Some(serving) = serving_vosk {
+                    serving.await.unwrap();
+                }
+            };
+            let (done, ()) = tokio::join!(serving, serving_vosk);
+            done.unwrap();
+        });
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { addr, hub, directory, readiness, control, client, shutdown, task }
+        Self { addr, hub, directory, readiness, control, client, vosk, shutdown, task }
     }
 
     /// Stop as a process does: afterwards the files are complete and can be opened by the next server.

@@ -20,6 +20,24 @@ pub(super) use reader::locate;
 pub use reader::{WavFormat, WavReader};
 pub use samples::Encoding;
 
+/// What the beginning of a WAV file says of it, and where its audio begins; `None` if more of it is needed to tell. The
+/// length means nothing: the rest is still to come.
+///
+/// # Errors
+/// [`WavError`]: not a WAV file, or not one that is read here.
+pub fn stream_head(head: &[u8]) -> Result<Option<(WavFormat, usize)>, WavError> {
+    /// `RIFF`, a length, `WAVE`.
+    const LEAST: usize = 12;
+    if head.len() < LEAST {
+        return Ok(None);
+    }
+    match locate(&mut io::Cursor::new(head)) {
+        Ok(located) => Ok(Some((located.frames()?, located.offset as usize))),
+        Err(WavError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Why a WAV file cannot be read. Offsets are bytes from the start of the file.
 #[derive(Debug, thiserror::Error)]
 pub enum WavError {

@@ -147,7 +147,7 @@ pub(in crate::audio) struct Fmt {
 
 impl Located {
     /// The file as one whose frames are all of one size.
-    fn frames(&self) -> Result<WavFormat, WavError> {
+    pub(super) fn frames(&self) -> Result<WavFormat, WavError> {
         let Fmt { tag, channels, rate_hz, bits, .. } = self.fmt;
         match Encoding::from_tag(tag, bits) {
             Some(encoding) if (1..=64).contains(&channels) && (1..=768_000).contains(&rate_hz) => {

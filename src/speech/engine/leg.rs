@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::{EventSink, FinishReport, LegAudio};
+use super::{EventSink, FinishReport, LegAudio, Progress, Pushed};
 use crate::media::ring::{RingReader, SlotRead};
 use crate::media::slot::SlotState;
 use crate::media::time::MediaInstant;
@@ -25,6 +25,9 @@ const SLOTS_AT_ONCE: usize = 200;
 const PATIENCE: Duration = Duration::from_millis(500);
 /// The patience with a sender that has been later than that. Beyond the recorder's window nothing comes any more.
 const MOST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A client whose audio is so far ahead of what has been heard sends it faster than it was spoken.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// How sessions are begun.
 #[derive(Clone, Copy)]
@@ -64,6 +67,8 @@ pub(super) struct LegRun {
     /// What was not heard at all, if something catches up.
     owed: Vec<OwedSpan>,
     pub(super) detached: bool,
+    /// What was last told, of a leg that is pushed.
+    told: Progress,
 }
 
 /// What a leg's earlier sessions have come to.
@@ -115,6 +120,7 @@ impl LegRun {
             before: Before::default(),
             owed: Vec::new(),
             detached: false,
+            told: Progress::default(),
         })
     }
 
@@ -279,6 +285,10 @@ impl LegRun {
                 }
             }
         }
+        if self.audio.pushed.is_some() {
+            let unheard = self.audio.ring.head().saturating_sub(self.reader.position());
+            session.set_behind(unheard > samples_in(BEHIND));
+        }
         let far = other.map(|(said, offset)| said.far(self.offset - offset));
         let (clock, base) = (&self.audio.clock, self.audio.ring.base());
         let seconds = |sample: u64| clock.seconds_from(self.origin, base + sample as i64);
@@ -326,13 +336,41 @@ impl LegRun {
         self.flushes.iter().filter(|flush| flush.mark.is_none()).map(|flush| flush.received).min()
     }
 
+    /// How to cut this leg, if others are cut by `segments`.
+    pub(super) fn segments(&self, segments: SegmentConfig) -> SegmentConfig {
+        match self.audio.pushed {
+            Some(Pushed { hangover: Some(hangover), .. }) => {
+                SegmentConfig { hangover, pause: segments.pause.min(hangover), ..segments }
+            }
+            _ => segments,
+        }
+    }
+
+    /// Tell a client whose audio is pushed how far it has been heard.
+    pub(super) fn tell_progress(&mut self) {
+        let (Some(Pushed { progress, .. }), Some(session)) = (&self.audio.pushed, &self.session) else {
+            return;
+        };
+        let come = Progress {
+            heard: self.reader.position(),
+            settled: session.settled(),
+            speaking: session.speaking(),
+            closed: session.closed(),
+        };
+        if come != self.told {
+            self.told = come;
+            self.guard(|| progress(come));
+        }
+    }
+
     pub(super) fn answer_flushes(&mut self) {
         let session = self.session.as_ref();
         let is_settled = |flush: &mut Flush| match (session, flush.mark) {
             (Some(session), Some(mark)) => session.is_settled(mark),
             // Nothing was ever heard, and nothing more will be.
             (None, _) => flush.received == 0 || self.ended || self.off.is_some(),
-            (Some(_), None) => self.ended,
+            // It had ended before it was asked: whatever it said is on its way.
+            (Some(session), None) => self.ended && session.unfinished() == 0,
         };
         for flush in self.flushes.extract_if(.., is_settled) {
             // Whoever asked may have gone.
@@ -410,7 +448,7 @@ impl LegRun {
         self.offset = offset;
         let LegAudio { leg, language, vocabulary, caught_up, .. } = &self.audio;
         let number = self.before.next_utterance.unwrap_or(self.audio.first_utterance);
-        let session = Session::new(*leg, language.clone(), offset, number, rules.segments)
+        let session = Session::new(*leg, language.clone(), offset, number, self.segments(rules.segments))
             .with_catch_up(*caught_up)
             .with_first_ticket(self.before.next_ticket)
             .with_carry(rules.carries_text)
@@ -420,13 +458,18 @@ impl LegRun {
     }
 
     pub(super) fn publish(&self, event: TranscriptEvent, now: MediaInstant) {
-        if event.kind == TranscriptKind::Final {
+        // Of a leg that is pushed, audio time is nobody's clock.
+        if event.kind == TranscriptKind::Final && self.audio.pushed.is_none() {
             let rate = f64::from(self.audio.clock.rate().hz());
             let spoken = self.audio.clock.instant_of(self.origin + (event.end * rate) as i64);
             metric::ASR_FINAL_LATENCY.record(now.saturating_since(spoken).as_secs_f64());
         }
-        // The sink is the call's own code; the other calls go on whatever it does.
-        if catch_unwind(AssertUnwindSafe(|| (self.sink)(event))).is_err() {
+        self.guard(|| (self.sink)(event));
+    }
+
+    /// Sinks are the call's own code; the other calls go on whatever it does.
+    fn guard(&self, tell: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(tell)).is_err() {
             let (call, leg) = (&self.audio.call_id, self.audio.leg.name());
             tracing::error!(call, leg, "the receiver of transcript events panicked: an event is lost");
         }

@@ -81,6 +81,12 @@ impl Listener {
                     run.detached = true;
                 }
             }
+            Command::Abandon { owner } => {
+                if self.legs.remove(&owner).is_some() {
+                    self.shared.queue.lock().scheduler.cancel_all(owner);
+                    self.count_legs(clock::now());
+                }
+            }
             Command::Done(outcome) => self.result(outcome),
             Command::Close => {}
         }
@@ -297,12 +303,12 @@ impl Listener {
     /// Pass on what a leg's session wants and says.
     fn attend(&mut self, owner: u64) {
         let Some(run) = self.legs.get_mut(&owner) else { return };
+        let segments = run.segments(self.rules.session.segments);
         let Some(session) = &mut run.session else {
             run.answer_flushes();
             return;
         };
         let now = clock::now();
-        let segments = self.rules.session.segments;
         let grace = segments.hangover.saturating_sub(segments.pause);
         let payload = |audio, request| Work { audio, request, reply: self.outbox.clone() };
         let done = dispatch(session, owner, &mut self.shared.queue.lock().scheduler, now, grace, payload);
@@ -318,6 +324,7 @@ impl Listener {
         for event in session.take_events() {
             run.publish(event, now);
         }
+        run.tell_progress();
         run.answer_flushes();
     }
 
