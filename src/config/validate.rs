@@ -9,6 +9,10 @@ const FORMATS: [&str; 10] =
 /// Those that travel over WebSockets. The rest save bandwidth, which a local connection has, at the price of exactness.
 const STREAM_FORMATS: [&str; 7] = ["ulaw", "alaw", "slin", "slin12", "slin16", "slin24", "slin48"];
 
+/// Least of `rtp.repair_ms`: the first packets of a doubtful sender are held for up to a second (`media::receiver`), and still
+/// have to find their place open.
+pub const MIN_REPAIR_MS: u64 = 1_000;
+
 /// How media can travel.
 const TRANSPORTS: [&str; 3] = ["rtp", "audiosocket", "websocket"];
 /// What AudioSocket carries, of the formats at hand.
@@ -117,6 +121,14 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         ),
     );
     check(
+        s.rtp.repair_ms >= MIN_REPAIR_MS,
+        format!(
+            "rtp.repair_ms is {}: use {MIN_REPAIR_MS} or more (2000 is a good value); the first packets of a doubtful sender wait \
+             for a second, and would come too late for the recording",
+            s.rtp.repair_ms
+        ),
+    );
+    check(
         s.rtp.live_lag_ms <= s.rtp.repair_ms,
         "rtp.live_lag_ms is longer than rtp.repair_ms: live readers come first".into(),
     );
@@ -197,6 +209,20 @@ mod tests {
         for bad in ["zz", "", "english", "EN", "de-DE"] {
             let wrong = with(bad).unwrap_err();
             assert!(wrong[0].contains("speech.language") && wrong[0].contains(" de, "), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_repair_window_shorter_than_the_wait_for_doubtful_senders_is_refused() {
+        let with = |repair_ms| {
+            let mut s = Settings::default();
+            s.rtp.repair_ms = repair_ms;
+            validate(&s)
+        };
+        assert_eq!(with(1_000), Ok(()));
+        for short in [0, 999] {
+            let wrong = with(short).unwrap_err();
+            assert!(wrong[0].contains("rtp.repair_ms") && wrong[0].contains("2000"), "{wrong:?}");
         }
     }
 

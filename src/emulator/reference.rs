@@ -4,7 +4,7 @@
 //! the arrivals; every other place follows from timestamps. What it cannot know from outside, because it lies at the very
 //! edge of a reader's window or because the receiver was still holding packets back, it allows either way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ const SLACK_MS: i64 = 25;
 const HOLD_MS: i64 = 1_000;
 /// The first packets of a leg are held back for so long.
 const ANCHOR_WINDOW_MS: i64 = 200;
+/// Two packets of a source whose numbers are so close together are in sequence (`MAX_STEP` of the receiver).
+const MAX_STEP: u64 = 16;
 /// A new timeline begins where its first packets came in, or at the seam to the audio before it if that is so near.
 const SEAM_MS: i64 = 210;
 
@@ -273,6 +275,7 @@ impl Timelines {
             of_timeline.push(Anchor { from: first.sequence, displacement });
         }
         let timelines = Self { anchors };
+        timelines.check_heard(reception)?;
         timelines.check_first(reception)?;
         timelines.check_others(reception, per_ms)?;
         Ok(timelines)
@@ -287,6 +290,28 @@ impl Timelines {
 
     fn displacement(&self, sent: &Sent) -> Option<i64> {
         self.anchor(sent).map(|(_, displacement)| displacement)
+    }
+
+    /// Of a timeline that lies nowhere came no two packets in sequence: one alone may be anybody's.
+    fn check_heard(&self, reception: &Reception) -> Result<(), Disagreement> {
+        let mut unheard: BTreeMap<u32, Vec<Sent>> = BTreeMap::new();
+        for (_, sent) in media(reception) {
+            if !self.anchors.contains_key(&sent.timeline) {
+                unheard.entry(sent.timeline).or_default().push(sent);
+            }
+        }
+        for (timeline, sent) in unheard {
+            let are_in_sequence = |pair: &[Sent]| {
+                let step = pair[1].sequence.abs_diff(pair[0].sequence);
+                pair[0].source == pair[1].source && (1..=MAX_STEP).contains(&step)
+            };
+            ensure!(
+                !sent.windows(2).any(are_in_sequence),
+                "timeline {timeline} lies nowhere, and {} of its packets came",
+                sent.len()
+            );
+        }
+        Ok(())
     }
 
     /// The first timeline begins at the least delay of the first 200 ms.

@@ -30,8 +30,8 @@ pub enum Act {
     Reanchor,
     /// Another SSRC that begins at this sequence number; timestamps go on, or begin anew at this one.
     Source(u16, Option<u32>),
-    /// The same SSRC begins anew, with these sequence numbers and timestamps; with other sequence numbers where these would
-    /// go on with those before ([`Sender::is_near`]).
+    /// The same SSRC begins anew, with these sequence numbers and timestamps; with other sequence numbers where nobody could
+    /// know it from these ([`Sender::is_near`]).
     Restart(u16, u32),
     /// Timestamps leap by so many ticks.
     Leap(i64),
@@ -306,11 +306,17 @@ fn perform(sender: &mut Sender, act: Act) {
         }
         Act::Restart(sequence, timestamp) => {
             // Numbers that go on or come again are those of packets that were late or sent twice: nothing tells that the
-            // sender began anew. From half a circle away they do.
-            let sequence = if sender.is_near(sequence, timestamp) { sequence ^ 0x8000 } else { sequence };
-            sender.restart(sequence).begin_timeline(timestamp).talk(600)
+            // sender began anew. From half a circle away they do, or from one of these: no stretch of numbers is near two.
+            let turns = [0, 0x8000, 0x4000, 0xc000, 0x2000, 0xa000, 0x6000, 0xe000];
+            let numbers = turns.map(|turn| sequence ^ turn);
+            let free = numbers.into_iter().find(|&number| !sender.is_near(number, timestamp));
+            sender.restart(free.unwrap_or(sequence)).begin_timeline(timestamp).talk(600)
         }
-        Act::Leap(ticks) => sender.leap(ticks).talk(600),
+        Act::Leap(ticks) => {
+            let target = sender.timestamp().wrapping_add(ticks as u32);
+            let ticks = if sender.repeats(sender.sequence(), target) { -ticks } else { ticks };
+            sender.leap(ticks).talk(600)
+        }
     };
 }
 
@@ -342,10 +348,18 @@ mod tests {
     #[test]
     fn a_restart_never_sends_the_numbers_of_what_went_before() {
         let plain = Scenario::draw(&mut Bytes(&[]));
-        let again = Act::Restart(plain.sequence, plain.timestamp);
-        let wire = Scenario { acts: vec![again], ..plain }.sender().wire;
-        let numbers: HashSet<_> = wire.iter().map(|datagram| datagram.bytes[2..8].to_vec()).collect();
-        assert_eq!(numbers.len(), wire.len());
+        let first = Act::Restart(plain.sequence, plain.timestamp);
+        // Right before the timestamps of another stretch, and behind an hour's leap and back.
+        let close = Act::Restart(40_000, 77_000_000);
+        let closer = Act::Restart(40_000, 77_000_000 - 2_286);
+        let [there, back] = [3_600 * 8_000, -3_600 * 8_000].map(Act::Leap);
+        for acts in
+            [vec![first; 6], vec![close, closer, close, closer], vec![there, first, back, first, back]]
+        {
+            let wire = Scenario { acts, ..plain.clone() }.sender().wire;
+            let sent: HashSet<_> = wire.iter().map(|datagram| datagram.bytes[2..8].to_vec()).collect();
+            assert_eq!(sent.len(), wire.len());
+        }
     }
 
     #[test]

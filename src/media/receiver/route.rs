@@ -127,6 +127,8 @@ impl Body {
             match stream.source.check(packet.sequence()) {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
+                // It began a few numbers lower, and passes the old ones.
+                Arrival::InOrder { .. } if self.follows_held(packet, kind) => return Route::NewSource,
                 // The sender began anew not far below where it had been: this is from before.
                 Arrival::InOrder { .. } if self.is_straggler(packet, kind, arrival) => {
                     return Route::Straggler;
@@ -146,7 +148,8 @@ impl Body {
                 _ => {}
             }
         }
-        if self.is_straggler(packet, kind, arrival) { Route::Straggler } else { Route::NewSource }
+        let is_straggler = self.is_straggler(packet, kind, arrival) && !self.follows_held(packet, kind);
+        if is_straggler { Route::Straggler } else { Route::NewSource }
     }
 
     /// Whether `packet` is of the source before the current one. By its number alone it may be of a sender that began anew
