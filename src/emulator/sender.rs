@@ -250,9 +250,14 @@ impl Sender {
         self
     }
 
-    /// Whether a packet with these numbers may be one that was sent already or is sent next, late or after loss, so that no
-    /// receiver can know that its sender began anew: within what the receiver takes for reordering and for loss (`MAX_MISORDER`,
-    /// `MAX_DROPOUT`), and within its `MAX_LATENESS`; or [`Sender::repeats`].
+    /// Whether a packet with these numbers may be one that was sent already or is sent next, late or after loss: within what
+    /// the receiver takes for reordering and for loss (`MAX_MISORDER`, `MAX_DROPOUT`), and within its `MAX_LATENESS`; or
+    /// [`Sender::repeats`]. No receiver can know from it that the sender began anew.
+    ///
+    /// That holds for numbers that were seen, with their timestamps or near them, and for those up to 999 lower that were not, with
+    /// timestamps of up to half a minute before: as packets they could have been held up for so long. A receiver might
+    /// guess after a second of nothing else; it would have to keep late packets back from the recording until then, for
+    /// the sake of a restart that by chance (RFC 3550, 5.1) happens once in a million.
     pub fn is_near(&self, sequence: u16, timestamp: u32) -> bool {
         let step = sequence.wrapping_sub(self.sequence as u16) as i16;
         let ticks = timestamp.wrapping_sub(self.timestamp) as i32;

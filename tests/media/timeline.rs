@@ -108,6 +108,19 @@ fn a_sender_that_goes_back_by_a_few_numbers_passes_the_old_ones_before_it_is_bel
 }
 
 #[test]
+fn timestamps_that_leap_back_after_a_restart_below_the_old_numbers_are_those_of_no_straggler() {
+    for ticks in [-160_000, -80_000, 160_000] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(900).begin_timeline(77_000_000).talk(600).leap(ticks).talk(600);
+        let reception = Reception::of_perfect(&sender);
+        reception.check();
+        let case = format!("{ticks}: {:?}", reception.stats);
+        assert_eq!(reception.displacements(), [40; 3], "{case}");
+        assert_eq!((reception.stats.packets_lost, reception.stats.packets_late), (0, 0), "{case}");
+    }
+}
+
+#[test]
 fn a_sender_that_goes_back_twice_by_just_over_a_thousand_numbers_comes_among_stragglers() {
     for sequence in 1_149 - 1_010..1_149 - 1_001 {
         let mut sender = Sender::new(Codec::Ulaw);

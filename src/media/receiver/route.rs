@@ -156,7 +156,8 @@ impl Body {
     /// near there; but what that one said lies before the current one, and later numbers lie behind earlier ones.
     fn is_straggler(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
         let Some(Previous { source: Some(source), timeline, .. }) = &self.previous else { return false };
-        let located = self.locate_straggler(packet.timestamp(), arrival);
+        // By its own timeline alone: by the current one timestamps that leap back would be those of a late packet.
+        let located = self.locate_by([Some(timeline), None], packet.timestamp(), arrival);
         let (true, Some((_, sample))) = (source.ssrc() == packet.ssrc(), located) else { return false };
         let is_newer = match source.check(packet.sequence()) {
             Arrival::Jump { .. } => return false,
