@@ -4,7 +4,7 @@
 //! the arrivals; every other place follows from timestamps. What it cannot know from outside, because it lies at the very
 //! edge of a reader's window or because the receiver was still holding packets back, it allows either way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -292,23 +292,19 @@ impl Timelines {
         self.anchor(sent).map(|(_, displacement)| displacement)
     }
 
-    /// Of a timeline that lies nowhere came no two packets in sequence: one alone may be anybody's.
+    /// Of a timeline that lies nowhere no two packets in sequence came one after the other: what is less may be anybody's.
     fn check_heard(&self, reception: &Reception) -> Result<(), Disagreement> {
-        let mut unheard: BTreeMap<u32, Vec<Sent>> = BTreeMap::new();
-        for (_, sent) in media(reception) {
-            if !self.anchors.contains_key(&sent.timeline) {
-                unheard.entry(sent.timeline).or_default().push(sent);
-            }
-        }
-        for (timeline, sent) in unheard {
-            let are_in_sequence = |pair: &[Sent]| {
-                let step = pair[1].sequence.abs_diff(pair[0].sequence);
-                pair[0].source == pair[1].source && (1..=MAX_STEP).contains(&step)
-            };
+        let came = media(reception);
+        for pair in came.windows(2) {
+            let [(_, one), (_, next)] = [pair[0], pair[1]];
+            let step = next.sequence.abs_diff(one.sequence);
+            let are_in_sequence =
+                (one.source, one.timeline) == (next.source, next.timeline) && (1..=MAX_STEP).contains(&step);
             ensure!(
-                !sent.windows(2).any(are_in_sequence),
-                "timeline {timeline} lies nowhere, and {} of its packets came",
-                sent.len()
+                !are_in_sequence || self.anchors.contains_key(&one.timeline),
+                "timeline {} lies nowhere, and {} of its packets came",
+                one.timeline,
+                came.iter().filter(|(_, sent)| sent.timeline == one.timeline).count()
             );
         }
         Ok(())

@@ -75,6 +75,11 @@ impl Body {
             Route::Current => {
                 self.note_heard(packet, kind, arrival);
                 if self.is_answered_by(packet, kind) {
+                    if self.has_jumped() {
+                        // And now they jump back.
+                        self.settle(arrival);
+                        return self.dispatch(packet, kind, arrival);
+                    }
                     self.pending = None;
                     self.release_waiting();
                     self.release();
@@ -184,8 +189,8 @@ impl Body {
         !(is_old && is_new && matches!(kind, Kind::Audio(_)))
     }
 
-    /// Where `timestamp` of the current source lies: by the timeline that was in force at `sequence` or, failing that, by
-    /// the other one; `None` if neither makes it a packet of about now.
+    /// Where `timestamp` of the current source lies, by the timeline that was in force at `sequence`; `None` if that does not make it
+    /// a packet of about now.
     pub(super) fn locate(
         &self,
         sequence: SequenceNumber,
@@ -196,8 +201,8 @@ impl Body {
         if self.precedes_jump(sequence, timestamp) {
             return self.locate_straggler(timestamp, arrival);
         }
-        let [current, before] = self.timelines();
-        self.locate_by([current, before], timestamp, arrival)
+        let [current, _] = self.timelines();
+        self.locate_by([current, None], timestamp, arrival)
     }
 
     /// Whether `sequence` is of before the timestamps jumped. The jump was seen at the first packet that came in time: those
@@ -291,6 +296,17 @@ impl Body {
         kind != Kind::Event && packet.sequence().since(highest) > 0
     }
 
+    /// Whether those held did jump, for all that is known already: two in sequence that cannot have waited.
+    fn has_jumped(&self) -> bool {
+        let mut held = self.held_media(Kind::ComfortNoise);
+        let Some(first) = held.next() else { return false };
+        let is_next = |held: &Held| {
+            let step = held.sequence.since(first.sequence).abs();
+            (1..=MAX_STEP).contains(&step) && !self.is_far(held.timestamp, first.timestamp)
+        };
+        held.any(is_next) && !self.is_late_queue()
+    }
+
     fn hold_new_source(
         &mut self,
         packet: &RtpPacket<'_>,
@@ -326,7 +342,7 @@ impl Body {
 
     fn hold_jump(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
         let number = packet.sequence();
-        let boundary = self.jumps_from_held(packet, kind) && self.is_queue();
+        let boundary = self.jumps_from_held(packet, kind);
         let timestamp = packet.timestamp();
         let may_have_waited = self.may_have_waited(timestamp, timestamp, arrival, self.config.repair_window);
         let was_overtaken = may_have_waited && self.jumps_to_held(packet, kind);
@@ -339,7 +355,7 @@ impl Body {
             Some(Pending { question: Question::Jump { .. }, .. }) if was_overtaken => {
                 return self.accept_in_order(packet, kind, arrival);
             }
-            // What jumps is this one, and those before it waited in the queue that it waited in.
+            // This one jumps, whether those before it did or waited in the queue that it waited in.
             Some(Pending { question: Question::Jump { .. }, .. }) if boundary => {
                 self.settle(arrival);
                 return self.dispatch(packet, kind, arrival);
