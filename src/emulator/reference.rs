@@ -4,7 +4,7 @@
 //! the arrivals; every other place follows from timestamps. What it cannot know from outside, because it lies at the very
 //! edge of a reader's window or because the receiver was still holding packets back, it allows either way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -382,6 +382,7 @@ impl Timelines {
         let repair = rate.samples_in(reception.repair) as i64;
         let live = reception.live.lag as i64;
         let (mut seen, mut placed) = (HashMap::new(), Vec::new());
+        let believed = believed(reception);
         let mut epochs: HashMap<(u32, u32, usize), i64> = HashMap::new();
         let mut first = None;
         // Where the audio that came ends.
@@ -415,7 +416,9 @@ impl Timelines {
                     Due::Never
                 }
             };
-            let packet = Placed { sent, place, recorder: due(repair), live: due(live) };
+            // A packet alone is nobody's; it may be let go when its source is known by other means.
+            let most = if believed.contains(&sent.source) { Due::Surely } else { Due::Perhaps };
+            let packet = Placed { sent, place, recorder: due(repair).min(most), live: due(live).min(most) };
             drift.note(at, at - place, per_ms);
             highest = highest.max(end);
             if matches!(sent.content, super::Content::Audio(_)) {
@@ -426,18 +429,31 @@ impl Timelines {
     }
 }
 
+/// The sources of which two packets in sequence came, and the first one, which nobody else's speak against.
+fn believed(reception: &Reception) -> HashSet<u32> {
+    let mut numbers: Vec<_> = media(reception).iter().map(|(_, sent)| (sent.source, sent.sequence)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let are_in_sequence = |pair: &&[(u32, u64)]| pair[0].0 == pair[1].0 && pair[1].1 - pair[0].1 <= MAX_STEP;
+    numbers.windows(2).filter(are_in_sequence).map(|pair| pair[0].0).chain([0]).collect()
+}
+
 /// Whether a timeline that goes on with `first` at `displacement` could not have been known to lie there before: all that came of
 /// it while its first packets were held back came later than that by more than a second, since they had waited in a queue of the
 /// network and the sender then paused before it was dry. A packet in time is more than a second early by what they said, which is a
-/// jump of the timestamps to anybody.
+/// jump of the timestamps to anybody; and so is one behind a pause of more than a second, however soon it comes.
 fn is_false_start(reception: &Reception, first: Sent, displacement: i64) -> bool {
     let per_ms = i64::from(reception.codec.sample_rate().hz()) / 1_000;
     let packets: Vec<_> = media(reception);
     let of_timeline =
         || packets.iter().filter(|(_, sent)| (sent.source, sent.timeline) == (first.source, first.timeline));
-    let Some(&(begun, _)) = of_timeline().next() else { return false };
+    let Some(&(begun, Sent { position: mut newest, .. })) = of_timeline().next() else { return false };
     of_timeline()
-        .take_while(|&&(at, _)| at <= begun + (HOLD_MS - SLACK_MS) * per_ms)
+        .take_while(|&&(at, sent)| {
+            let paused = sent.position - newest > 1_000 * per_ms;
+            newest = newest.max(sent.position);
+            !paused && at <= begun + (HOLD_MS - SLACK_MS) * per_ms
+        })
         .all(|&(at, sent)| at - sent.position - displacement > (HOLD_MS - SLACK_MS) * per_ms)
 }
 

@@ -127,7 +127,7 @@ impl Scenario {
         sender.now = sender.samples(self.begins_ms);
         sender.talk(400);
         for act in &self.acts {
-            perform(&mut sender, *act);
+            perform(&mut sender, *act, !self.stops.is_empty());
         }
         sender.talk(200);
         sender
@@ -284,7 +284,17 @@ fn draw_stops(choice: &mut impl Choice) -> Vec<Stop> {
     vec![Stop { from, length, spacing: choice.one_of(&[0, MS / 10, MS, 5 * MS]) }]
 }
 
-fn perform(sender: &mut Sender, act: Act) {
+/// A timestamp with which `sender` can begin anew: `timestamp`, or one half a circle away. What waits in a queue of the network is
+/// late by nobody knows how much. Timestamps a little ahead of those before may be theirs, behind a pause, as late as the queue
+/// makes them, or others that are not late at all.
+fn begun_at(sender: &Sender, timestamp: u32, queued: bool) -> u32 {
+    let rate = sender.codec.rtp_clock_rate() as i32;
+    let ahead = timestamp.wrapping_sub(sender.timestamp()) as i32;
+    // A stop is 3 s at most, and its queue takes some time to drain; the last packets before may be lost.
+    if queued && (-rate / 2..=5 * rate).contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
+}
+
+fn perform(sender: &mut Sender, act: Act, queued: bool) {
     match act {
         Act::Talk(ms) => sender.talk(ms),
         Act::Rest(ms) => sender.rest(ms).packet(true),
@@ -300,11 +310,12 @@ fn perform(sender: &mut Sender, act: Act) {
             let ssrc = sender.ssrc() + 0x1111;
             sender.change_source(ssrc, sequence);
             if let Some(timestamp) = timestamp {
-                sender.begin_timeline(timestamp);
+                sender.begin_timeline(begun_at(sender, timestamp, queued));
             }
             sender.talk(600)
         }
         Act::Restart(sequence, timestamp) => {
+            let timestamp = begun_at(sender, timestamp, queued);
             // Numbers that go on or come again are those of packets that were late or sent twice: nothing tells that the
             // sender began anew. From half a circle away they do, or from one of these: no stretch of numbers is near two.
             let turns = [0, 0x8000, 0x4000, 0xc000, 0x2000, 0xa000, 0x6000, 0xe000];

@@ -89,7 +89,7 @@ fn a_sender_that_goes_back_by_just_over_a_thousand_numbers_comes_among_those_tha
 
 #[test]
 fn a_sender_that_goes_back_by_a_few_numbers_passes_the_old_ones_before_it_is_believed() {
-    for sequence in 1_140..1_145 {
+    for sequence in 1_140..1_150 {
         let mut sender = Sender::new(Codec::Ulaw);
         sender.talk(3_000).restart(sequence).begin_timeline(877_815_333).talk(3_000);
         let mut queue = Network {
@@ -148,6 +148,26 @@ fn timestamps_that_jump_and_jump_back_before_the_first_jump_is_certain_lose_noth
             assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
         }
     }
+}
+
+#[test]
+fn a_restart_in_a_queue_that_rests_where_its_numbers_pass_the_old_ones_loses_nothing() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(400).rest(1_725).talk(20).restart(1_002).begin_timeline(877_815_333).talk(600);
+    sender.rest(1_129).packet(true).talk(600);
+    let mut network = Network {
+        stops: vec![Stop { from: 1_720 * MS, length: 2_218 * MS, spacing: 0 }],
+        ..Network::perfect()
+    };
+    let arrived = network.carry(&sender.wire);
+    let reception = Reception::of(sender.codec, arrived, sender.nanos_of(sender.now) + 400 * MS);
+    reception.check();
+    assert_eq!(
+        (reception.stats.packets_lost, reception.stats.packets_invalid),
+        (0, 0),
+        "{:?}",
+        reception.stats
+    );
 }
 
 #[test]

@@ -342,10 +342,10 @@ impl Body {
 
     fn hold_jump(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
         let number = packet.sequence();
-        let boundary = self.jumps_from_held(packet, kind);
         let timestamp = packet.timestamp();
         let may_have_waited = self.may_have_waited(timestamp, timestamp, arrival, self.config.repair_window);
-        let was_overtaken = may_have_waited && self.jumps_to_held(packet, kind);
+        let (from_held, to_held) = (self.jumps_from_held(packet, kind), self.jumps_to_held(packet, kind));
+        let was_overtaken = may_have_waited && to_held;
         match &mut self.pending {
             None => {
                 let question = Question::Jump { highest: number, waited: false };
@@ -356,7 +356,7 @@ impl Body {
                 return self.accept_in_order(packet, kind, arrival);
             }
             // This one jumps, whether those before it did or waited in the queue that it waited in.
-            Some(Pending { question: Question::Jump { .. }, .. }) if boundary => {
+            Some(Pending { question: Question::Jump { .. }, .. }) if from_held || to_held => {
                 self.settle(arrival);
                 return self.dispatch(packet, kind, arrival);
             }
@@ -369,8 +369,9 @@ impl Body {
             Some(Pending { question: Question::NewSource { .. }, .. }) if may_have_waited => {
                 return self.accept_in_order(packet, kind, arrival);
             }
-            Some(Pending { question: Question::NewSource { .. }, .. }) => {
-                if self.is_confirmed() {
+            Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) => {
+                // If it began anew, it goes on behind a pause.
+                if *ssrc != packet.ssrc() && self.is_confirmed() {
                     return self.implausible(packet);
                 }
                 self.settle_or_discard(arrival);
@@ -402,11 +403,11 @@ impl Body {
         last.is_some_and(|last| self.is_far(packet.timestamp(), last.timestamp))
     }
 
-    /// Whether `packet` was sent before all those held, and its timestamp is far from theirs.
+    /// Whether `packet` was sent before all those held, or has the number of the first, and its timestamp is far from theirs.
     fn jumps_to_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
         let first = self.held_media(kind).min_by_key(|held| held.sequence.since(packet.sequence()));
         first.is_some_and(|first| {
-            first.sequence.since(packet.sequence()) > 0 && self.is_far(first.timestamp, packet.timestamp())
+            first.sequence.since(packet.sequence()) >= 0 && self.is_far(first.timestamp, packet.timestamp())
         })
     }
 
