@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use sidetone::clock;
 use sidetone::media::clock::CallClock;
 use sidetone::media::codec::{Codec, Decoder, Encoder};
 use sidetone::media::receiver::{LegConfig, LegReceiver};
@@ -67,6 +68,79 @@ fn packets(criterion: &mut Criterion) {
     group.bench_function("header only", |bencher| {
         bencher.iter(|| black_box(RtpPacket::parse(black_box(&stream.datagram))));
     });
+    group.finish();
+}
+
+/// Legs that take turns: what a packet needs of its leg has been out of the cache for a while.
+const LEGS: usize = 1_000;
+
+/// What a network does to all legs.
+#[derive(Clone, Copy)]
+struct Line {
+    name: &'static str,
+    /// Of 100 packets, those lost: the last ones of each ten, one by one.
+    lost: u32,
+    /// By how much all come later than the first ones.
+    late: Duration,
+}
+
+const LINES: [Line; 5] = [
+    Line { name: "clean", lost: 0, late: Duration::ZERO },
+    Line { name: "1 % lost", lost: 1, late: Duration::ZERO },
+    Line { name: "10 % lost", lost: 10, late: Duration::ZERO },
+    Line { name: "40 % lost", lost: 40, late: Duration::ZERO },
+    Line { name: "0.9 s late", lost: 0, late: Duration::from_millis(900) },
+];
+
+impl Line {
+    fn loses(self, n: u32) -> bool {
+        let n = n % 100;
+        if self.lost < 10 { n < self.lost } else { n % 10 < self.lost / 10 }
+    }
+}
+
+/// Many legs on bad lines, packets and ticks as a shard has them. What is measured is a packet that came, with the ticks that
+/// its leg got since the one before.
+fn lines(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("packet, one of 1,000 legs");
+    group.throughput(Throughput::Elements(1)).measurement_time(Duration::from_secs(10)).sample_size(20);
+    for line in LINES {
+        let clock = Arc::new(CallClock::new(MediaInstant::from_nanos(0), SampleRate::NARROWBAND, 1));
+        let config = LegConfig::new(Codec::Ulaw, clock);
+        let (mut legs, _rings): (Vec<_>, Vec<_>) =
+            (0..LEGS).map(|_| LegReceiver::new(config.clone())).unzip();
+        let mut stream = Stream::new(Codec::Ulaw);
+        let mut round = || {
+            let n = stream.n;
+            let (sent, datagram) = stream.next();
+            // The first 15 anchor the leg; then the line is as bad as it is.
+            let (late, is_lost) = if n < 15 { (Duration::ZERO, false) } else { (line.late, line.loses(n)) };
+            for leg in &mut legs {
+                while let Some(due) = leg.next_deadline().filter(|&due| due < sent + late) {
+                    leg.on_tick(due);
+                    leg.take_events().for_each(drop);
+                }
+                if !is_lost {
+                    black_box(leg.on_packet(sent + late, datagram));
+                    leg.take_events().for_each(drop);
+                }
+            }
+            if is_lost { 0 } else { LEGS as u64 }
+        };
+        (0..200).for_each(|_| {
+            round();
+        });
+        group.bench_function(line.name, |bencher| {
+            bencher.iter_custom(|packets| {
+                let begun = clock::now();
+                let mut taken = 0;
+                while taken < packets {
+                    taken += round();
+                }
+                clock::since(begun).mul_f64(packets as f64 / taken as f64)
+            });
+        });
+    }
     group.finish();
 }
 
@@ -149,5 +223,5 @@ fn resamplers(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, packets, decoders, writes, reads, resamplers);
+criterion_group!(benches, packets, lines, decoders, writes, reads, resamplers);
 criterion_main!(benches);

@@ -167,7 +167,7 @@ sections! {
         receive_buffer: usize = 0;
         /// Ring of a leg, seconds of audio.
         ring_seconds: u32 = 10;
-        /// Late packets mend the recording for this long, milliseconds.
+        /// Late packets mend the recording for this long, milliseconds; 1000 or more.
         repair_ms: u64 = 2_000;
         /// Live readers (speech, subscribers) stay this far behind the head, milliseconds, so that reordering is over.
         live_lag_ms: u64 = 60;

@@ -12,6 +12,10 @@ const STREAM_FORMATS: [&str; 7] = ["ulaw", "alaw", "slin", "slin12", "slin16", "
 /// What speaks.
 const ENGINES: [&str; 5] = ["espeak", "piper", "openai", "google", "off"];
 
+/// Least of `rtp.repair_ms`: the first packets of a doubtful sender are held for up to a second (`media::receiver`), and still
+/// have to find their place open.
+pub const MIN_REPAIR_MS: u64 = 1_000;
+
 /// How media can travel.
 const TRANSPORTS: [&str; 3] = ["rtp", "audiosocket", "websocket"];
 /// What AudioSocket carries, of the formats at hand.
@@ -146,6 +150,14 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         ),
     );
     check(
+        s.rtp.repair_ms >= MIN_REPAIR_MS,
+        format!(
+            "rtp.repair_ms is {}: use {MIN_REPAIR_MS} or more (2000 is a good value); the first packets of a doubtful sender wait \
+             for a second, and would come too late for the recording",
+            s.rtp.repair_ms
+        ),
+    );
+    check(
         s.rtp.live_lag_ms <= s.rtp.repair_ms,
         "rtp.live_lag_ms is longer than rtp.repair_ms: live readers come first".into(),
     );
@@ -251,6 +263,20 @@ mod tests {
         assert_eq!(with("0.0.0.0:2700", &["st_a_0123456789abcdef"]), Ok(()));
         for bad in ["0.0.0.0:2700", "127.0.0.1:0", "127.0.0.1:8090"] {
             assert!(with(bad, &[]).unwrap_err()[0].starts_with("vosk.bind"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_repair_window_shorter_than_the_wait_for_doubtful_senders_is_refused() {
+        let with = |repair_ms| {
+            let mut s = Settings::default();
+            s.rtp.repair_ms = repair_ms;
+            validate(&s)
+        };
+        assert_eq!(with(1_000), Ok(()));
+        for short in [0, 999] {
+            let wrong = with(short).unwrap_err();
+            assert!(wrong[0].contains("rtp.repair_ms") && wrong[0].contains("2000"), "{wrong:?}");
         }
     }
 

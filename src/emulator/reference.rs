@@ -4,7 +4,7 @@
 //! the arrivals; every other place follows from timestamps. What it cannot know from outside, because it lies at the very
 //! edge of a reader's window or because the receiver was still holding packets back, it allows either way.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ const SLACK_MS: i64 = 25;
 const HOLD_MS: i64 = 1_000;
 /// The first packets of a leg are held back for so long.
 const ANCHOR_WINDOW_MS: i64 = 200;
+/// Two packets of a source whose numbers are so close together are in sequence (`MAX_STEP` of the receiver).
+const MAX_STEP: u64 = 16;
 /// A new timeline begins where its first packets came in, or at the seam to the audio before it if that is so near.
 const SEAM_MS: i64 = 210;
 
@@ -273,6 +275,7 @@ impl Timelines {
             of_timeline.push(Anchor { from: first.sequence, displacement });
         }
         let timelines = Self { anchors };
+        timelines.check_heard(reception)?;
         timelines.check_first(reception)?;
         timelines.check_others(reception, per_ms)?;
         Ok(timelines)
@@ -287,6 +290,24 @@ impl Timelines {
 
     fn displacement(&self, sent: &Sent) -> Option<i64> {
         self.anchor(sent).map(|(_, displacement)| displacement)
+    }
+
+    /// Of a timeline that lies nowhere no two packets in sequence came one after the other: what is less may be anybody's.
+    fn check_heard(&self, reception: &Reception) -> Result<(), Disagreement> {
+        let came = media(reception);
+        for pair in came.windows(2) {
+            let [(_, one), (_, next)] = [pair[0], pair[1]];
+            let step = next.sequence.abs_diff(one.sequence);
+            let are_in_sequence =
+                (one.source, one.timeline) == (next.source, next.timeline) && (1..=MAX_STEP).contains(&step);
+            ensure!(
+                !are_in_sequence || self.anchors.contains_key(&one.timeline),
+                "timeline {} lies nowhere, and {} of its packets came",
+                one.timeline,
+                came.iter().filter(|(_, sent)| sent.timeline == one.timeline).count()
+            );
+        }
+        Ok(())
     }
 
     /// The first timeline begins at the least delay of the first 200 ms.
@@ -361,6 +382,7 @@ impl Timelines {
         let repair = rate.samples_in(reception.repair) as i64;
         let live = reception.live.lag as i64;
         let (mut seen, mut placed) = (HashMap::new(), Vec::new());
+        let believed = believed(reception);
         let mut epochs: HashMap<(u32, u32, usize), i64> = HashMap::new();
         let mut first = None;
         // Where the audio that came ends.
@@ -394,7 +416,9 @@ impl Timelines {
                     Due::Never
                 }
             };
-            let packet = Placed { sent, place, recorder: due(repair), live: due(live) };
+            // A packet alone is nobody's; it may be let go when its source is known by other means.
+            let most = if believed.contains(&sent.source) { Due::Surely } else { Due::Perhaps };
+            let packet = Placed { sent, place, recorder: due(repair).min(most), live: due(live).min(most) };
             drift.note(at, at - place, per_ms);
             highest = highest.max(end);
             if matches!(sent.content, super::Content::Audio(_)) {
@@ -405,18 +429,31 @@ impl Timelines {
     }
 }
 
+/// The sources of which two packets in sequence came, and the first one, which nobody else's speak against.
+fn believed(reception: &Reception) -> HashSet<u32> {
+    let mut numbers: Vec<_> = media(reception).iter().map(|(_, sent)| (sent.source, sent.sequence)).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let are_in_sequence = |pair: &&[(u32, u64)]| pair[0].0 == pair[1].0 && pair[1].1 - pair[0].1 <= MAX_STEP;
+    numbers.windows(2).filter(are_in_sequence).map(|pair| pair[0].0).chain([0]).collect()
+}
+
 /// Whether a timeline that goes on with `first` at `displacement` could not have been known to lie there before: all that came of
 /// it while its first packets were held back came later than that by more than a second, since they had waited in a queue of the
 /// network and the sender then paused before it was dry. A packet in time is more than a second early by what they said, which is a
-/// jump of the timestamps to anybody.
+/// jump of the timestamps to anybody; and so is one behind a pause of more than a second, however soon it comes.
 fn is_false_start(reception: &Reception, first: Sent, displacement: i64) -> bool {
     let per_ms = i64::from(reception.codec.sample_rate().hz()) / 1_000;
     let packets: Vec<_> = media(reception);
     let of_timeline =
         || packets.iter().filter(|(_, sent)| (sent.source, sent.timeline) == (first.source, first.timeline));
-    let Some(&(begun, _)) = of_timeline().next() else { return false };
+    let Some(&(begun, Sent { position: mut newest, .. })) = of_timeline().next() else { return false };
     of_timeline()
-        .take_while(|&&(at, _)| at <= begun + (HOLD_MS - SLACK_MS) * per_ms)
+        .take_while(|&&(at, sent)| {
+            let paused = sent.position - newest > 1_000 * per_ms;
+            newest = newest.max(sent.position);
+            !paused && at <= begun + (HOLD_MS - SLACK_MS) * per_ms
+        })
         .all(|&(at, sent)| at - sent.position - displacement > (HOLD_MS - SLACK_MS) * per_ms)
 }
 

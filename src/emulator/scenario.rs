@@ -30,8 +30,8 @@ pub enum Act {
     Reanchor,
     /// Another SSRC that begins at this sequence number; timestamps go on, or begin anew at this one.
     Source(u16, Option<u32>),
-    /// The same SSRC begins anew, with these sequence numbers and timestamps; with other sequence numbers where these would
-    /// go on with those before ([`Sender::is_near`]).
+    /// The same SSRC begins anew, with these sequence numbers and timestamps; with other sequence numbers where nobody could
+    /// know it from these ([`Sender::is_near`]).
     Restart(u16, u32),
     /// Timestamps leap by so many ticks.
     Leap(i64),
@@ -127,7 +127,7 @@ impl Scenario {
         sender.now = sender.samples(self.begins_ms);
         sender.talk(400);
         for act in &self.acts {
-            perform(&mut sender, *act);
+            perform(&mut sender, *act, !self.stops.is_empty());
         }
         sender.talk(200);
         sender
@@ -284,7 +284,17 @@ fn draw_stops(choice: &mut impl Choice) -> Vec<Stop> {
     vec![Stop { from, length, spacing: choice.one_of(&[0, MS / 10, MS, 5 * MS]) }]
 }
 
-fn perform(sender: &mut Sender, act: Act) {
+/// A timestamp with which `sender` can begin anew: `timestamp`, or one half a circle away. What waits in a queue of the network is
+/// late by nobody knows how much. Timestamps a little ahead of those before may be theirs, behind a pause, as late as the queue
+/// makes them, or others that are not late at all.
+fn begun_at(sender: &Sender, timestamp: u32, queued: bool) -> u32 {
+    let rate = sender.codec.rtp_clock_rate() as i32;
+    let ahead = timestamp.wrapping_sub(sender.timestamp()) as i32;
+    // A stop is 3 s at most, and its queue takes some time to drain; the last packets before may be lost.
+    if queued && (-rate / 2..=5 * rate).contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
+}
+
+fn perform(sender: &mut Sender, act: Act, queued: bool) {
     match act {
         Act::Talk(ms) => sender.talk(ms),
         Act::Rest(ms) => sender.rest(ms).packet(true),
@@ -300,17 +310,24 @@ fn perform(sender: &mut Sender, act: Act) {
             let ssrc = sender.ssrc() + 0x1111;
             sender.change_source(ssrc, sequence);
             if let Some(timestamp) = timestamp {
-                sender.begin_timeline(timestamp);
+                sender.begin_timeline(begun_at(sender, timestamp, queued));
             }
             sender.talk(600)
         }
         Act::Restart(sequence, timestamp) => {
+            let timestamp = begun_at(sender, timestamp, queued);
             // Numbers that go on or come again are those of packets that were late or sent twice: nothing tells that the
-            // sender began anew. From half a circle away they do.
-            let sequence = if sender.is_near(sequence, timestamp) { sequence ^ 0x8000 } else { sequence };
-            sender.restart(sequence).begin_timeline(timestamp).talk(600)
+            // sender began anew. From half a circle away they do, or from one of these: no stretch of numbers is near two.
+            let turns = [0, 0x8000, 0x4000, 0xc000, 0x2000, 0xa000, 0x6000, 0xe000];
+            let numbers = turns.map(|turn| sequence ^ turn);
+            let free = numbers.into_iter().find(|&number| !sender.is_near(number, timestamp));
+            sender.restart(free.unwrap_or(sequence)).begin_timeline(timestamp).talk(600)
         }
-        Act::Leap(ticks) => sender.leap(ticks).talk(600),
+        Act::Leap(ticks) => {
+            let target = sender.timestamp().wrapping_add(ticks as u32);
+            let ticks = if sender.repeats(sender.sequence(), target) { -ticks } else { ticks };
+            sender.leap(ticks).talk(600)
+        }
     };
 }
 
@@ -342,10 +359,18 @@ mod tests {
     #[test]
     fn a_restart_never_sends_the_numbers_of_what_went_before() {
         let plain = Scenario::draw(&mut Bytes(&[]));
-        let again = Act::Restart(plain.sequence, plain.timestamp);
-        let wire = Scenario { acts: vec![again], ..plain }.sender().wire;
-        let numbers: HashSet<_> = wire.iter().map(|datagram| datagram.bytes[2..8].to_vec()).collect();
-        assert_eq!(numbers.len(), wire.len());
+        let first = Act::Restart(plain.sequence, plain.timestamp);
+        // Right before the timestamps of another stretch, and behind an hour's leap and back.
+        let close = Act::Restart(40_000, 77_000_000);
+        let closer = Act::Restart(40_000, 77_000_000 - 2_286);
+        let [there, back] = [3_600 * 8_000, -3_600 * 8_000].map(Act::Leap);
+        for acts in
+            [vec![first; 6], vec![close, closer, close, closer], vec![there, first, back, first, back]]
+        {
+            let wire = Scenario { acts, ..plain.clone() }.sender().wire;
+            let sent: HashSet<_> = wire.iter().map(|datagram| datagram.bytes[2..8].to_vec()).collect();
+            assert_eq!(sent.len(), wire.len());
+        }
     }
 
     #[test]

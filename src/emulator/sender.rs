@@ -97,6 +97,8 @@ pub struct Sender {
     timeline: u32,
     /// By how many samples timestamps are ahead of the sender's clock since the timeline began.
     ahead: i64,
+    /// Where each stretch of numbers and timestamps that go on ended: SSRC, number and timestamp that would have come next.
+    ended: Vec<(u32, u16, u32)>,
 }
 
 impl Sender {
@@ -115,6 +117,7 @@ impl Sender {
             timestamp: 160_000,
             timeline: 0,
             ahead: 0,
+            ended: Vec::new(),
         }
     }
 
@@ -143,6 +146,11 @@ impl Sender {
     /// The sequence number that comes next.
     pub fn sequence(&self) -> u16 {
         self.sequence as u16
+    }
+
+    /// The timestamp that comes next.
+    pub fn timestamp(&self) -> u32 {
+        self.timestamp
     }
 
     /// Nanoseconds of the emulation at sample `sample` of the sender's clock.
@@ -229,28 +237,57 @@ impl Sender {
 
     /// Another SSRC from here on, with sequence numbers of its own; timestamps go on.
     pub fn change_source(&mut self, ssrc: u32, sequence: u16) -> &mut Self {
+        self.restart(sequence);
         self.ssrc = ssrc;
-        self.restart(sequence)
+        self
     }
 
     /// Begin anew at sequence number `sequence`; SSRC and timestamps go on.
     pub fn restart(&mut self, sequence: u16) -> &mut Self {
+        self.end_stretch();
         self.sequence = sequence.into();
         self.source += 1;
         self
     }
 
     /// Whether a packet with these numbers may be one that was sent already or is sent next, late or after loss: within what
-    /// the receiver takes for reordering and for loss (`MAX_MISORDER`, `MAX_DROPOUT`), and within its `MAX_LATENESS`.
+    /// the receiver takes for reordering and for loss (`MAX_MISORDER`, `MAX_DROPOUT`), and within its `MAX_LATENESS`; or
+    /// [`Sender::repeats`]. No receiver can know from it that the sender began anew.
+    ///
+    /// That holds for numbers that were seen, with their timestamps or near them, and for those up to 999 lower that were not, with
+    /// timestamps of up to half a minute before: as packets they could have been held up for so long. A receiver might
+    /// guess after a second of nothing else; it would have to keep late packets back from the recording until then, for
+    /// the sake of a restart that by chance (RFC 3550, 5.1) happens once in a million.
     pub fn is_near(&self, sequence: u16, timestamp: u32) -> bool {
         let step = sequence.wrapping_sub(self.sequence as u16) as i16;
         let ticks = timestamp.wrapping_sub(self.timestamp) as i32;
-        (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
-            && ticks.unsigned_abs() <= 30 * self.codec.rtp_clock_rate()
+        let follows = (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
+            && ticks.unsigned_abs() <= 30 * self.codec.rtp_clock_rate();
+        follows || self.repeats(sequence, timestamp)
+    }
+
+    /// Whether a packet with these numbers may be a copy, or a late one, of an earlier stretch of this SSRC. Only a sender that
+    /// goes back twice gets there: between the two it used other numbers.
+    ///
+    /// What tells a packet from a copy is on the wire or nowhere, and a copy has the same numbers; so has, for all that anybody
+    /// knows, a packet with a number and a timestamp from before those of a stretch's end, which was held up. Audio that is sent
+    /// so is a duplicate, or late, to whoever receives it, until the numbers pass those of the stretch. (RFC 3550, 5.1, has both
+    /// begin at random for this reason among others: by chance a restart gets there once in millions.)
+    pub fn repeats(&self, sequence: u16, timestamp: u32) -> bool {
+        let rate = self.codec.rtp_clock_rate() as i32;
+        self.ended.iter().any(|&(ssrc, next, end)| {
+            let step = sequence.wrapping_sub(next) as i16;
+            // Arrivals may be off by a second: so long after the end may something have been said before it.
+            let ticks = -30 * rate..=rate;
+            ssrc == self.ssrc
+                && (-MAX_MISORDER..0).contains(&step.into())
+                && ticks.contains(&(timestamp.wrapping_sub(end) as i32))
+        })
     }
 
     /// Timestamps that have nothing to do with those before, from `timestamp` on.
     pub fn begin_timeline(&mut self, timestamp: u32) -> &mut Self {
+        self.end_stretch();
         self.timestamp = timestamp;
         self.timeline += 1;
         self.ahead = 0;
@@ -293,6 +330,14 @@ impl Sender {
         self.sequence += 1;
         self.wire.push(Datagram { at: self.nanos_of(self.now), bytes, sent: Some(sent) });
         self
+    }
+
+    /// Numbers or timestamps begin anew: remember where those so far ended, if any was sent.
+    fn end_stretch(&mut self) {
+        let last = self.wire.last().and_then(|datagram| datagram.sent);
+        if last.is_some_and(|last| (last.source, last.timeline) == (self.source, self.timeline)) {
+            self.ended.push((self.ssrc, self.sequence as u16, self.timestamp));
+        }
     }
 
     fn rate(&self) -> i64 {
@@ -347,6 +392,25 @@ mod tests {
         assert_eq!(sender.wire[0].bytes[2..8], [255, 255, 255, 255, 255, 96]);
         assert_eq!(sender.wire[1].bytes[2..8], [0, 0, 0, 0, 0, 0]);
         assert_eq!(sent(&sender)[1].position, 160);
+    }
+
+    #[test]
+    fn what_may_be_a_copy_of_an_earlier_stretch_repeats_it_and_nothing_else_does() {
+        let mut sender = Sender::new(Codec::Ulaw);
+        // Numbers from 1000, timestamps from 160000.
+        sender.talk(1_000).restart(40_000).begin_timeline(77_000_000).talk(600);
+        assert!(sender.repeats(1_000, 160_000) && sender.repeats(1_049, 167_840));
+        // Sent before the first one, and held up.
+        assert!(sender.repeats(900, 100_000));
+        // Beyond its numbers, further below them than anybody reorders, or of another time.
+        assert!(!sender.repeats(1_050, 160_000) && !sender.repeats(49, 160_000));
+        assert!(
+            !sender.repeats(1_000, 177_000) && !sender.repeats(1_000, 168_000_u32.wrapping_sub(31 * 8_000))
+        );
+        // The present one is no earlier one, and of another source nothing is.
+        assert!(!sender.repeats(40_000, 77_000_000));
+        sender.change_source(0x2222, 5);
+        assert!(!sender.repeats(1_000, 160_000));
     }
 
     #[test]

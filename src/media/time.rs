@@ -79,7 +79,8 @@ impl SampleRate {
 
     /// Samples in `d`, rounded to the nearest.
     pub const fn samples_in(self, d: Duration) -> u64 {
-        ((d.as_nanos() * self.0 as u128 + 500_000_000) / 1_000_000_000) as u64
+        // Whole seconds apart, as below.
+        d.as_secs() * self.0 as u64 + (d.subsec_nanos() as u64 * self.0 as u64 + 500_000_000) / 1_000_000_000
     }
 
     /// The time that `samples` take.

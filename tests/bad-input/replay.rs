@@ -275,8 +275,31 @@ fn replay_takes_any_repair_window_that_a_ring_can_hold() {
     assert_eq!(replayed.report["duration_s"], 60.0);
     assert_eq!(replayed.report["legs"][0]["gaps"], serde_json::json!([]));
     assert!(replayed.leg(0) == expected, "not the samples that were sent");
-    let beyond = ["replay", "a.pcap", "--out", "p", "--no-transcript", "--repair-ms", "120000"];
-    assert_eq!(sidetone(folder.path(), &beyond).code, 2);
+    for wrong in ["120000", "999"] {
+        let args = ["replay", "a.pcap", "--out", "p", "--no-transcript", "--repair-ms", wrong];
+        assert_eq!(sidetone(folder.path(), &args).code, 2, "{wrong}");
+    }
+}
+
+#[test]
+fn replay_refuses_packets_of_years_later_and_writes_nothing() {
+    let folder = folder();
+    // A clock that was set, or a damaged record: 2106.
+    for wrong in [0, 60] {
+        let mut sent = stream(40_000, 1, 100);
+        sent[wrong].at_us = u64::from(u32::MAX) * 1_000_000;
+        pcap(&folder.path().join("a.pcap"), &sent);
+        let ran = sidetone(folder.path(), &["replay", "a.pcap", "--out", "o", "--no-transcript"]);
+        ran.refused(1, &["a.pcap", "2023-11-14T22:13:2", "2106-02-07T06:28:15Z", "editcap -A START -B STOP"]);
+        assert!(!folder.path().join("o").exists(), "it left something");
+    }
+
+    // What is nobody's audio may be of any time.
+    let mut sent = stream(40_000, 1, 100);
+    sent.push(Packet { at_us: u64::from(u32::MAX) * 1_000_000, port: 9, ..sent[99] });
+    pcap(&folder.path().join("b.pcap"), &sent);
+    let replayed = replay(folder.path(), "b.pcap", "o", &[]);
+    assert_eq!(replayed.report["duration_s"], 2.0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sidetone::emulator::{MS, Network, Reception, Sender, voice};
+use sidetone::emulator::{MS, Network, Reception, Sender, Stop, voice};
 use sidetone::media::codec::Codec;
 use sidetone::media::report::Segment;
 
@@ -84,6 +84,103 @@ fn a_sender_that_goes_back_by_just_over_a_thousand_numbers_comes_among_those_tha
         reception.check();
         assert_eq!(reception.stats.packets_lost, 0, "{sequence}: {:?}", reception.stats);
         assert_eq!(reception.stats.packets_late, 0, "{sequence}: {:?}", reception.stats);
+    }
+}
+
+#[test]
+fn a_sender_that_goes_back_by_a_few_numbers_passes_the_old_ones_before_it_is_believed() {
+    for sequence in 1_140..1_150 {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(sequence).begin_timeline(877_815_333).talk(3_000);
+        let mut queue = Network {
+            stops: vec![Stop { from: 2_900 * MS, length: 1_500 * MS, spacing: 0 }],
+            ..Network::perfect()
+        };
+        let end = sender.nanos_of(sender.now);
+        for arrived in [Network::perfect().carry(&sender.wire), queue.carry(&sender.wire)] {
+            let reception = Reception::of(sender.codec, arrived, end);
+            reception.check();
+            let case = format!("{sequence}: {:?}", reception.stats);
+            assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+            assert_eq!(reception.length(), 48_000, "{case}");
+        }
+    }
+}
+
+#[test]
+fn timestamps_that_leap_back_after_a_restart_below_the_old_numbers_are_those_of_no_straggler() {
+    for ticks in [-160_000, -80_000, 160_000] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(900).begin_timeline(77_000_000).talk(600).leap(ticks).talk(600);
+        let reception = Reception::of_perfect(&sender);
+        reception.check();
+        let case = format!("{ticks}: {:?}", reception.stats);
+        assert_eq!(reception.displacements(), [40; 3], "{case}");
+        assert_eq!((reception.stats.packets_lost, reception.stats.packets_late), (0, 0), "{case}");
+    }
+}
+
+#[test]
+fn timestamps_that_jump_again_while_the_first_jump_is_in_doubt_jump_twice() {
+    for (first, then) in [(-160_000, -80_000), (-160_000, 80_000), (160_000, -80_000), (160_000, 240_000)] {
+        for ms in [20, 40, 60] {
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).leap(first).talk(ms).leap(then).talk(3_000);
+            let reception = Reception::of_perfect(&sender);
+            reception.check();
+            let case = format!("{first} {then} {ms}: {:?}", reception.stats);
+            assert_eq!(reception.displacements(), [40; 3], "{case}");
+            assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+        }
+    }
+}
+
+#[test]
+fn timestamps_that_jump_and_jump_back_before_the_first_jump_is_certain_lose_nothing() {
+    for ticks in [3_600 * 8_000, -3_600 * 8_000, 160_000, -160_000] {
+        for ms in [40, 60, 200, 600] {
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).leap(ticks).talk(ms).leap(-ticks).talk(3_000);
+            let reception = Reception::of_perfect(&sender);
+            reception.check();
+            let case = format!("{ticks} {ms}: {:?}", reception.stats);
+            assert_eq!(reception.displacements(), [40; 3], "{case}");
+            assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_restart_in_a_queue_that_rests_where_its_numbers_pass_the_old_ones_loses_nothing() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(400).rest(1_725).talk(20).restart(1_002).begin_timeline(877_815_333).talk(600);
+    sender.rest(1_129).packet(true).talk(600);
+    let mut network = Network {
+        stops: vec![Stop { from: 1_720 * MS, length: 2_218 * MS, spacing: 0 }],
+        ..Network::perfect()
+    };
+    let arrived = network.carry(&sender.wire);
+    let reception = Reception::of(sender.codec, arrived, sender.nanos_of(sender.now) + 400 * MS);
+    reception.check();
+    assert_eq!(
+        (reception.stats.packets_lost, reception.stats.packets_invalid),
+        (0, 0),
+        "{:?}",
+        reception.stats
+    );
+}
+
+#[test]
+fn a_sender_that_goes_back_twice_by_just_over_a_thousand_numbers_comes_among_stragglers() {
+    for sequence in 1_149 - 1_010..1_149 - 1_001 {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(40_000).begin_timeline(77_000_000).talk(600);
+        sender.restart(sequence).begin_timeline(24_000).talk(3_000);
+        let reception = Reception::of_perfect(&sender);
+        reception.check();
+        let case = format!("{sequence}: {:?}", reception.stats);
+        assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
+        assert_eq!((reception.stats.packets_lost, reception.stats.packets_late), (0, 0), "{case}");
     }
 }
 

@@ -47,11 +47,10 @@ impl Body {
         self.release();
     }
 
-    /// Whether what is held waited in a queue of the network.
-    pub(super) fn is_queue(&self) -> bool {
-        let anchor = Anchor::of(&self.hold, self.config.codec.rtp_clock_rate());
-        self.pace() != Pace::Steady
-            && anchor.is_some_and(|anchor| self.is_merely_late(&anchor, self.config.repair_window))
+    /// Whether what is held may have waited in a queue of the network.
+    pub(super) fn is_late_queue(&self) -> bool {
+        Anchor::of(&self.hold, self.config.codec.rtp_clock_rate())
+            .is_some_and(|anchor| self.is_merely_late(&anchor, self.config.repair_window))
     }
 
     fn is_merely_late(&self, anchor: &Anchor, back: Duration) -> bool {

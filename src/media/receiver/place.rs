@@ -328,6 +328,9 @@ impl Body {
     }
 
     pub(super) fn announce_gaps(&mut self) {
+        if self.gaps.is_empty() {
+            return;
+        }
         let rate = self.config.clock.rate();
         self.announce_gaps_before(self.writer.head().saturating_sub(rate.samples_in(self.config.live_lag)));
         let repair = rate.samples_in(self.config.repair_window);

@@ -75,6 +75,11 @@ impl Body {
             Route::Current => {
                 self.note_heard(packet, kind, arrival);
                 if self.is_answered_by(packet, kind) {
+                    if self.has_jumped() {
+                        // And now they jump back.
+                        self.settle(arrival);
+                        return self.dispatch(packet, kind, arrival);
+                    }
                     self.pending = None;
                     self.release_waiting();
                     self.release();
@@ -127,6 +132,8 @@ impl Body {
             match stream.source.check(packet.sequence()) {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
+                // It began a few numbers lower, and passes the old ones.
+                Arrival::InOrder { .. } if self.follows_held(packet, kind) => return Route::NewSource,
                 // The sender began anew not far below where it had been: this is from before.
                 Arrival::InOrder { .. } if self.is_straggler(packet, kind, arrival) => {
                     return Route::Straggler;
@@ -146,14 +153,16 @@ impl Body {
                 _ => {}
             }
         }
-        if self.is_straggler(packet, kind, arrival) { Route::Straggler } else { Route::NewSource }
+        let is_straggler = self.is_straggler(packet, kind, arrival) && !self.follows_held(packet, kind);
+        if is_straggler { Route::Straggler } else { Route::NewSource }
     }
 
     /// Whether `packet` is of the source before the current one. By its number alone it may be of a sender that began anew
     /// near there; but what that one said lies before the current one, and later numbers lie behind earlier ones.
     fn is_straggler(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
         let Some(Previous { source: Some(source), timeline, .. }) = &self.previous else { return false };
-        let located = self.locate_straggler(packet.timestamp(), arrival);
+        // By its own timeline alone: by the current one timestamps that leap back would be those of a late packet.
+        let located = self.locate_by([Some(timeline), None], packet.timestamp(), arrival);
         let (true, Some((_, sample))) = (source.ssrc() == packet.ssrc(), located) else { return false };
         let is_newer = match source.check(packet.sequence()) {
             Arrival::Jump { .. } => return false,
@@ -180,8 +189,8 @@ impl Body {
         !(is_old && is_new && matches!(kind, Kind::Audio(_)))
     }
 
-    /// Where `timestamp` of the current source lies: by the timeline that was in force at `sequence` or, failing that, by
-    /// the other one; `None` if neither makes it a packet of about now.
+    /// Where `timestamp` of the current source lies, by the timeline that was in force at `sequence`; `None` if that does not make it
+    /// a packet of about now.
     pub(super) fn locate(
         &self,
         sequence: SequenceNumber,
@@ -192,8 +201,8 @@ impl Body {
         if self.precedes_jump(sequence, timestamp) {
             return self.locate_straggler(timestamp, arrival);
         }
-        let [current, before] = self.timelines();
-        self.locate_by([current, before], timestamp, arrival)
+        let [current, _] = self.timelines();
+        self.locate_by([current, None], timestamp, arrival)
     }
 
     /// Whether `sequence` is of before the timestamps jumped. The jump was seen at the first packet that came in time: those
@@ -287,6 +296,17 @@ impl Body {
         kind != Kind::Event && packet.sequence().since(highest) > 0
     }
 
+    /// Whether those held did jump, for all that is known already: two in sequence that cannot have waited.
+    fn has_jumped(&self) -> bool {
+        let mut held = self.held_media(Kind::ComfortNoise);
+        let Some(first) = held.next() else { return false };
+        let is_next = |held: &Held| {
+            let step = held.sequence.since(first.sequence).abs();
+            (1..=MAX_STEP).contains(&step) && !self.is_far(held.timestamp, first.timestamp)
+        };
+        held.any(is_next) && !self.is_late_queue()
+    }
+
     fn hold_new_source(
         &mut self,
         packet: &RtpPacket<'_>,
@@ -322,10 +342,10 @@ impl Body {
 
     fn hold_jump(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
         let number = packet.sequence();
-        let boundary = self.jumps_from_held(packet, kind) && self.is_queue();
         let timestamp = packet.timestamp();
         let may_have_waited = self.may_have_waited(timestamp, timestamp, arrival, self.config.repair_window);
-        let was_overtaken = may_have_waited && self.jumps_to_held(packet, kind);
+        let (from_held, to_held) = (self.jumps_from_held(packet, kind), self.jumps_to_held(packet, kind));
+        let was_overtaken = may_have_waited && to_held;
         match &mut self.pending {
             None => {
                 let question = Question::Jump { highest: number, waited: false };
@@ -335,8 +355,8 @@ impl Body {
             Some(Pending { question: Question::Jump { .. }, .. }) if was_overtaken => {
                 return self.accept_in_order(packet, kind, arrival);
             }
-            // What jumps is this one, and those before it waited in the queue that it waited in.
-            Some(Pending { question: Question::Jump { .. }, .. }) if boundary => {
+            // This one jumps, whether those before it did or waited in the queue that it waited in.
+            Some(Pending { question: Question::Jump { .. }, .. }) if from_held || to_held => {
                 self.settle(arrival);
                 return self.dispatch(packet, kind, arrival);
             }
@@ -349,8 +369,9 @@ impl Body {
             Some(Pending { question: Question::NewSource { .. }, .. }) if may_have_waited => {
                 return self.accept_in_order(packet, kind, arrival);
             }
-            Some(Pending { question: Question::NewSource { .. }, .. }) => {
-                if self.is_confirmed() {
+            Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) => {
+                // If it began anew, it goes on behind a pause.
+                if *ssrc != packet.ssrc() && self.is_confirmed() {
                     return self.implausible(packet);
                 }
                 self.settle_or_discard(arrival);
@@ -382,11 +403,11 @@ impl Body {
         last.is_some_and(|last| self.is_far(packet.timestamp(), last.timestamp))
     }
 
-    /// Whether `packet` was sent before all those held, and its timestamp is far from theirs.
+    /// Whether `packet` was sent before all those held, or has the number of the first, and its timestamp is far from theirs.
     fn jumps_to_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
         let first = self.held_media(kind).min_by_key(|held| held.sequence.since(packet.sequence()));
         first.is_some_and(|first| {
-            first.sequence.since(packet.sequence()) > 0 && self.is_far(first.timestamp, packet.timestamp())
+            first.sequence.since(packet.sequence()) >= 0 && self.is_far(first.timestamp, packet.timestamp())
         })
     }
 

@@ -41,6 +41,36 @@ impl Notes {
         self.words[index * self.stride + sample / 64] >> (sample % 64) & 1 == 1
     }
 
+    /// Of the samples from `first` on, how many in sequence were received, or were not, as `received` says.
+    pub fn run(&self, index: usize, first: usize, received: bool) -> usize {
+        let mut at = first;
+        while at < self.slot_samples {
+            let bits = self.words[index * self.stride + at / 64] >> (at % 64);
+            let run = if received { bits.trailing_ones() } else { bits.trailing_zeros() } as usize;
+            let left = 64 - at % 64;
+            at += run.min(left);
+            if run < left {
+                break;
+            }
+        }
+        at.min(self.slot_samples) - first
+    }
+
+    /// Of the samples before `end`, how many in sequence were received.
+    pub fn run_before(&self, index: usize, end: usize) -> usize {
+        let mut at = end;
+        while at > 0 {
+            let left = (at - 1) % 64 + 1;
+            let bits = self.words[index * self.stride + (at - 1) / 64] << (64 - left);
+            let run = (bits.leading_ones() as usize).min(left);
+            at -= run;
+            if run < left {
+                break;
+            }
+        }
+        end - at
+    }
+
     /// So many samples from `first` on are received now; none of them was before.
     pub fn cover(&mut self, index: usize, first: usize, count: usize) {
         let mut at = first;

@@ -148,3 +148,44 @@ fn a_jump_past_the_whole_ring_leaves_no_old_audio_behind() {
     assert!(matches!(reader.read_slot(0, &mut [0; 10]), SlotRead::Missed { slots: 93 }));
     assert_eq!(drain(&mut reader, 0), vec![(SlotState::Silence, vec![0; 10]); 7]);
 }
+
+/// Eighty samples a slot, packets of any length anywhere, and an array that says which samples came.
+#[test]
+fn runs_of_received_and_of_missing_samples_are_those_of_an_array() {
+    const LEN: u64 = 1_200;
+    let mut state = 9_u64;
+    let mut below = |end: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % end
+    };
+    for _ in 0..200 {
+        let (mut writer, _shared) = ring(SampleRate::NARROWBAND, 16);
+        let mut came = vec![false; LEN as usize];
+        writer.advance(LEN, SlotState::Lost);
+        for _ in 0..below(30) {
+            let at = below(LEN - 200);
+            let len = 1 + below(200);
+            writer.place(at, len as usize, |i| (at as usize + i) as i16, SlotState::Lost);
+            came[at as usize..(at + len) as usize].fill(true);
+        }
+        let run =
+            |from: u64, kind: bool| came[from as usize..].iter().take_while(|&&is| is == kind).count() as u64;
+        for _ in 0..20 {
+            let from = below(LEN);
+            let to = from + below(LEN - from) + 1;
+            let missing = came[from as usize..to as usize].iter().filter(|came| !**came).count() as u64;
+            assert_eq!(writer.missing_in(from, to), missing);
+            let start = from + run(from, true);
+            let first = (start < to).then(|| (start, (start + run(start, false)).min(to)));
+            assert_eq!(writer.missing_run(from, to), first);
+
+            let mut pcm = [-1; 100];
+            let count = run(from, true).min(100) as usize;
+            assert_eq!(writer.received_from(from, &mut pcm), count);
+            assert!(pcm[..count].iter().zip(from..).all(|(&pcm, at)| pcm == at as i16));
+            let before = came[..from as usize].iter().rev().take_while(|came| **came).count().min(100);
+            assert_eq!(writer.received_before(from, &mut pcm), before);
+            assert!(pcm.iter().rev().take(before).zip((0..from).rev()).all(|(&pcm, at)| pcm == at as i16));
+        }
+    }
+}

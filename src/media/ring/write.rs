@@ -78,9 +78,15 @@ impl RingWriter {
 
     /// How many samples of `from..to` hold no received audio. What is no longer held counts as missing.
     pub fn missing_in(&self, from: u64, to: u64) -> u64 {
-        let held = from.max(self.oldest()).min(to)..to.min(self.opened * self.ring.slot_samples as u64);
-        let covered = held.filter(|&at| self.has_received(at));
-        to - from - covered.count() as u64
+        let (mut at, end) =
+            (from.max(self.oldest()).min(to), to.min(self.opened * self.ring.slot_samples as u64));
+        let mut covered = 0;
+        while at < end {
+            let run = self.run_end(at, end, true);
+            covered += run - at;
+            at = self.run_end(run, end, false);
+        }
+        to - from - covered
     }
 
     /// [`RingWriter::put`], and [`RingWriter::publish`].
@@ -99,33 +105,37 @@ impl RingWriter {
     pub fn missing_run(&self, from: u64, to: u64) -> Option<(u64, u64)> {
         let from = from.max(self.oldest_open());
         let to = to.min(self.head);
-        let start = (from..to).find(|&at| !self.has_received(at))?;
-        let end = (start..to).find(|&at| self.has_received(at)).unwrap_or(to);
-        Some((start, end))
+        let start = self.run_end(from, to, true);
+        (start < to).then(|| (start, self.run_end(start, to, false)))
     }
 
     /// Copy the received samples right before ring sample `at`, as many as there are without a break, into the end of `pcm`.
     /// Returns how many.
     pub fn received_before(&self, at: u64, pcm: &mut [i16]) -> usize {
-        let oldest = self.oldest();
-        let run = (oldest..at).rev().take(pcm.len()).take_while(|&at| self.has_received(at));
-        let mut count = 0;
-        for (place, at) in pcm.iter_mut().rev().zip(run) {
-            *place = self.sample(at);
-            count += 1;
+        let oldest = self.oldest().max(at.saturating_sub(pcm.len() as u64));
+        let slot_samples = self.ring.slot_samples as u64;
+        let mut start = at;
+        while start > oldest {
+            let (index, end) = (self.ring.index((start - 1) / slot_samples), (start - 1) % slot_samples + 1);
+            let run =
+                if self.is_whole(index) { end } else { self.notes.run_before(index, end as usize) as u64 };
+            start -= run;
+            if run < end {
+                break;
+            }
         }
+        let count = at.saturating_sub(start.max(oldest)) as usize;
+        let place = pcm.len() - count;
+        self.copy(at - count as u64, &mut pcm[place..]);
         count
     }
 
     /// Copy the received samples from ring sample `at` on, as many as there are without a break, into the start of `pcm`.
     /// Returns how many.
     pub fn received_from(&self, at: u64, pcm: &mut [i16]) -> usize {
-        let run = (at..self.head).take_while(|&at| self.has_received(at));
-        let mut count = 0;
-        for (place, at) in pcm.iter_mut().zip(run) {
-            *place = self.sample(at);
-            count += 1;
-        }
+        let end = self.run_end(at, self.head.min(at + pcm.len() as u64), true);
+        let count = end.saturating_sub(at) as usize;
+        self.copy(at, &mut pcm[..count]);
         count
     }
 
@@ -214,9 +224,12 @@ impl RingWriter {
             let lost = [SlotState::Lost as u8, SlotState::Concealed as u8];
             if is_missing && lost.contains(&self.notes.gap(index)) {
                 self.begin(slot);
-                for i in 0..count {
-                    if !self.has(index, first + i) {
-                        self.store_sample(index, first + i, pcm((pos - at) as usize + i));
+                let offset = (pos - at) as usize;
+                if self.notes.run(index, first, false) >= count {
+                    self.store_run(index, first, count, &|i| pcm(offset + i));
+                } else {
+                    for i in (0..count).filter(|i| !self.notes.has(index, first + i)) {
+                        self.store_sample(index, first + i, pcm(offset + i));
                     }
                 }
                 self.notes.set_gap(index, SlotState::Concealed as u8);
@@ -310,7 +323,7 @@ impl RingWriter {
         }
         self.begin(slot);
         let mut written = 0;
-        if already == 0 {
+        if self.notes.run(index, first, false) >= count {
             self.store_run(index, first, count, &pcm);
             self.notes.cover(index, first, count);
             written = count;
@@ -351,17 +364,46 @@ impl RingWriter {
         word.store(rest | u64::from(sample as u16) << shift, Ordering::Relaxed);
     }
 
-    fn sample(&self, at: u64) -> i16 {
+    /// Copy the samples from ring sample `at` on, which must be held.
+    fn copy(&self, at: u64, out: &mut [i16]) {
         let slot_samples = self.ring.slot_samples as u64;
-        let (index, sample) = (self.ring.index(at / slot_samples), (at % slot_samples) as usize);
-        let word = &self.ring.samples(index)[sample / SAMPLES_PER_WORD];
-        (word.load(Ordering::Relaxed) >> (16 * (sample % SAMPLES_PER_WORD))) as u16 as i16
+        let (mut slot, mut first) = (at / slot_samples, (at % slot_samples) as usize);
+        let mut rest = out;
+        while !rest.is_empty() {
+            let words = self.ring.samples(self.ring.index(slot));
+            let (here, later) = rest.split_at_mut(rest.len().min(self.ring.slot_samples - first));
+            for (i, sample) in here.iter_mut().enumerate() {
+                let word = words[(first + i) / SAMPLES_PER_WORD].load(Ordering::Relaxed);
+                *sample = (word >> (16 * ((first + i) % SAMPLES_PER_WORD))) as u16 as i16;
+            }
+            (slot, first, rest) = (slot + 1, 0, later);
+        }
     }
 
-    /// Whether received audio stands at ring sample `at`, which must be held.
-    fn has_received(&self, at: u64) -> bool {
-        let slot_samples = self.ring.slot_samples as u64;
-        self.has(self.ring.index(at / slot_samples), (at % slot_samples) as usize)
+    /// Where the received samples from ring sample `at` on end, or the missing ones, as `received` says: at `to` at the latest,
+    /// before which all must be held.
+    fn run_end(&self, at: u64, to: u64, received: bool) -> u64 {
+        let slot_samples = self.ring.slot_samples;
+        let mut pos = at;
+        while pos < to {
+            let index = self.ring.index(pos / slot_samples as u64);
+            let first = (pos % slot_samples as u64) as usize;
+            let run = match self.is_whole(index) {
+                true => {
+                    if received {
+                        slot_samples - first
+                    } else {
+                        0
+                    }
+                }
+                false => self.notes.run(index, first, received),
+            };
+            pos += run as u64;
+            if first + run < slot_samples {
+                break;
+            }
+        }
+        pos.min(to)
     }
 
     /// Open the sequence lock of `slot`: readers that look now will look again.

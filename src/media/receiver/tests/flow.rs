@@ -121,3 +121,33 @@ fn expected_packets_and_all_others_have_one_outcome() {
     let share = expected as f64 / (SEEDS * PACKETS) as f64;
     assert!((0.3..0.95).contains(&share), "{share} of the packets came as expected");
 }
+
+/// What is lost takes the long way a few times, however many legs there are and whatever is lost besides: the packet after it,
+/// then concealment, the news of it, and the end of its watch.
+#[test]
+fn a_loss_takes_five_packets_the_long_way_at_most() {
+    for (lost, of) in [(1, 100), (1, 10), (2, 10)] {
+        let clock = Arc::new(CallClock::new(MediaInstant::default(), Codec::Ulaw.sample_rate(), 1));
+        let (mut leg, _ring) = LegReceiver::new(LegConfig::new(Codec::Ulaw, clock));
+        let (mut long, mut gaps) = (0, 0);
+        for n in 0..2_000_u32 {
+            gaps += usize::from(n > 20 && n % of == 0);
+            if n > 20 && n % of < lost {
+                continue;
+            }
+            let mut datagram = vec![0x80, 0, (n >> 8) as u8, n as u8];
+            datagram.extend((160 * n).to_be_bytes());
+            datagram.extend([0, 0, 0, 7]);
+            datagram.resize(172, 0x55);
+            let arrival = MediaInstant::from_nanos(1_000_000_000 + u64::from(n) * 20_000_000);
+            while let Some(due) = leg.next_deadline().filter(|due| *due < arrival) {
+                leg.on_tick(due);
+            }
+            leg.on_packet(arrival, &datagram);
+            long += usize::from(!leg.is_flowing());
+        }
+        // Before the anchor is known there is no other way.
+        assert!(long <= 20 + 5 * gaps, "{lost} of {of}: {long} packets for {gaps} gaps");
+        assert!(long >= gaps, "{lost} of {of}: nothing was lost");
+    }
+}
