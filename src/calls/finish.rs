@@ -12,6 +12,7 @@ use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
 use crate::recording::report::Report;
 use crate::recording::{Finished, RecordingError};
+use crate::speech::Engine;
 
 use super::hub::EventKind;
 use super::ids::CallId;
@@ -120,8 +121,13 @@ pub(super) fn write_transcript(services: &Services, call: &str, of_call: &CallFi
     if record.as_ref().is_none_or(|r| r.language.is_none()) {
         return;
     }
-    let heard = record.and_then(|record| record.duration_s);
-    let written = put_transcript(services, call, of_call, engine.model(), heard, complete);
+    let (heard, engine_used) =
+        record.map(|record| (record.duration_s, record.engine.clone())).unwrap_or_default();
+    let model = match &engine_used {
+        Some(name) if name != Engine::Whisper.name() => name.as_str(),
+        _ => engine.model(),
+    };
+    let written = put_transcript(services, call, of_call, model, heard, complete);
     if let Err(error) = &written {
         tracing::error!(call, folder = %of_call.folder().display(), error, "no transcript");
     }

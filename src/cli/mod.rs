@@ -8,6 +8,7 @@ mod models;
 mod output;
 mod reload;
 mod replay;
+mod riva;
 mod serve;
 mod transcribe;
 mod vitals;

@@ -168,6 +168,11 @@ pub trait SpeechModel: Send + Sync {
         true
     }
 
+    /// What of a text to lean on is too much for it, and is left out.
+    fn left_out_of(&self, _prompt: &str) -> Option<String> {
+        None
+    }
+
     /// Whether it does better if it is told what was said before. A model trained on single utterances takes it for part of the next.
     fn carries_text(&self) -> bool {
         false

@@ -125,6 +125,7 @@ impl LiveLeg {
             first_utterance: 1,
             vocabulary: None,
             caught_up: false,
+            service: None,
         }
     }
 
