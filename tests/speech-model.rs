@@ -249,3 +249,12 @@ fn the_largest_numbers_there_are_end_nothing() {
         assert!(hypothesis.words.len() <= 100, "{} words", hypothesis.words.len());
     }
 }
+
+#[test]
+fn of_a_long_vocabulary_the_model_tells_what_it_leaves_out() {
+    let model = sidetone::speech::ModelFile::embedded().unwrap().load().unwrap();
+    assert_eq!(model.left_out_of("Sidetone"), None);
+    let text = (0..100).map(|i| format!("word{i}")).collect::<Vec<_>>().join(", ");
+    let cut = model.left_out_of(&text).unwrap();
+    assert!(text.starts_with(&cut) && cut.starts_with("word0, word1") && !cut.contains("word99"), "{cut}");
+}

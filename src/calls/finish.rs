@@ -12,6 +12,7 @@ use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
 use crate::recording::report::Report;
 use crate::recording::{Finished, RecordingError};
+use crate::speech::Engine;
 
 use super::catch_up::owed::{Owed, OwedCall};
 use super::directory::CallDirectory;
@@ -183,8 +184,11 @@ pub(super) fn write_transcript(
     of_call: &CallFiles,
     complete: bool,
 ) -> Result<Value, String> {
-    let heard = books.directory.get(call).and_then(|record| record.duration_s);
-    let written = put_transcript(books, call, of_call, heard, complete);
+    let record = books.directory.get(call);
+    let (heard, engine) = record.map(|record| (record.duration_s, record.engine.clone())).unwrap_or_default();
+    let engine = engine.filter(|name| name != Engine::Whisper.name());
+    let model = engine.as_deref().unwrap_or(books.model);
+    let written = put_transcript(books, call, of_call, model, heard, complete);
     if let Err(error) = &written {
         tracing::error!(call, folder = %of_call.folder().display(), error, "no transcript");
     }
@@ -212,10 +216,11 @@ fn put_transcript(
     books: &Books<'_>,
     call: &str,
     of_call: &CallFiles,
+    model: &str,
     heard: Option<f64>,
     complete: bool,
 ) -> Result<f64, String> {
-    let mut transcript = transcript::so_far(books.hub, call, books.model)
+    let mut transcript = transcript::so_far(books.hub, call, model)
         .map_err(|error| format!("the call's events cannot be read back for the transcript: {error}"))?;
     transcript.complete = complete;
     transcript.duration = heard.unwrap_or(transcript.duration);

@@ -26,6 +26,7 @@ use super::finish::Heard;
 use super::machine::MediaSource;
 use super::mode::Mode;
 use super::services::Services;
+use super::speech::SpeechPlan;
 use super::transport::{Transport, Ways};
 use super::voice::CallVoice;
 
@@ -213,7 +214,7 @@ impl CallMedia {
         &mut self,
         services: &Services,
         call_id: &str,
-        language: &str,
+        plan: &SpeechPlan,
         next_utterance: [u64; 2],
         sink: &Arc<dyn Fn(TranscriptEvent) + Send + Sync>,
     ) {
@@ -224,10 +225,11 @@ impl CallMedia {
                 leg,
                 ring: self.legs[leg.index()].ring.clone(),
                 clock: self.clock.clone(),
-                language: language.to_owned(),
+                language: plan.language.clone(),
                 live_lag: Duration::from_millis(services.settings.rtp.live_lag_ms),
                 first_utterance: next_utterance[leg.index()],
-                vocabulary: None,
+                vocabulary: plan.vocabulary.clone(),
+                service: plan.service.clone(),
                 caught_up: self.recording.is_on(),
                 pushed: None,
             };

@@ -19,6 +19,7 @@ pub mod server;
 pub mod services;
 mod session;
 pub mod sessions;
+pub mod speech;
 mod sweep;
 mod table;
 pub mod transcript;

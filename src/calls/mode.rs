@@ -45,6 +45,10 @@ pub struct CallOptions {
     /// Language spoken: `auto` or a tag such as `en` or `pt-BR`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+    /// What recognises it: `whisper`, `riva`. Any name is taken here: for an engine that is not there another one is better than
+    /// no recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// Free text for whoever reads of the call: at most 128 characters, none of them a control character.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
@@ -53,7 +57,7 @@ pub struct CallOptions {
 impl CallOptions {
     /// `mode` with nothing else said.
     pub const fn new(mode: Mode) -> Self {
-        Self { mode, tenant: None, record: None, transcribe: None, language: None, label: None }
+        Self { mode, tenant: None, record: None, transcribe: None, language: None, engine: None, label: None }
     }
 
     /// Read the arguments as a StasisStart event carries them: `["tap", "tenant=acme"]`. Empty ones (a comma too many)
@@ -78,6 +82,7 @@ impl CallOptions {
                 "record" => set(&mut options.record, key, value, is_yes_no, YES_NO, |v| v == "yes")?,
                 "transcribe" => set(&mut options.transcribe, key, value, is_yes_no, YES_NO, |v| v == "yes")?,
                 "language" => set(&mut options.language, key, value, is_language, LANGUAGE, str::to_owned)?,
+                "engine" => set(&mut options.engine, key, value, is_engine, ENGINE, str::to_owned)?,
                 "label" => set(&mut options.label, key, value, is_label, LABEL, str::to_owned)?,
                 _ => return Err(ArgumentError::UnknownKey { found: key.into() }),
             }
@@ -100,14 +105,14 @@ pub enum ArgumentError {
     },
     /// An argument after the mode without `=`.
     #[error(
-        "`{found}` is not key=value: tenant, record, transcribe, language or label, then =, then its value"
+        "`{found}` is not key=value: tenant, record, transcribe, language, engine or label, then =, then its value"
     )]
     NoValue {
         /// What stands there.
         found: String,
     },
     /// A key that we do not know.
-    #[error("unknown argument `{found}`: tenant, record, transcribe, language or label")]
+    #[error("unknown argument `{found}`: tenant, record, transcribe, language, engine or label")]
     UnknownKey {
         /// What stands there.
         found: String,
@@ -133,6 +138,7 @@ pub enum ArgumentError {
 const TENANT: &str = "1 to 64 letters, digits, _ or -, the first a letter or digit";
 const YES_NO: &str = "yes or no";
 const LANGUAGE: &str = "auto or a language tag such as en or pt-BR";
+const ENGINE: &str = "whisper or riva";
 const LABEL: &str = "at most 128 characters, none of them a control character";
 
 fn is_yes_no(value: &str) -> bool {
@@ -143,6 +149,10 @@ fn is_language(value: &str) -> bool {
     (2..=16).contains(&value.len())
         && value.starts_with(|c: char| c.is_ascii_alphabetic())
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn is_engine(value: &str) -> bool {
+    (1..=32).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
 }
 
 fn is_label(value: &str) -> bool {
@@ -179,6 +189,7 @@ mod tests {
             "record=no",
             " transcribe = yes ",
             "language=pt-BR",
+            "engine=riva",
             "label=queue 7, night",
             "",
         ];
@@ -187,6 +198,7 @@ mod tests {
         assert_eq!(options.tenant.as_deref(), Some("acme"));
         assert_eq!((options.record, options.transcribe), (Some(false), Some(true)));
         assert_eq!(options.language.as_deref(), Some("pt-BR"));
+        assert_eq!(options.engine.as_deref(), Some("riva"));
         assert_eq!(options.label.as_deref(), Some("queue 7, night"));
     }
 
@@ -206,6 +218,9 @@ mod tests {
         assert!(refused(&["tap", "record=yes", "record=yes"]).contains("twice"));
         for tenant in ["..", "a/b", "", "_a", "-a"] {
             assert!(refused(&["tap", &format!("tenant={tenant}")]).contains("letters"), "{tenant}");
+        }
+        for engine in ["", "ri va", "riva/../x"] {
+            assert!(refused(&["tap", &format!("engine={engine}")]).contains("whisper or riva"), "{engine}");
         }
         assert!(refused(&["tap", "label=a\u{7}b"]).contains("control"));
     }

@@ -57,6 +57,9 @@ pub struct CallRecord {
     /// The directions that were heard; none before the call's end.
     #[serde(default)]
     pub legs: Vec<LegSummary>,
+    /// What recognises the speech: `whisper` or `riva`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// Language of the transcript: a code, or `auto`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
@@ -196,6 +199,7 @@ impl CallRecord {
             report: FileInfo::default(),
             transcript: FileInfo::default(),
             legs: Vec::new(),
+            engine: None,
             language: None,
             error: None,
         }

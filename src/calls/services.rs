@@ -12,6 +12,7 @@ use crate::net::stream::Doors;
 use crate::recording::Recorder;
 use crate::speech::SpeechEngine;
 use crate::speech::ladder::Rung;
+use crate::speech::remote::StreamingService;
 
 use super::catch_up::CatchUp;
 use super::directory::CallDirectory;
@@ -41,6 +42,8 @@ pub struct Services {
     pub recorder: Recorder,
     /// Speech to text, unless it is off.
     pub speech: Option<Arc<SpeechEngine>>,
+    /// NVIDIA Riva, if there is one.
+    pub riva: Option<Arc<dyn StreamingService>>,
     /// Events.
     pub hub: Arc<EventHub>,
     /// Calls, live and past.

@@ -33,6 +33,7 @@ use super::media::{CallMedia, Resumption};
 use super::mode::{CallOptions, Mode};
 use super::record::{CallFiles, CallRecord, CallState, FileStatus};
 use super::services::Services;
+use super::speech::SpeechPlan;
 use super::sweep::Sweeper;
 use super::table::CallTable;
 use super::translate;
@@ -258,8 +259,8 @@ impl Session {
 
     /// The recording and the listeners.
     fn open_media(&mut self) {
-        let (record, transcribe, language) =
-            (self.recording.clone(), self.transcribe(), self.language().to_owned());
+        let (record, transcribe) = (self.recording.clone(), self.transcribe());
+        let plan = self.speech_plan();
         let Some(media) = &mut self.media else { return };
         let call = self.call.as_str();
         let is_recorded = record.is_some();
@@ -278,7 +279,7 @@ impl Session {
             let sink: Arc<dyn Fn(TranscriptEvent) + Send + Sync> = Arc::new(move |event| {
                 let _ = tx.send(Message::Transcript(event));
             });
-            media.transcribe(&self.services, call, &language, self.next_utterance, &sink);
+            media.transcribe(&self.services, call, &plan, self.next_utterance, &sink);
         }
     }
 
@@ -287,8 +288,8 @@ impl Session {
         wanted && self.services.speech.is_some() && self.media.is_some()
     }
 
-    fn language(&self) -> &str {
-        self.options.language.as_deref().unwrap_or(&self.services.settings.speech.language)
+    fn speech_plan(&self) -> SpeechPlan {
+        self.services.speech_plan(&self.tenant, &self.options)
     }
 
     fn take(&mut self, message: Message) {

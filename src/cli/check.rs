@@ -101,6 +101,9 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
 async fn look(settings: &Settings, findings: &mut Findings) {
     disk(settings, findings);
     speech_model(settings, findings);
+    if let Some(outcome) = super::riva::look(settings).await {
+        findings.result("riva", outcome);
+    }
     ports::look(settings, findings).await;
     asterisk(settings, findings).await;
     manager(settings, findings).await;
@@ -145,6 +148,9 @@ fn disk(settings: &Settings, findings: &mut Findings) {
 
 fn speech_model(settings: &Settings, findings: &mut Findings) {
     match model::find(settings) {
+        Ok(None) if !settings.riva.url.is_empty() => {
+            findings.add("speech model", Verdict::Good, "off (speech.model): Riva alone transcribes")
+        }
         Ok(None) => {
             findings.add("speech model", Verdict::Warning, "off (speech.model): calls are not transcribed")
         }

@@ -9,6 +9,7 @@ mod models;
 mod output;
 mod reload;
 mod replay;
+mod riva;
 mod say;
 mod serve;
 mod transcribe;

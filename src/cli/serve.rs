@@ -23,6 +23,7 @@ use crate::calls::hub::{EventHub, EventKind, HubConfig};
 use crate::calls::server::{CallServer, Connection, End};
 use crate::calls::services::Services;
 use crate::calls::sessions::SessionStore;
+use crate::calls::speech::vocabulary;
 use crate::calls::transport::Transport;
 use crate::config::Settings;
 use crate::media::codec::Codec;
@@ -31,7 +32,7 @@ use crate::net::stream::Doors;
 use crate::recording::{Recorder, RecorderConfig};
 use crate::speech::engine::Overload;
 use crate::speech::ladder::Rung;
-use crate::speech::{ModelFile, SpeechConfig, SpeechEngine, model};
+use crate::speech::{ModelFile, NoModel, SpeechConfig, SpeechEngine, model};
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metric;
 use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
@@ -186,7 +187,8 @@ async fn start_parts(settings: Settings, readiness: &Arc<ReadinessBoard>) -> any
         repair_window: Duration::from_millis(settings.rtp.repair_ms),
         min_free_mib: settings.recording.min_free_mib,
     })?;
-    let (speech, known_speech) = start_speech(&settings, readiness)?;
+    let riva = super::riva::start(&settings, readiness)?;
+    let (speech, known_speech) = start_speech(&settings, readiness, riva.is_some())?;
     let directory = Arc::new(CallDirectory::open(&data, RECENT_CALLS).with_context(no_data)?);
     let hub = Arc::new(EventHub::new(HubConfig::default(), Some(directory.clone()))?);
     if let (Some(engine), Some(known)) = (&speech, known_speech) {
@@ -210,6 +212,7 @@ async fn start_parts(settings: Settings, readiness: &Arc<ReadinessBoard>) -> any
         doors,
         recorder,
         speech,
+        riva,
         hub,
         directory,
         sessions,
@@ -219,8 +222,10 @@ async fn start_parts(settings: Settings, readiness: &Arc<ReadinessBoard>) -> any
 }
 
 fn transcriptions(services: &Services) -> anyhow::Result<Option<Arc<Transcriptions>>> {
-    let Some(engine) = services.speech.clone() else { return Ok(None) };
     let settings = &services.settings;
+    // Files are for the model in this process.
+    let is_there = |engine: &Arc<SpeechEngine>| engine.model() != NoModel::NAME;
+    let Some(engine) = services.speech.clone().filter(is_there) else { return Ok(None) };
     let policy = TranscriptionPolicy {
         folder: settings.node.data.join("uploads"),
         most_bytes: settings.http.max_upload_mib << 20,
@@ -284,12 +289,18 @@ pub(super) fn ami_config(settings: &Settings) -> Option<AmiConfig> {
     })
 }
 
-/// The engine, and what `/ready` says of it while it has no more to do than it can.
+/// The engine, and what `/ready` says of it while it has no more to do than it can. `has_riva`: there is another one besides.
 fn start_speech(
     settings: &Settings,
     readiness: &ReadinessBoard,
+    has_riva: bool,
 ) -> anyhow::Result<(Option<Arc<SpeechEngine>>, Option<Dependency>)> {
     let Some(model) = model::find(settings)? else {
+        if has_riva {
+            readiness.set("speech", Health::Ok, "no model in this process (speech.model): Riva alone");
+            let config = SpeechConfig { workers: 1, ..speech_config(settings) };
+            return Ok((Some(Arc::new(SpeechEngine::start(config, Arc::new(NoModel))?)), None));
+        }
         readiness.set("speech", Health::Ok, "off (speech.model)");
         return Ok((None, None));
     };
@@ -299,7 +310,25 @@ fn start_speech(
     if let Some(warning) = engine.deaf_to(&settings.speech.language) {
         tracing::warn!(model = model.name, "{warning}");
     }
+    tell_vocabularies(&engine, settings);
     Ok((Some(Arc::new(engine)), Some(known)))
+}
+
+/// Of long vocabularies the model takes the end.
+fn tell_vocabularies(engine: &SpeechEngine, settings: &Settings) {
+    let own = settings.speech.tenants.iter().filter_map(|(name, tenant)| {
+        Some((format!("speech.tenants.{name}.vocabulary"), tenant.vocabulary.as_deref()?))
+    });
+    let all = std::iter::once(("speech.vocabulary".to_owned(), settings.speech.vocabulary.as_slice()));
+    for (setting, words) in all.chain(own) {
+        if let Some(cut) = engine.left_out_of(&vocabulary(words)) {
+            tracing::warn!(
+                setting,
+                left_out = cut,
+                "the vocabulary is longer than what the model takes: its end is used"
+            );
+        }
+    }
 }
 
 fn known_model(model: &ModelFile) -> Dependency {

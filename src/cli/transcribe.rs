@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::output::OutputError;
 use super::{SettingsArgs, output};
 use crate::audio::{AudioFile, Format as AudioFormat, Limits, PcmSource};
+use crate::calls::speech::vocabulary;
 use crate::config::Settings;
 use crate::files;
 use crate::speech::SpeechEngine;
@@ -209,7 +210,9 @@ fn transcribe(
     call_id: Option<String>,
     progress: &mut dyn FnMut(f64),
 ) -> anyhow::Result<Transcript> {
-    let options = BatchOptions { language: &settings.speech.language, prompt: None, class: Class::Job };
+    let words = vocabulary(&settings.speech.vocabulary);
+    let prompt = (!words.is_empty()).then_some(words.as_str());
+    let options = BatchOptions { language: &settings.speech.language, prompt, class: Class::Job };
     let mut news = |news| {
         if let BatchNews::Read(share) = news {
             progress(share);

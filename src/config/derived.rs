@@ -16,7 +16,35 @@ const STREAMS_A_CALL: usize = 3;
 /// For few calls, too: a burst after the network stood still.
 const LEAST: usize = 1 << 20;
 
+/// How a tenant's calls are transcribed, where the dialplan does not say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpeechOf<'a> {
+    /// `whisper` or `riva`.
+    pub engine: &'a str,
+    /// Language code, or `auto`.
+    pub language: &'a str,
+    /// Words and phrases to expect.
+    pub vocabulary: &'a [String],
+}
+
+/// The two sides of an entry `name=value`; `None` if it has no `=`, or nothing before or behind it.
+pub fn pair(entry: &str) -> Option<(&str, &str)> {
+    let (name, value) = entry.split_once('=')?;
+    let (name, value) = (name.trim(), value.trim());
+    (!name.is_empty() && !value.is_empty()).then_some((name, value))
+}
+
 impl Settings {
+    /// What `speech` and the tenant's own table in it say.
+    pub fn speech_of(&self, tenant: &str) -> SpeechOf<'_> {
+        let own = self.speech.tenants.get(tenant);
+        SpeechOf {
+            engine: own.and_then(|own| own.engine.as_deref()).unwrap_or(&self.speech.engine),
+            language: own.and_then(|own| own.language.as_deref()).unwrap_or(&self.speech.language),
+            vocabulary: own.and_then(|own| own.vocabulary.as_deref()).unwrap_or(&self.speech.vocabulary),
+        }
+    }
+
     /// Where pulled models are: `speech.models_dir`, or else `models` in `node.data`.
     pub fn models_folder(&self) -> PathBuf {
         self.speech.models_dir.clone().unwrap_or_else(|| self.node.data.join("models"))
@@ -36,6 +64,17 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tenants_table_wins_over_the_section_in_what_it_says() {
+        let mut settings = Settings::default();
+        settings.speech.vocabulary = vec!["Sidetone".into()];
+        settings.speech.tenants.entry("acme".into()).or_default().language = Some("fr".into());
+        let all = vec!["Sidetone".to_owned()];
+        let of = |tenant| settings.speech_of(tenant);
+        assert_eq!(of("acme"), SpeechOf { engine: "whisper", language: "fr", vocabulary: &all });
+        assert_eq!(of("other"), SpeechOf { engine: "whisper", language: "en", vocabulary: &all });
+    }
 
     #[test]
     fn the_receive_buffer_follows_from_the_calls_unless_it_is_set() {

@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::settings::{SECTIONS, Settings};
+use super::settings::{SECTIONS, SectionDoc, Settings, TABLES};
 
 /// The text of the example file. Settings without a default are commented out.
 pub fn example() -> String {
@@ -18,14 +18,39 @@ pub fn example() -> String {
         }
         text += &format!("[{}]\n", section.name);
         for field in section.fields {
+            let default = defaults.get(section.name).and_then(|s| s.get(field.name));
+            // Shown as tables, behind the section.
+            if matches!(default, Some(Value::Table(_))) {
+                continue;
+            }
             for line in field.doc {
                 text += &format!("#{line}\n");
             }
-            text += &match defaults.get(section.name).and_then(|s| s.get(field.name)) {
+            text += &match default {
                 Some(value) => format!("{} = {value}\n", field.name),
                 None => format!("# {} = \"\"\n", field.name),
             };
         }
+        let below = format!("{}.", section.name);
+        TABLES
+            .iter()
+            .filter(|table| table.name.starts_with(&below))
+            .for_each(|table| text += &commented(table));
+    }
+    text
+}
+
+fn commented(table: &SectionDoc) -> String {
+    let mut text = String::from("\n");
+    for line in table.doc {
+        text += &format!("#{line}\n");
+    }
+    text += &format!("# [{}]\n", table.name);
+    for field in table.fields {
+        for line in field.doc {
+            text += &format!("#{line}\n");
+        }
+        text += &format!("# {} = …\n", field.name);
     }
     text
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::settings::{SECTIONS, Settings};
+use super::settings::{SECTIONS, SectionDoc, Settings, TABLES};
 
 /// Environment variables with this prefix are settings: `SIDETONE__ARI__PASSWORD` is `ari.password`.
 pub const ENV_PREFIX: &str = "SIDETONE__";
@@ -126,27 +126,71 @@ fn malformed(origin: &str, message: &str) -> ConfigError {
 
 fn parse_file(origin: &str, text: &str) -> Result<Table, ConfigError> {
     let table: Table = text.parse().map_err(|e: toml::de::Error| malformed(origin, &e.to_string()))?;
-    for (section, value) in &table {
-        match value {
-            Value::Table(keys) => {
-                for key in keys.keys() {
-                    check_known(origin, &format!("{section}.{key}"))?;
-                }
-            }
-            _ => check_known(origin, section)?,
-        }
+    for key in keys_of(&table) {
+        check_known(origin, &key)?;
     }
     // Typed once on its own, for the sake of messages that show the line.
     toml::from_str::<Settings>(text).map_err(|e| malformed(origin, &e.to_string()))?;
     Ok(table)
 }
 
+/// The full names of all that a file sets.
+fn keys_of(table: &Table) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (section, value) in table {
+        let Value::Table(fields) = value else {
+            keys.push(section.clone());
+            continue;
+        };
+        for (field, value) in fields {
+            let name = format!("{section}.{field}");
+            match value {
+                // Tables with names that the user gives, of which there are any number.
+                Value::Table(named) if tables().any(|(above, _)| above == name) => {
+                    for (name_of_one, value) in named {
+                        match value {
+                            Value::Table(inner) => {
+                                keys.extend(inner.keys().map(|key| format!("{name}.{name_of_one}.{key}")));
+                            }
+                            _ => keys.push(format!("{name}.{name_of_one}")),
+                        }
+                    }
+                }
+                _ => keys.push(name),
+            }
+        }
+    }
+    keys
+}
+
+/// What the tables of any name lie below (`speech.tenants`), and their settings.
+fn tables() -> impl Iterator<Item = (&'static str, &'static SectionDoc)> {
+    TABLES.iter().filter_map(|table| Some((table.name.strip_suffix(".NAME")?, table)))
+}
+
+/// `key` in the table of a name of its own: what that lies below, the name, and the setting in it.
+fn named(key: &str) -> Option<(&'static SectionDoc, [&str; 3])> {
+    tables().find_map(|(above, table)| {
+        let (name, field) = key.strip_prefix(above)?.strip_prefix('.')?.rsplit_once('.')?;
+        Some((table, [above, name, field]))
+    })
+}
+
 fn parse_assignment(origin: &str, key: &str, raw: &str) -> Result<Table, ConfigError> {
     check_known(origin, key)?;
-    let (section, field) = key.split_once('.').unwrap_or((key, ""));
+    let path: Vec<&str> = match named(key) {
+        Some((_, [above, name, field])) => above.split('.').chain([name, field]).collect(),
+        None => key.splitn(2, '.').collect(),
+    };
     let single = |value: Value| {
-        let inner = Table::from_iter([(field.to_owned(), value)]);
-        Table::from_iter([(section.to_owned(), Value::Table(inner))])
+        let nested = path
+            .iter()
+            .rev()
+            .fold(value, |value, part| Value::Table(Table::from_iter([((*part).to_owned(), value)])));
+        match nested {
+            Value::Table(table) => table,
+            _ => Table::new(),
+        }
     };
     // Text needs no quotes here: what does not work as a TOML value is taken as a string.
     let typed = raw.parse::<Value>().ok().map(single);
@@ -188,6 +232,18 @@ fn check_known(origin: &str, key: &str) -> Result<(), ConfigError> {
     if known_keys().any(|k| k == key) {
         return Ok(());
     }
+    let unknown =
+        |nearest| ConfigError::UnknownKey { origin: origin.to_owned(), key: key.to_owned(), nearest };
+    if let Some((table, [above, name, wanted])) = named(key) {
+        if table.fields.iter().any(|field| field.name == wanted) {
+            return Ok(());
+        }
+        let far = (wanted.chars().count() / 3).max(1);
+        let near =
+            table.fields.iter().map(|field| (strsim::osa_distance(wanted, field.name), field.name)).min();
+        let near = near.filter(|(distance, _)| *distance <= far);
+        return Err(unknown(near.map(|(_, field)| format!("{above}.{name}.{field}"))));
+    }
     let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
     let wanted = last(key);
     // One letter of three may be wrong: `ari.foo` is not nearly `ari.app` for having the section in common.
@@ -200,7 +256,7 @@ fn check_known(origin: &str, key: &str) -> Result<(), ConfigError> {
         .min()
         .filter(|(distance, ..)| *distance <= far)
         .map(|(.., k)| k);
-    Err(ConfigError::UnknownKey { origin: origin.to_owned(), key: key.to_owned(), nearest })
+    Err(unknown(nearest))
 }
 
 fn merge(into: &mut Table, from: Table) {
@@ -233,10 +289,29 @@ fn read_secrets(settings: &mut Settings) -> Result<(), ConfigError> {
     }
     if let Some(path) = settings.http.keys_file.clone() {
         let text = read_secret("http.keys_file", &path)?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-        settings.http.keys.extend(lines.map(str::to_owned));
+        settings.http.keys.extend(listed(&text));
+    }
+    if let Some(path) = settings.riva.metadata_file.clone() {
+        let text = read_secret("riva.metadata_file", &path)?;
+        settings.riva.metadata.extend(listed(&text));
+    }
+    if let Some(path) = settings.speech.vocabulary_file.clone() {
+        let text = read_secret("speech.vocabulary_file", &path)?;
+        settings.speech.vocabulary.extend(listed(&text));
+    }
+    for tenant in settings.speech.tenants.values_mut() {
+        if let Some(path) = tenant.vocabulary_file.clone() {
+            let text = read_secret("speech.tenants.NAME.vocabulary_file", &path)?;
+            tenant.vocabulary.get_or_insert_default().extend(listed(&text));
+        }
     }
     Ok(())
+}
+
+/// The lines of a list kept in a file.
+fn listed(text: &str) -> impl Iterator<Item = String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(str::to_owned)
 }
 
 fn read_secret(key: &'static str, path: &Path) -> Result<String, ConfigError> {
@@ -296,6 +371,46 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn a_tenant_has_a_table_of_its_own() {
+        let settings = from_text(
+            "[speech]\nlanguage = \"de\"\n[speech.tenants.acme]\nengine = \"whisper\"\nvocabulary = [\"Ms. Okafor\"]\n",
+        );
+        let tenants = settings.unwrap().speech.tenants;
+        assert_eq!(tenants["acme"].engine.as_deref(), Some("whisper"));
+        assert_eq!(tenants["acme"].vocabulary.as_deref(), Some(["Ms. Okafor".to_owned()].as_slice()));
+        assert_eq!(tenants["acme"].language, None);
+
+        let flags = vec!["speech.tenants.e.language=fr".into()];
+        let environment = vec![("SIDETONE__SPEECH__TENANTS__ACME__LANGUAGE".into(), "es".into())];
+        let tenants = Sources { flags, environment, ..Sources::default() }.load().unwrap().speech.tenants;
+        assert_eq!(tenants["e"].language.as_deref(), Some("fr"));
+        assert_eq!(tenants["acme"].language.as_deref(), Some("es"));
+
+        let error = from_text("[speech.tenants.acme]\nlanguge = \"de\"\n").unwrap_err().to_string();
+        let wanted = "no setting `speech.tenants.acme.languge`; did you mean `speech.tenants.acme.language`?";
+        assert!(error.contains(wanted), "{error}");
+        for wrong in ["speech.tenants.acme=1", "speech.tenant.acme.engine=riva"] {
+            let flags = vec![wrong.into()];
+            assert!(Sources { flags, ..Sources::default() }.load().is_err(), "{wrong}");
+        }
+        let error = from_text("[speech.tenants.\"a.b\"]\nlanguage = \"de\"\n").unwrap_err().to_string();
+        assert!(error.contains("speech.tenants.a.b"), "{error}");
+    }
+
+    #[test]
+    fn lists_may_be_kept_in_files() {
+        let list = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(list.path(), "# names\nOkafor\n\nSidetone\n").unwrap();
+        let path = list.path();
+        let settings = from_text(&format!(
+            "[speech]\nvocabulary = [\"first\"]\nvocabulary_file = {path:?}\n[speech.tenants.acme]\nvocabulary_file = {path:?}\n"
+        ));
+        let speech = settings.unwrap().speech;
+        assert_eq!(speech.vocabulary, ["first", "Okafor", "Sidetone"]);
+        assert_eq!(speech.tenants["acme"].vocabulary.as_deref().unwrap(), ["Okafor", "Sidetone"]);
     }
 
     #[test]

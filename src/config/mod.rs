@@ -11,6 +11,7 @@ mod validate;
 
 pub use changes::changed;
 pub use cpus::{Cpus, CpusError};
+pub use derived::{SpeechOf, pair};
 pub use example::example;
 pub use language::{LANGUAGES, language};
 pub use load::{ConfigError, DEFAULT_FILES, ENV_OURS, ENV_PREFIX, Sources};

@@ -2,6 +2,7 @@
 //! the check for unknown keys all come from this table. Nothing else in the house reads a file, a flag or the
 //! environment for its settings.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
@@ -28,7 +29,8 @@ pub struct FieldDoc {
 }
 
 macro_rules! sections {
-    ($($(#[doc = $section_doc:literal])* $Section:ident $name:literal {
+    ($(#[doc = $all_doc:literal])* $ALL:ident:
+    $($(#[doc = $section_doc:literal])* $Section:ident $name:literal {
         $($(#[doc = $doc:literal])* $field:ident: $type:ty = $default:expr;)*
     })*) => {
         $($(#[doc = $section_doc])*
@@ -44,8 +46,8 @@ macro_rules! sections {
             }
         })*
 
-        /// Every section with its settings and their help.
-        pub const SECTIONS: &[SectionDoc] = &[$(SectionDoc {
+        $(#[doc = $all_doc])*
+        pub const $ALL: &[SectionDoc] = &[$(SectionDoc {
             name: $name,
             doc: &[$($section_doc),*],
             fields: &[$(FieldDoc { name: stringify!($field), doc: &[$($doc),*] }),*],
@@ -77,6 +79,8 @@ pub struct Settings {
     pub recording: Recording,
     /// Speech to text.
     pub speech: Speech,
+    /// NVIDIA Riva.
+    pub riva: Riva,
     /// Text to speech.
     pub tts: Tts,
     /// HTTP and WebSocket.
@@ -88,6 +92,8 @@ pub struct Settings {
 }
 
 sections! {
+    /// Every section with its settings and their help.
+    SECTIONS:
     /// This process among its peers.
     Node "node" {
         /// Name of this node: part of every id it gives to Asterisk. Letters and digits, at most 32.
@@ -263,6 +269,59 @@ sections! {
         /// Tell the model with each utterance what the same party said last: names are spelt alike, sentences go on. The model in
         /// the binary is never told: it gains nothing by it.
         carry_text: bool = true;
+        /// What recognises calls whose tenant and arguments do not say: `whisper`, in this process (`model`), or `riva`, a server of
+        /// NVIDIA's elsewhere (`riva.url`). Files are always whisper's.
+        engine: String = "whisper".into();
+        /// Names and words of the trade to expect, such as `["Sidetone", "Ms. Okafor"]`. Whisper gets them as the text that went before, at
+        /// most 48 tokens of it, some 30 words (the log says what is left out); Riva gets each as a phrase to favour (`riva.boost`).
+        vocabulary: Vec<String> = Vec::new();
+        /// File with more of them, one a line; empty lines and those that begin with `#` do not count.
+        vocabulary_file: Option<PathBuf> = None;
+        /// What is different for some tenants, in a table for each.
+        tenants: BTreeMap<String, TenantSpeech> = BTreeMap::new();
+    }
+    /// NVIDIA Riva, the other speech engine: a server for speech recognition on GPUs, spoken to by gRPC.
+    Riva "riva" {
+        /// `http://host:50051`, or `https://host:port` for TLS; empty for none.
+        url: String = String::new();
+        /// TLS: file with the certificates of whom to trust (PEM); without it, the usual authorities.
+        ca_file: Option<PathBuf> = None;
+        /// TLS: file with our own certificate (PEM), where the server asks for one.
+        cert_file: Option<PathBuf> = None;
+        /// TLS: file with its key (PEM).
+        key_file: Option<PathBuf> = None;
+        /// TLS: the name in the server's certificate, where it is not that in `url`.
+        tls_name: Option<String> = None;
+        /// Sent with every call, each as `name=value`. NVIDIA's cloud wants `function-id=…` and `authorization=Bearer …`.
+        metadata: Vec<String> = Vec::new();
+        /// File that holds more of it, one a line: the place for secrets.
+        metadata_file: Option<PathBuf> = None;
+        /// Name of the model; empty for what the server has for the language.
+        model: String = String::new();
+        /// Riva's tags for languages, each as `code=tag`: `["en=en-GB", "auto=multi"]`. Known without it are ar, de, en, es, fr, hi, it, ja, ko, nl,
+        /// pt, ru and zh, each in its most usual variety, and `multi` for `auto`.
+        languages: Vec<String> = Vec::new();
+        /// Have it write capitals and punctuation.
+        punctuation: bool = true;
+        /// Have it write numbers as they are spoken ("twenty one").
+        verbatim: bool = false;
+        /// How much the vocabulary is favoured, 0 to 100: 20 is a lot.
+        boost: f32 = 10.0;
+        /// Silence after which it calls words final while an utterance goes on, milliseconds; 0 = as it is configured.
+        endpointing_ms: u64 = 0;
+        /// Connections that all calls share, 1 to 64. Many servers and proxies let 100 people speak at once on one.
+        connections: usize = 4;
+        /// Longest wait for a connection, milliseconds.
+        connect_timeout_ms: u64 = 2_000;
+        /// After the end of an utterance its last words are waited for this long, milliseconds.
+        final_timeout_ms: u64 = 3_000;
+        /// An utterance that broke off is sent again for this long, milliseconds.
+        retry_ms: u64 = 3_000;
+        /// A connection is asked for a sign of life after this long without one, milliseconds.
+        keepalive_ms: u64 = 30_000;
+        /// What becomes of speech that it does not recognise, because it is away or refuses: `whisper` (`speech.model` takes it at once), or
+        /// `none`.
+        fallback: String = "whisper".into();
     }
     /// Text to speech: `sidetone say`, `/v1/audio/speech`, `/api/calls/{id}/say`.
     Tts "tts" {
@@ -325,5 +384,22 @@ sections! {
         level: String = "info".into();
         /// `text` or `json`.
         format: String = "text".into();
+    }
+}
+
+sections! {
+    /// Tables of which there may be several, each with a name of its own in the place of `NAME`.
+    TABLES:
+    /// Speech to text for the calls of one tenant. What is not said here is as in `speech`; what the dialplan says of a call wins
+    /// over both.
+    TenantSpeech "speech.tenants.NAME" {
+        /// `whisper` or `riva`.
+        engine: Option<String> = None;
+        /// Language code, or `auto`.
+        language: Option<String> = None;
+        /// Names and words of the trade to expect, a list in the place of `speech.vocabulary`.
+        vocabulary: Option<Vec<String>> = None;
+        /// File with more of them, one a line.
+        vocabulary_file: Option<PathBuf> = None;
     }
 }

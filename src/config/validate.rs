@@ -21,6 +21,22 @@ const TRANSPORTS: [&str; 3] = ["rtp", "audiosocket", "websocket"];
 /// What AudioSocket carries, of the formats at hand.
 const LINEAR: [&str; 2] = ["slin", "slin16"];
 
+/// What recognises speech.
+const ENGINES: [&str; 2] = ["whisper", "riva"];
+
+/// Both engines get the words of a vocabulary in one text, separated by commas.
+const VOCABULARY: &str =
+    "each word or phrase takes 1 to 100 characters without commas, and there may be 1000 of them";
+
+fn is_vocabulary(words: &[String]) -> bool {
+    let fits = |word: &String| {
+        !word.trim().is_empty()
+            && word.chars().count() <= 100
+            && !word.contains(|c: char| c == ',' || c.is_control())
+    };
+    words.len() <= 1_000 && words.iter().all(fits)
+}
+
 /// Check every value.
 ///
 /// # Errors
@@ -179,6 +195,74 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     );
     let language = super::language(&s.speech.language);
     check(language.is_ok(), format!("speech.language: {}", language.err().unwrap_or_default()));
+    let tenants = s.speech.tenants.iter().map(|(name, tenant)| (format!("speech.tenants.{name}"), tenant));
+    for (name, tenant) in tenants {
+        let own = name.rsplit_once("tenants.").map_or("", |(_, own)| own);
+        check(
+            is_tenant(own),
+            format!("{name}: `{own}` is no tenant's name: use letters, digits, `-` and `_`"),
+        );
+        if let Some(code) = &tenant.language {
+            let language = super::language(code);
+            check(language.is_ok(), format!("{name}.language: {}", language.err().unwrap_or_default()));
+        }
+        if let Some(engine) = &tenant.engine {
+            check(
+                ENGINES.contains(&engine.as_str()),
+                format!("{name}.engine is `{engine}`: use whisper or riva"),
+            );
+            check(
+                engine != "riva" || !s.riva.url.is_empty(),
+                format!("{name}.engine is `riva`: set riva.url to the server's address"),
+            );
+        }
+        let words = tenant.vocabulary.as_deref().unwrap_or_default();
+        check(is_vocabulary(words), format!("{name}.vocabulary: {VOCABULARY}"));
+    }
+    check(
+        ENGINES.contains(&s.speech.engine.as_str()),
+        format!("speech.engine is `{}`: use whisper or riva", s.speech.engine),
+    );
+    check(
+        s.speech.engine != "riva" || !s.riva.url.is_empty(),
+        "speech.engine is `riva`: set riva.url to the server's address".into(),
+    );
+    check(is_vocabulary(&s.speech.vocabulary), format!("speech.vocabulary: {VOCABULARY}"));
+    check(
+        s.riva.url.is_empty() || ["http://", "https://"].iter().any(|scheme| s.riva.url.starts_with(scheme)),
+        format!("riva.url is `{}`: write it as http://host:50051, or https://… for TLS", s.riva.url),
+    );
+    check(
+        s.riva.cert_file.is_some() == s.riva.key_file.is_some(),
+        "riva.cert_file and riva.key_file: give both, or neither".into(),
+    );
+    // What is behind the `=` may be a secret.
+    let name_of = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    for entry in s.riva.metadata.iter().filter(|entry| super::pair(entry).is_none()) {
+        check(false, format!("riva.metadata: write `{}…` as name=value", name_of(entry)));
+    }
+    for entry in s.riva.languages.iter().filter(|entry| super::pair(entry).is_none()) {
+        check(false, format!("riva.languages: write `{entry}` as code=tag, such as en=en-GB"));
+    }
+    check((1..=64).contains(&s.riva.connections), "riva.connections: use 1 to 64".into());
+    check((0.0..=100.0).contains(&s.riva.boost), "riva.boost: use 0 to 100".into());
+    check(s.riva.endpointing_ms <= 10_000, "riva.endpointing_ms: use at most 10000".into());
+    for (name, value) in [
+        ("connect_timeout_ms", s.riva.connect_timeout_ms),
+        ("final_timeout_ms", s.riva.final_timeout_ms),
+        ("keepalive_ms", s.riva.keepalive_ms),
+    ] {
+        check((100..=600_000).contains(&value), format!("riva.{name}: use 100 to 600000"));
+    }
+    check(s.riva.retry_ms <= 60_000, "riva.retry_ms: use at most 60000".into());
+    check(
+        ["whisper", "none"].contains(&s.riva.fallback.as_str()),
+        format!("riva.fallback is `{}`: use whisper or none", s.riva.fallback),
+    );
+    check(
+        s.riva.url.is_empty() || s.riva.fallback == "none" || s.speech.model.trim() != "off",
+        "riva.fallback is `whisper`, but speech.model is `off`: choose a model, or set riva.fallback to `none`".into(),
+    );
     check(
         !s.speech.models_url.trim().is_empty(),
         "speech.models_url is empty: leave it out, or name a URL or a folder".into(),
@@ -278,6 +362,26 @@ mod tests {
             let wrong = with(short).unwrap_err();
             assert!(wrong[0].contains("rtp.repair_ms") && wrong[0].contains("2000"), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn engines_have_to_be_there_and_words_have_to_be_words() {
+        let complaint = |change: fn(&mut Settings)| {
+            let mut s = Settings::default();
+            change(&mut s);
+            validate(&s).unwrap_err().join(" ")
+        };
+        assert!(complaint(|s| s.speech.engine = "vosk".into()).contains("whisper or riva"));
+        assert!(complaint(|s| s.speech.engine = "riva".into()).contains("riva.url"));
+        let tenant =
+            complaint(|s| s.speech.tenants.entry("acme".into()).or_default().engine = Some("riva".into()));
+        assert!(tenant.contains("speech.tenants.acme.engine") && tenant.contains("riva.url"), "{tenant}");
+        assert!(complaint(|s| s.riva.url = "riva:50051".into()).contains("http://host:50051"));
+        assert!(complaint(|s| s.riva.metadata = vec!["secret".into()]).contains("name=value"));
+        assert!(complaint(|s| s.riva.languages = vec!["en".into()]).contains("code=tag"));
+        assert!(complaint(|s| s.speech.vocabulary = vec!["a, b".into()]).contains("without commas"));
+        let off = complaint(|s| (s.riva.url, s.speech.model) = ("http://riva:50051".into(), "off".into()));
+        assert!(off.contains("riva.fallback"), "{off}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod leg;
 mod listener;
 mod overload;
+mod remote;
 mod worker;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use super::ladder::Rung;
 use super::model::english_only;
 use super::owed::OwedSpan;
 use super::recogniser::{Hypothesis, RecogniseError, Request, SpeechModel};
+use super::remote::{StreamNews, StreamingService};
 use super::scheduler::{Scheduler, Task, TaskId};
 use super::segment::SegmentConfig;
 use crate::clock;
@@ -113,13 +115,15 @@ pub struct LegAudio {
     pub live_lag: Duration,
     /// Number of the first utterance: 1, or where a call that goes on after a restart had got to.
     pub first_utterance: u64,
-    /// Text for the model to lean on: names, words of the trade.
+    /// Text for the model to lean on: names, words of the trade, separated by commas.
     pub vocabulary: Option<Arc<str>>,
     /// What the report says is owed will be transcribed from a recording: it gets its finals then. `false`: nothing will catch up,
     /// so that what subscribers were told of has its final by the end of the leg, whatever its words are worth.
     pub caught_up: bool,
     /// Audio that a client pushes, as fast or as slowly as it likes: its time is the number of samples that came.
     pub pushed: Option<Pushed>,
+    /// A service elsewhere that is to recognise it; `None`: the model in this process.
+    pub service: Option<Arc<dyn StreamingService>>,
 }
 
 /// What is different for a leg whose audio is pushed.
@@ -231,6 +235,7 @@ pub(super) enum Command {
     Detach { owner: u64 },
     Abandon { owner: u64 },
     Done(Outcome),
+    Heard { owner: u64, stream: u64, news: StreamNews },
     Close,
 }
 
@@ -305,6 +310,11 @@ impl SpeechEngine {
     pub fn deaf_to(&self, language: &str) -> Option<String> {
         let model = &self.shared.model;
         (language != "en" && !model.is_multilingual()).then(|| english_only(model.name(), language))
+    }
+
+    /// What of a vocabulary is too much for the model, and is left out.
+    pub fn left_out_of(&self, vocabulary: &str) -> Option<String> {
+        self.shared.model.left_out_of(vocabulary)
     }
 
     /// Recognising threads.

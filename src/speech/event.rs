@@ -63,6 +63,11 @@ impl TranscriptEvent {
     }
 }
 
+/// The language of a tag: `pt` of `pt-BR`.
+pub(crate) fn primary(tag: &str) -> &str {
+    tag.split('-').next().unwrap_or(tag)
+}
+
 /// Whether `language` is written without spaces between words.
 pub(crate) fn is_unspaced(language: &str) -> bool {
     matches!(language, "zh" | "yue" | "ja" | "th" | "lo" | "my" | "km")

@@ -26,6 +26,9 @@ pub mod model;
 pub mod models;
 pub mod owed;
 pub mod recogniser;
+pub mod remote;
+#[cfg(feature = "riva")]
+pub mod riva;
 pub mod scheduler;
 pub mod scripted;
 pub mod segment;
@@ -39,8 +42,9 @@ mod whisper;
 pub use crate::media::resample;
 pub use engine::{FinishReport, LegAudio, LegListener, SpeechConfig, SpeechEngine, SpeechError};
 pub use event::{TranscriptEvent, TranscriptKind, Word};
-pub use model::{ModelChoice, ModelError, ModelFile, english_only};
+pub use model::{ModelChoice, ModelError, ModelFile, NoModel, english_only};
 pub use owed::OwedSpan;
+pub use remote::Engine;
 
 /// The rate of the PCM that recognisers take, samples a second.
 pub const RATE: u32 = 16_000;

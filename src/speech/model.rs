@@ -12,7 +12,7 @@ use super::models::catalogue::{entry_of, nearest};
 #[cfg(feature = "whisper")]
 use super::models::memory;
 use super::models::{Choice, Shelf, name_of};
-use super::recogniser::SpeechModel;
+use super::recogniser::{Hypothesis, RecogniseError, Recogniser, Request, SpeechModel};
 use crate::config::Settings;
 
 /// Name of the model inside the binary.
@@ -91,6 +91,35 @@ fn not_here(name: &str, shelf: &Shelf) -> ModelError {
 /// [`ModelError`] if there is no such model.
 pub fn find(settings: &Settings) -> Result<Option<ModelFile>, ModelError> {
     ModelChoice::parse(&settings.speech.model).resolve(&Shelf::of(settings))
+}
+
+/// Stands for a model where there is none in this process: what is handed to it is not recognised.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoModel;
+
+impl NoModel {
+    /// Its name.
+    pub const NAME: &str = "none";
+}
+
+impl SpeechModel for NoModel {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError> {
+        Ok(Box::new(*self))
+    }
+}
+
+impl Recogniser for NoModel {
+    fn recognise(&mut self, audio: &[f32], _: &Request) -> Result<Hypothesis, RecogniseError> {
+        Err(RecogniseError::Failed {
+            model: Self::NAME.to_owned(),
+            seconds: audio.len() as f64 / f64::from(super::RATE),
+            reason: "there is no model in this process (speech.model is off)".to_owned(),
+        })
+    }
 }
 
 /// What to tell users who ask for `language` of the model `name`, which knows English only.

@@ -168,6 +168,11 @@ pub trait SpeechModel: Send + Sync {
         true
     }
 
+    /// What of a text to lean on is too much for it, and is left out.
+    fn left_out_of(&self, _prompt: &str) -> Option<String> {
+        None
+    }
+
     /// Whether it does better if it is told what was said before, as models do that were trained so. Each token of it costs as much as one
     /// that is spoken.
     fn carries_text(&self) -> bool {

@@ -22,12 +22,15 @@ pub type ScriptedWord = (String, f64, f64);
 pub type ScriptedCost = fn(Duration) -> Duration;
 
 /// A model that recites.
-pub struct ScriptedModel(Arc<Script>);
+pub struct ScriptedModel {
+    script: Arc<Script>,
+    cost: ScriptedCost,
+}
 
-struct Script {
+/// What is said in a recording, and how to find a piece of audio in it.
+pub struct Script {
     places: HashMap<[i16; KEY], usize>,
     words: Vec<ScriptedWord>,
-    cost: ScriptedCost,
 }
 
 impl ScriptedModel {
@@ -38,8 +41,7 @@ impl ScriptedModel {
 
     /// The same, but each piece of audio keeps its worker busy for `cost`.
     pub fn with_cost(recording: &[i16], words: Vec<ScriptedWord>, cost: ScriptedCost) -> Self {
-        let places = recording.array_windows().enumerate().map(|(at, key)| (*key, at)).collect();
-        Self(Arc::new(Script { places, words, cost }))
+        Self { script: Arc::new(Script::new(recording, words)), cost }
     }
 }
 
@@ -49,23 +51,26 @@ impl SpeechModel for ScriptedModel {
     }
 
     fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError> {
-        Ok(Box::new(ScriptedRecogniser(self.0.clone())))
+        Ok(Box::new(ScriptedRecogniser { script: self.script.clone(), cost: self.cost }))
     }
 }
 
-struct ScriptedRecogniser(Arc<Script>);
+struct ScriptedRecogniser {
+    script: Arc<Script>,
+    cost: ScriptedCost,
+}
 
 impl Recogniser for ScriptedRecogniser {
     fn recognise(&mut self, audio: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError> {
         let seconds = audio.len() as f64 / f64::from(RATE);
-        std::thread::sleep((self.0.cost)(Duration::from_secs_f64(seconds)));
-        let from = self.0.place_of(audio).ok_or_else(|| RecogniseError::Failed {
+        std::thread::sleep((self.cost)(Duration::from_secs_f64(seconds)));
+        let from = self.script.place_of(audio).ok_or_else(|| RecogniseError::Failed {
             model: NAME.to_owned(),
             seconds,
             reason: "audio that is not in the script".to_owned(),
         })?;
         Ok(Hypothesis {
-            words: self.0.recite(from, seconds),
+            words: self.script.recite(from, seconds),
             avg_logprob: -0.1,
             no_speech: None,
             language: request.language.clone(),
@@ -74,8 +79,14 @@ impl Recogniser for ScriptedRecogniser {
 }
 
 impl Script {
+    /// The script of `recording` (16 kHz) with its `words`, in order.
+    pub fn new(recording: &[i16], words: Vec<ScriptedWord>) -> Self {
+        let places = recording.array_windows().enumerate().map(|(at, key)| (*key, at)).collect();
+        Self { places, words }
+    }
+
     /// Seconds into the recording at which `audio` starts.
-    fn place_of(&self, audio: &[f32]) -> Option<f64> {
+    pub fn place_of(&self, audio: &[f32]) -> Option<f64> {
         let mut key = [0; KEY];
         for (to, from) in key.iter_mut().zip(audio.get(..KEY)?) {
             *to = (from * 32_768.0).round() as i16;
@@ -84,7 +95,7 @@ impl Script {
     }
 
     /// The words that begin in `seconds` from `from` on; one that goes on behind that is heard wrongly, as models do.
-    fn recite(&self, from: f64, seconds: f64) -> Vec<HypothesisWord> {
+    pub fn recite(&self, from: f64, seconds: f64) -> Vec<HypothesisWord> {
         let to = from + seconds;
         let heard = self.words.iter().filter(|(_, start, _)| (from..to).contains(start));
         let word = |(text, start, end): &ScriptedWord| HypothesisWord {

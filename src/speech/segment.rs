@@ -434,7 +434,8 @@ impl Segmenter {
         clear_end + (breath * FRAME) as u64
     }
 
-    fn slice(&self, from: u64, to: u64) -> Arc<[f32]> {
+    /// The audio between two positions, as far as it is kept.
+    pub(super) fn slice(&self, from: u64, to: u64) -> Arc<[f32]> {
         let at = |position: u64| (position.max(self.kept_from) - self.kept_from) as usize;
         self.kept.range(at(from)..at(to)).copied().collect()
     }

@@ -1,5 +1,7 @@
 //! One leg being transcribed: audio in, orders to the workers and transcript events out. Sans-IO.
 
+mod elsewhere;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use super::recogniser::{Evidence, Hypothesis, RecogniseError};
 use super::scheduler::Class;
 use super::segment::{SegmentConfig, SegmentEvent, Segmenter, Utterance, samples_in};
 use crate::media::leg::Leg;
+
+pub use elsewhere::{ClosedSpeech, OpenSpeech};
 
 /// Voiced audio that the first partial waits for.
 const FIRST_PARTIAL: Duration = Duration::from_millis(300);
@@ -151,6 +155,8 @@ pub struct Session {
     events: Vec<TranscriptEvent>,
     suppressed: Suppressed,
     tally: Tally,
+    /// The open utterance's words come without being asked for.
+    elsewhere: bool,
     vocabulary: Option<Arc<str>>,
     carry: Option<Carry>,
     lost: LostTime,
@@ -192,6 +198,7 @@ impl Session {
             events: Vec::new(),
             suppressed: Suppressed::default(),
             tally: Tally::default(),
+            elsewhere: false,
             vocabulary: None,
             carry: None,
             lost: LostTime::default(),
@@ -386,7 +393,8 @@ impl Session {
     /// Whether to ask for a partial, if there are to be `step` between two of them.
     pub fn partial_due(&self, step: Duration) -> bool {
         let Some(open) = self.pending.back().filter(|p| p.closed.is_none()) else { return false };
-        let waits = self.is_behind || self.segmenter.is_paused() || self.segmenter.is_unclear();
+        let waits =
+            self.is_behind || self.elsewhere || self.segmenter.is_paused() || self.segmenter.is_unclear();
         if waits || self.segmenter.voiced() < FIRST_PARTIAL {
             return false;
         }
@@ -425,7 +433,7 @@ impl Session {
         let pending = &mut self.pending[index];
         if pending.partial_ticket() == Some(ticket) {
             if let (Some(asked), Some(Ok(hypothesis))) = (pending.partial.take(), outcome) {
-                self.publish_partial(index, &asked, &hypothesis);
+                self.publish_partial(index, &asked, asked.end, &hypothesis);
             }
         } else if let Some(closed) = &mut pending.closed {
             closed.ticket = None;
@@ -434,7 +442,7 @@ impl Session {
         } else if let (Some(Speculation::Asked(asked)), Some(Ok(hypothesis))) =
             (pending.speculation.take(), outcome)
         {
-            self.publish_partial(index, &asked, &hypothesis);
+            self.publish_partial(index, &asked, asked.end, &hypothesis);
             self.pending[index].speculation = Some(Speculation::Known(hypothesis));
         }
         self.publish_finals();
@@ -539,7 +547,9 @@ impl Session {
         Some(Asked { ticket, end, detects: class == Class::Detect })
     }
 
-    fn publish_partial(&mut self, index: usize, asked: &Asked, hypothesis: &Hypothesis) {
+    /// `hypothesis` covers the utterance up to the end of what was asked about; words of it that end at `certain` or behind it are not agreed
+    /// on yet.
+    fn publish_partial(&mut self, index: usize, asked: &Asked, certain: u64, hypothesis: &Hypothesis) {
         let end = asked.end;
         // Numbers go up in the order in which utterances were spoken.
         let before_unnumbered = self.pending.iter().take(index).any(|p| p.number.is_none());
@@ -559,7 +569,7 @@ impl Session {
         pending.heard_end = end;
         let mut words = placed(hypothesis, pending.audio_start, (start, speech_end.min(end)), offset);
         self.lost.doubt(&mut words);
-        let Some(revision) = pending.agreement.partial(words, seconds_at(end, offset)) else { return };
+        let Some(revision) = pending.agreement.partial(words, seconds_at(certain, offset)) else { return };
         pending.language.clone_from(&hypothesis.language);
         self.tally.partials += 1;
         self.publish(

@@ -10,7 +10,7 @@ use whisper_rs::{
     get_lang_id, get_lang_str, install_logging_hooks,
 };
 
-use super::event::is_unspaced;
+use super::event::{is_unspaced, primary};
 use super::language::AUTO;
 use super::model::EMBEDDED_NAME;
 use super::recogniser::{Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel};
@@ -96,6 +96,14 @@ impl SpeechModel for WhisperModel {
         true
     }
 
+    fn left_out_of(&self, prompt: &str) -> Option<String> {
+        let tokens = self.0.context.tokenize(prompt, prompt.len() + 1).ok()?;
+        let kept = &tokens[tokens.len().checked_sub(PROMPT_TOKENS).filter(|cut| *cut > 0)?..];
+        let length = |token: &WhisperTokenId| self.0.context.token_to_bytes(*token).map_or(0, <[u8]>::len);
+        let cut = prompt.len().saturating_sub(kept.iter().map(length).sum());
+        Some(String::from_utf8_lossy(&prompt.as_bytes()[..cut]).trim_end_matches([' ', ',']).to_owned())
+    }
+
     fn recogniser(&self) -> Result<Box<dyn Recogniser>, RecogniseError> {
         let state = self
             .0
@@ -125,7 +133,7 @@ impl Recogniser for WhisperRecogniser {
         } else {
             audio
         };
-        let language = match request.language.as_str() {
+        let language = match primary(&request.language) {
             _ if !self.model.context.is_multilingual() => "en",
             AUTO => self.language_of(enough, window, seconds)?,
             known => known,

@@ -217,6 +217,9 @@ table! {
     Gauge ASR_LEGS = "asr_legs_live", "Legs that are transcribed while they last.";
     Counter ASR_LEGS_LEFT = "asr_legs_left_total", "Legs left to their recordings, by reason.", ("reason", &["not_admitted", "late"]);
     Counter ASR_OWED = "asr_owed_seconds_total", "Seconds of legs that ended without live words, to be transcribed from the recording.";
+    Counter ASR_REMOTE = "asr_remote_total", "Utterances and streams of a speech service elsewhere (Riva), by what became of them.",
+        ("outcome", &["completed", "failed", "taken_over", "owed"]);
+    Gauge ASR_REMOTE_UP = "asr_remote_up", "1 while the speech service elsewhere can be reached, 0 while not.";
     Gauge ASR_QUEUE = "asr_queue_depth", "Recognition tasks waiting.";
     Gauge ASR_OWED_SECONDS = "asr_owed_seconds", "Seconds of recorded speech, or silence, of calls that are over that wait to be transcribed.";
     Gauge ASR_OWING_CALLS = "asr_owing_calls", "Calls that are over and whose transcripts are pending.";

@@ -13,6 +13,8 @@ mod check;
 mod crash;
 mod disk;
 mod formats;
+#[cfg(feature = "riva")]
+mod riva;
 mod streams;
 mod transports;
 mod voice;

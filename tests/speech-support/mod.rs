@@ -126,6 +126,7 @@ impl LiveLeg {
             vocabulary: None,
             caught_up: false,
             pushed: None,
+            service: None,
         }
     }
 

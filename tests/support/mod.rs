@@ -5,4 +5,6 @@ pub mod callers;
 pub mod lab;
 pub mod phone;
 pub mod proxy;
+#[cfg(feature = "riva")]
+pub mod riva_server;
 pub mod server;

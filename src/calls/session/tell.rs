@@ -36,7 +36,13 @@ impl Session {
         }
         let Some(mut record) = self.record.take() else { return };
         if self.transcribe() {
-            record.language = Some(self.language().to_owned());
+            let plan = self.speech_plan();
+            if let Some(complaint) = &plan.complaint {
+                tracing::warn!(call, complaint, "the dialplan asks for what is not there");
+                record.add_error(complaint);
+            }
+            record.engine = Some(plan.engine().name().to_owned());
+            record.language = Some(plan.language);
             record.transcript.status = FileStatus::Open;
         }
         // Also where nobody listens any more now: what was told of is waited for.

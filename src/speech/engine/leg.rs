@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::remote::RemoteRun;
 use super::{EventSink, FinishReport, LegAudio, Progress, Pushed};
 use crate::media::ring::{RingReader, SlotRead};
 use crate::media::slot::SlotState;
@@ -43,6 +44,8 @@ pub(super) struct LegRun {
     resampler: Resampler,
     /// There from the moment that the origin is known.
     pub(super) session: Option<Session>,
+    /// There if a service elsewhere recognises it.
+    pub(super) remote: Option<RemoteRun>,
     origin: i64,
     /// Seconds on the recording's clock of the session's first sample.
     pub(super) offset: f64,
@@ -102,6 +105,7 @@ impl LegRun {
             resampler: Resampler::new(audio.ring.rate().hz())?,
             off: off.then(|| reader.position()),
             reader,
+            remote: audio.service.clone().map(RemoteRun::new),
             audio,
             sink,
             session: None,
@@ -127,6 +131,11 @@ impl LegRun {
     /// Whether it is transcribed while it lasts.
     pub(super) fn is_live(&self) -> bool {
         self.off.is_none()
+    }
+
+    /// Whether the model in this process recognises it: also what a service elsewhere is to, while that is away.
+    pub(super) fn is_ours(&self) -> bool {
+        self.audio.service.as_ref().is_none_or(|service| !service.is_up())
     }
 
     /// Whether everything of it has been heard, and has its final.
@@ -168,6 +177,9 @@ impl LegRun {
     /// End the session; what it has not got through is owed.
     fn close_session(&mut self, now: MediaInstant) {
         let Some(mut session) = self.session.take() else { return };
+        if let Some(remote) = &mut self.remote {
+            remote.forget();
+        }
         session.finish();
         self.before.unfinished += session.unfinished() as u64;
         session.give_up();

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::media::time::MediaInstant;
 use crate::speech::dispatch::dispatch;
 use crate::speech::ladder::Rung;
+use crate::speech::remote::StreamNews;
 use crate::telemetry::metric;
 
 /// How often rings are looked at.
@@ -88,6 +89,7 @@ impl Listener {
                 }
             }
             Command::Done(outcome) => self.result(outcome),
+            Command::Heard { owner, stream, news } => self.heard_elsewhere(owner, stream, news),
             Command::Close => {}
         }
     }
@@ -111,7 +113,9 @@ impl Listener {
         let now = clock::now();
         let admits = || self.shared.queue.lock().scheduler.admits(now);
         // What nothing catches up with would be lost for good: it is late, rather.
-        let is_off = audio.caught_up && !other_is_live.unwrap_or_else(admits);
+        // Nor does it take anything of the model what is recognised elsewhere.
+        let is_ours = audio.service.as_ref().is_none_or(|service| !service.is_up());
+        let is_off = is_ours && audio.caught_up && !other_is_live.unwrap_or_else(admits);
         let (call_id, leg) = (audio.call_id.clone(), audio.leg);
         let run = match LegRun::new(audio, sink, other, is_off) {
             Ok(run) => run,
@@ -137,9 +141,10 @@ impl Listener {
     }
 
     fn count_legs(&self, now: MediaInstant) {
-        let live = self.legs.values().filter(|run| run.is_live()).count();
-        metric::ASR_LEGS.set(live as f64);
-        self.shared.queue.lock().scheduler.set_legs(live, now);
+        let live = || self.legs.values().filter(|run| run.is_live());
+        metric::ASR_LEGS.set(live().count() as f64);
+        let ours = live().filter(|run| run.is_ours()).count();
+        self.shared.queue.lock().scheduler.set_legs(ours, now);
     }
 
     /// The sink is others' code; the calls go on whatever it does.
@@ -202,8 +207,10 @@ impl Listener {
 
     /// The call that began last is left to its recording. How many legs that were.
     fn leave_newest(&mut self, now: MediaInstant) -> usize {
-        let newest =
-            self.legs.iter().filter(|(_, run)| run.is_live() && run.audio.caught_up && run.finish.is_none());
+        let newest = self
+            .legs
+            .iter()
+            .filter(|(_, run)| run.is_live() && run.is_ours() && run.audio.caught_up && run.finish.is_none());
         let Some((owner, run)) = newest.max_by_key(|(owner, _)| **owner) else { return 0 };
         let mut left = 0;
         for owner in [Some(*owner), run.other].into_iter().flatten() {
@@ -264,6 +271,14 @@ impl Listener {
         self.conclude(id.owner, clock::now());
     }
 
+    fn heard_elsewhere(&mut self, owner: u64, stream: u64, news: StreamNews) {
+        let Some(run) = self.legs.get_mut(&owner) else { return };
+        let (Some(session), Some(remote)) = (&mut run.session, &mut run.remote) else { return };
+        remote.on_news(session, stream, news, clock::now());
+        self.attend(owner);
+        self.conclude(owner, clock::now());
+    }
+
     fn poll(&mut self, now: MediaInstant) {
         let owners: Vec<u64> = self.legs.keys().copied().collect();
         for owner in owners {
@@ -309,6 +324,9 @@ impl Listener {
             return;
         };
         let now = clock::now();
+        if let Some(remote) = &mut run.remote {
+            remote.follow(session, owner, &run.audio, now, &self.outbox);
+        }
         let grace = segments.hangover.saturating_sub(segments.pause);
         let payload = |audio, request| Work { audio, request, reply: self.outbox.clone() };
         let done = dispatch(session, owner, &mut self.shared.queue.lock().scheduler, now, grace, payload);
