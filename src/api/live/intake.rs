@@ -248,6 +248,7 @@ impl Lane {
             live_lag: Duration::ZERO,
             first_utterance: 1,
             vocabulary: manner.vocabulary.clone(),
+            service: None,
             caught_up: false,
             pushed: Some(Pushed { hangover: manner.hangover, progress: come }),
         };

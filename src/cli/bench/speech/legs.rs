@@ -87,6 +87,10 @@ pub async fn speak(
             language: language.to_owned(),
             live_lag: LIVE_LAG,
             first_utterance: 1,
+            vocabulary: None,
+            service: None,
+            caught_up: false,
+            pushed: None,
         };
         listeners.push(engine.listen(audio, sink(&told, index, start)));
         let from = (track.pcm.len() as f64 * (index as f64 * APART).fract()) as usize;
