@@ -87,14 +87,14 @@ fn wrong_in_a_row(carries: bool) -> (usize, usize) {
     word_errors(&said, &driven.text())
 }
 
-/// It was trained on single prompts, with nothing before them: why `carries_text` is not for it.
+/// It was trained on single prompts, with nothing before them: to be told costs it time, and gains it nothing.
 #[test]
-fn told_what_was_said_last_the_model_in_the_binary_errs_more() {
+fn told_what_was_said_last_the_model_in_the_binary_errs_neither_more_nor_less() {
     let ((without, words), (with, _)) = (wrong_in_a_row(false), wrong_in_a_row(true));
     eprintln!("{without} of {words} words wrong, {with} if it is told");
     assert!(!model().carries_text());
     assert!(without as f64 <= 0.05 * words as f64, "{without} of {words}");
-    assert!(with > without, "it does it no harm any more: {with}, {without}");
+    assert!(with.abs_diff(without) <= words / 50, "then it is worth another look: {with}, {without}");
 }
 
 #[test]

@@ -97,6 +97,27 @@ async fn packets_that_come_late_for_seconds_on_end_cost_no_word() {
 }
 
 #[tokio::test]
+async fn what_comes_too_late_to_be_heard_is_owed() {
+    let pcm = speech();
+    let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&pcm)).unwrap();
+    let leg = LiveLeg::new(pcm, SampleRate::WIDEBAND, 1);
+    let collected = Collected::default();
+    let listener = engine.listen(LegAudio { caught_up: true, ..leg.audio() }, collected.sink());
+    tokio::task::spawn_blocking(move || leg.speak_late(Duration::from_millis(1_500))).await.unwrap();
+    let report = listener.finish().await;
+    let events = collected.events();
+    check(&events);
+    let finals: Vec<_> = events.iter().filter(|(_, e)| e.kind == TranscriptKind::Final).collect();
+    assert!(!report.owed.is_empty(), "{report:?}");
+    let last = finals.iter().map(|(_, e)| e.end).fold(0.0, f64::max);
+    for (_, start, end) in (0..20).map(|i| (i, 0.6 + 0.25 * f64::from(i), 0.8 + 0.25 * f64::from(i))) {
+        let is_said = finals.iter().flat_map(|(_, e)| &e.words).any(|w| (w.start - start).abs() < 0.05);
+        let is_owed = report.owed.iter().any(|span| span.start < end && span.end > start);
+        assert!(is_said || is_owed || start > last, "{start}: {report:?}");
+    }
+}
+
+#[tokio::test]
 async fn words_are_timed_on_the_recordings_clock() {
     let pcm = speech();
     let engine = SpeechEngine::start(SpeechConfig::default(), scripted(&pcm)).unwrap();

@@ -52,8 +52,11 @@ impl Heard {
 
     /// Every word of the script is in a final or in what is owed, and what was told of has one final, or is owed by its number.
     fn check(&self, script: &[ScriptedWord]) {
+        // Where a leg was left in the middle of an utterance that was told of, two spans meet.
         let is_owed = |start: f64, end: f64| {
-            self.report.owed.iter().any(|span: &OwedSpan| span.start <= start && end <= span.end)
+            let holds =
+                |at: f64| self.report.owed.iter().any(|span: &OwedSpan| span.start <= at && at <= span.end);
+            holds(start) && holds(end)
         };
         let is_said = |at: f64| {
             let near = |event: &TranscriptEvent| event.start - 0.3 <= at && at <= event.end + 0.3;

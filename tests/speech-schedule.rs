@@ -289,8 +289,9 @@ fn below_full_load_no_final_waits_longer_than_for_a_window_and_its_own() {
         let utilisation = simulation.busy.as_secs_f64() / length.as_secs_f64() / workers as f64;
         let window = recorded(Duration::from_secs(12));
         let over = |(waited, own): &(Duration, Duration)| waited.saturating_sub(window + *own);
-        let worst = simulation.final_waits.iter().map(over).max().unwrap();
-        let longest = simulation.final_waits.iter().map(|(waited, _)| *waited).max().unwrap();
+        // Those that were recognised on suspicion have not waited at all.
+        let worst = simulation.final_waits.iter().map(over).max().unwrap_or_default();
+        let longest = simulation.final_waits.iter().map(|(waited, _)| *waited).max().unwrap_or_default();
         eprintln!("{legs} legs on {workers}: {utilisation:.2} busy, finals wait {longest:?} at most");
         assert!(utilisation < FULL, "{utilisation}: the step is to grow before that");
         assert!(worst <= TICK, "{legs} legs on {workers}: {worst:?} longer");
@@ -325,8 +326,7 @@ fn a_language_to_be_found_out_is_asked_for_a_few_times_and_then_known() {
     simulation.answer_auto_with = "cy";
     simulation.run(&pcm, Duration::ZERO);
     let asked = simulation.languages.iter().filter(|language| *language == "auto").count();
-    assert!((1..=2).contains(&asked), "{:?}", simulation.languages);
-    assert_eq!(simulation.languages.last().map(String::as_str), Some("cy"));
+    assert!((1..=3).contains(&asked) && simulation.languages.len() > 2 * asked, "{:?}", simulation.languages);
     assert!(simulation.finals()[0].iter().all(|(_, event)| event.language == "cy"));
 }
 

@@ -240,7 +240,7 @@ sections! {
         /// records them all, and transcribes later.
         refuse_calls: bool = false;
         /// Tell the model with each utterance what the same party said last: names are spelt alike, sentences go on. The model in
-        /// the binary is never told: it takes it for a part of what is said.
+        /// the binary is never told: it gains nothing by it.
         carry_text: bool = true;
     }
     /// HTTP and WebSocket.

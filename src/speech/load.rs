@@ -9,8 +9,10 @@ use crate::media::time::MediaInstant;
 
 /// Demand is averaged over this time: the pauses of one speaker do not show, nor does it lag behind by more.
 const AVERAGED: Duration = Duration::from_secs(8);
-/// So many seconds of legs have been heard before their mean is believed.
+/// So many seconds of legs have been heard before their mean is believed,
 const EXPERIENCE: f64 = 20.0;
+/// and of so many it is the mean: ten legs for a minute.
+const REMEMBERED: f64 = 600.0;
 /// What a party to a call does as a rule: speaks for so much of the time,
 const SPEAKS: f64 = 0.45;
 /// in utterances of this length,
@@ -24,12 +26,12 @@ pub struct Load {
     workers: f64,
     step: Duration,
     legs: usize,
-    /// Sums that fade: seconds of work for finals, for partials if they came as often as wished, and seconds of legs.
+    /// Sums that fade: seconds of work for finals, and for partials if they came as often as wished.
     finals: f64,
     partials: f64,
-    leg_seconds: f64,
-    /// Seconds of legs in all.
-    experience: f64,
+    /// Seconds of legs heard, and of work for them with partials as rare as can be: these fade with the former.
+    heard: f64,
+    work: f64,
     faded: Option<MediaInstant>,
     began: Option<MediaInstant>,
 }
@@ -43,8 +45,8 @@ impl Load {
             legs: 0,
             finals: 0.0,
             partials: 0.0,
-            leg_seconds: 0.0,
-            experience: 0.0,
+            heard: 0.0,
+            work: 0.0,
             faded: None,
             began: None,
         }
@@ -58,7 +60,6 @@ impl Load {
             let stay = legs as f64 / self.legs as f64;
             self.finals *= stay;
             self.partials *= stay;
-            self.leg_seconds *= stay;
         }
         self.legs = legs;
     }
@@ -71,9 +72,16 @@ impl Load {
     /// A task of `class` that is expected to cost this much was asked for, while the step was `stretch` times the one wished for.
     pub fn asked(&mut self, class: Class, cost: Duration, stretch: f64, now: MediaInstant) {
         self.fade(now);
+        let cost = cost.as_secs_f64();
         match class {
-            Class::Partial => self.partials += cost.as_secs_f64() * stretch,
-            Class::Final | Class::Detect | Class::Speculative => self.finals += cost.as_secs_f64(),
+            Class::Partial => {
+                self.partials += cost * stretch;
+                self.work += cost * stretch / MOST_STRETCH;
+            }
+            Class::Final | Class::Detect | Class::Speculative => {
+                self.finals += cost;
+                self.work += cost;
+            }
             Class::CatchUp | Class::Job => {}
         }
     }
@@ -87,11 +95,10 @@ impl Load {
     /// The same with one more leg, and partials as rare as they can be.
     pub fn predicted(&mut self, costs: &Costs, now: MediaInstant) -> f64 {
         let measured = self.utilisation(MOST_STRETCH, now);
-        let mean = self.leg_seconds / self.span(now);
         let usual = self.usual(costs);
-        let share = if self.experience >= EXPERIENCE && mean >= 0.5 {
+        let share = if self.heard >= EXPERIENCE {
             // Those who are silent now have not come to be silent.
-            (measured / mean).max(usual / 2.0)
+            (self.work / self.heard / self.workers).max(usual / 2.0)
         } else {
             usual
         };
@@ -121,8 +128,10 @@ impl Load {
         let keep = (-passed / AVERAGED.as_secs_f64()).exp();
         self.finals *= keep;
         self.partials *= keep;
-        self.leg_seconds = self.leg_seconds * keep + self.legs as f64 * passed;
-        self.experience += self.legs as f64 * passed;
+        let heard = self.legs as f64 * passed;
+        let keep = (-heard / REMEMBERED).exp();
+        self.work *= keep;
+        self.heard = self.heard * keep + heard;
     }
 }
 
@@ -152,7 +161,8 @@ mod tests {
     #[test]
     fn utilisation_is_cost_times_rate_over_workers() {
         let mut load = loaded(4, 2);
-        let near = |a: f64, b: f64| assert!((a - b).abs() < 0.06, "{a} {b}");
+        // The last second counts less than those before it.
+        let near = |a: f64, b: f64| assert!((a - b).abs() < 0.15 * b + 0.01, "{a} {b}");
         near(load.utilisation(1.0, at(40_000)), 4.0 * (0.1 + 0.1) / 2.0);
         near(load.utilisation(4.0, at(40_000)), 4.0 * (0.025 + 0.1) / 2.0);
         near(load.predicted(&Costs::default(), at(40_000)), 5.0 * (0.1 / 8.0 + 0.1) / 2.0);

@@ -168,7 +168,8 @@ pub trait SpeechModel: Send + Sync {
         true
     }
 
-    /// Whether it does better if it is told what was said before. A model trained on single utterances takes it for part of the next.
+    /// Whether it does better if it is told what was said before, as models do that were trained so. Each token of it costs as much as one
+    /// that is spoken.
     fn carries_text(&self) -> bool {
         false
     }

@@ -52,6 +52,8 @@ pub(super) struct LegRun {
     /// Ring samples received when last looked.
     heard: u64,
     patience: Duration,
+    /// At the first slot that was read as silence because nothing had come for it: it may still come.
+    doubtful: Option<RingReader>,
     pub(super) warned: bool,
     pub(super) finish: Option<(oneshot::Sender<FinishReport>, MediaInstant)>,
     flushes: Vec<Flush>,
@@ -106,6 +108,7 @@ impl LegRun {
             missed_slots: 0,
             heard: 0,
             patience: PATIENCE,
+            doubtful: None,
             warned: false,
             finish: None,
             flushes: Vec::new(),
@@ -138,6 +141,7 @@ impl LegRun {
         self.close_session(now);
         let position = self.reader.position();
         self.off = Some(position);
+        self.doubtful = None;
         self.said = Said::default();
         self.seconds(position)
     }
@@ -184,6 +188,14 @@ impl LegRun {
         self.close_session(now);
         let mut owed = std::mem::take(&mut self.owed);
         owed.sort_by(|a, b| a.start.total_cmp(&b.start).then(a.end.total_cmp(&b.end)));
+        owed.dedup_by(|next, before| {
+            // Nobody knows where one ends and the other begins: not in the middle of a word.
+            let is_one = before.utterance.is_none() && next.utterance.is_none() && next.start <= before.end;
+            if is_one {
+                before.end = before.end.max(next.end);
+            }
+            is_one
+        });
         let Before { tally: Tally { finals, partials, failed }, unfinished, .. } = self.before;
         FinishReport { finals, partials, failed, unfinished, missed_slots: self.missed_slots, complete, owed }
     }
@@ -226,8 +238,12 @@ impl LegRun {
                 None if end <= self.heard => lag,
                 None => patience,
             };
+            let before = (end > self.heard && self.doubtful.is_none()).then(|| self.reader.clone());
             match self.reader.read_slot(lag, &mut pcm) {
                 SlotRead::Ready { state, len } => {
+                    if before.is_some() {
+                        self.doubtful = before;
+                    }
                     if matches!(state, SlotState::Lost | SlotState::Concealed | SlotState::ComfortNoise) {
                         lost.push((position, position + len as u64));
                     }
@@ -344,7 +360,36 @@ impl LegRun {
             let (call, leg) = (&self.audio.call_id, self.audio.leg.name());
             tracing::info!(call, leg, patience = ?self.patience, "packets come late: speech to text waits for them longer");
         }
+        if heard != self.heard {
+            self.owe_late(heard.min(self.reader.position()));
+        }
         self.heard = heard;
+    }
+
+    /// What has come by now for slots before `end` that were read as silence: the recording has it.
+    fn owe_late(&mut self, end: u64) {
+        let Some(mut again) = self.doubtful.take() else { return };
+        let mut pcm = vec![0; self.audio.ring.slot_samples()];
+        let mut late: Option<(u64, u64)> = None;
+        loop {
+            let from = again.position();
+            if from + pcm.len() as u64 > end {
+                break;
+            }
+            let SlotRead::Ready { state, .. } = again.read_slot(0, &mut pcm) else { break };
+            let to = again.position();
+            if state.is_audio() {
+                late = Some(late.map_or((from, to), |(start, _)| (start, to)));
+            } else if let Some((from, to)) = late.take() {
+                self.owe(from, to);
+            }
+        }
+        if let Some((from, to)) = late {
+            self.owe(from, to);
+        }
+        if again.position() < self.reader.position() {
+            self.doubtful = Some(again);
+        }
     }
 
     /// Whether there is a session to give audio to. It has to wait for the recording's origin; the ring keeps what comes.
