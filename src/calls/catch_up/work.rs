@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
@@ -96,7 +96,7 @@ impl Debt<'_> {
         done
     }
 
-    fn all_spans(&mut self, engine: &SpeechEngine, recording: &PathBuf) -> Result<(), Trouble> {
+    fn all_spans(&mut self, engine: &SpeechEngine, recording: &Path) -> Result<(), Trouble> {
         for index in 0..self.owed.spans.len() {
             let Owed { leg, span, done_to } = self.owed.spans[index].clone();
             if done_to >= span.end {
