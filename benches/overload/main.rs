@@ -87,6 +87,7 @@ impl Talker {
             first_utterance: 1,
             vocabulary: None,
             caught_up: true,
+            pushed: None,
         };
         let listener = Some(engine.listen(audio, collected.sink()));
         Self { writer, clock, collected, listener, pcm, phase, said: 0 }
