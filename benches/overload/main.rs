@@ -88,6 +88,7 @@ impl Talker {
             vocabulary: None,
             caught_up: true,
             pushed: None,
+            service: None,
         };
         let listener = Some(engine.listen(audio, collected.sink()));
         Self { writer, clock, collected, listener, pcm, phase, said: 0 }
