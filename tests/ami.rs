@@ -1,7 +1,8 @@
 //! The Manager Interface: against real Asterisks, and against a peer that fails in the ways that a real one cannot be made to.
 
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
+
 #[path = "support/mod.rs"]
-#[allow(dead_code, reason = "other tests need the rest of it")]
 mod support;
 
 use std::time::Duration;

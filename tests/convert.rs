@@ -1,7 +1,8 @@
 //! `sidetone convert` against sox and against Asterisk's own converter.
 
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
+
 #[path = "support/mod.rs"]
-#[allow(dead_code, reason = "other tests need the rest of it")]
 mod support;
 
 use std::path::{Path, PathBuf};

@@ -31,7 +31,7 @@ fn decoded(pieces: &[&[u8]]) -> (Vec<AmiInput>, bool) {
     for piece in pieces {
         decoder.push(piece);
         loop {
-            match decoder.next() {
+            match decoder.take() {
                 Ok(Some(input)) => inputs.push(input),
                 Ok(None) => break,
                 Err(_) => return (inputs, true),

@@ -257,9 +257,8 @@ impl Stream {
         loop {
             tokio::select! {
                 biased;
-                Some(news) = self.news.recv() => match self.pass_on(news).await {
-                    Err(End::Gone) => return Err(Gone),
-                    _ => {}
+                Some(news) = self.news.recv() => if let Err(End::Gone) = self.pass_on(news).await {
+                    return Err(Gone);
                 },
                 () = &mut all_final => break,
                 inbound = self.wire.receive() => if matches!(inbound, Inbound::Gone) {

@@ -45,7 +45,7 @@ impl AmiDecoder {
     ///
     /// # Errors
     /// [`AmiProtocolError`]: what is there is no Asterisk, or has no end. Nothing that follows can be read.
-    pub fn next(&mut self) -> Result<Option<AmiInput>, AmiProtocolError> {
+    pub fn take(&mut self) -> Result<Option<AmiInput>, AmiProtocolError> {
         while let Some(line) = self.line()? {
             if !self.greeted {
                 let version = line
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn all(decoder: &mut AmiDecoder) -> Vec<AmiInput> {
-        std::iter::from_fn(|| decoder.next().unwrap()).collect()
+        std::iter::from_fn(|| decoder.take().unwrap()).collect()
     }
 
     const STREAM: &str = "Asterisk Call Manager/11.0.0\r\nResponse: Success\r\nActionID: 1\r\nMessage: Authentication \
@@ -154,7 +154,7 @@ mod tests {
     fn a_value_with_a_line_break_stays_one_value_unless_it_looks_like_a_header() {
         let mut decoder = AmiDecoder { greeted: true, ..AmiDecoder::default() };
         decoder.push(b"Event: VarSet\r\nValue: first line\nsecond line, said: so\n: third\r\nX: 1\r\n\r\n");
-        let AmiInput::Message(message) = decoder.next().unwrap().unwrap() else { panic!() };
+        let AmiInput::Message(message) = decoder.take().unwrap().unwrap() else { panic!() };
         assert_eq!(message.get("Value"), Some("first line\nsecond line, said: so\n: third"));
         assert_eq!(message.get("X"), Some("1"));
     }
@@ -163,18 +163,18 @@ mod tests {
     fn what_is_no_asterisk_and_what_has_no_end_is_refused() {
         let mut decoder = AmiDecoder::default();
         decoder.push(b"SSH-2.0-OpenSSH_9.2\r\n");
-        let error = decoder.next().unwrap_err();
+        let error = decoder.take().unwrap_err();
         assert!(error.to_string().contains("SSH-2.0"), "{error}");
 
         let mut decoder = AmiDecoder { greeted: true, ..AmiDecoder::default() };
         decoder.push(&vec![b'a'; MOST_LINE + 1]);
-        assert_eq!(decoder.next(), Err(AmiProtocolError::TooLong { what: "line", most: MOST_LINE }));
+        assert_eq!(decoder.take(), Err(AmiProtocolError::TooLong { what: "line", most: MOST_LINE }));
 
         let mut decoder = AmiDecoder { greeted: true, ..AmiDecoder::default() };
         let line = [b"X: ".to_vec(), vec![b'a'; MOST_LINE / 2], b"\r\n".to_vec()].concat();
         let outcome = (0..40).find_map(|_| {
             decoder.push(&line);
-            decoder.next().err()
+            decoder.take().err()
         });
         assert_eq!(outcome, Some(AmiProtocolError::TooLong { what: "message", most: MOST_MESSAGE }));
     }

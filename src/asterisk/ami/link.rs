@@ -359,7 +359,7 @@ impl Link {
                         Err(error) => return self.lost(&error.to_string()),
                     }
                     loop {
-                        match open.decoder.next() {
+                        match open.decoder.take() {
                             Ok(Some(AmiInput::Message(message))) => {
                                 if let Err(end) = self.take(message, pending) {
                                     return end;
@@ -501,7 +501,7 @@ impl Pending {
 impl Open {
     async fn read(&mut self) -> Result<AmiInput, String> {
         loop {
-            if let Some(input) = self.decoder.next().map_err(|error| error.to_string())? {
+            if let Some(input) = self.decoder.take().map_err(|error| error.to_string())? {
                 return Ok(input);
             }
             let mut buffer = [0; 4_096];
