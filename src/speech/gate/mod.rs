@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 
 use self::echo::{Echo, Far};
 use self::keys::Keys;
-use self::music::{Heard, Music, Stillness, judge, plays};
+use self::music::{Company, Heard, Music, Stillness, company, judge};
 use self::noise::Floor;
 use self::spectrum::Spectrum;
 use self::tone::Tones;
@@ -96,6 +96,9 @@ const SECOND: usize = 64;
 const COMPANY: usize = 256;
 /// After so many frames without a voice, music that played is over: 3 s.
 const MUSIC_ENDS: usize = 188;
+/// So long after music whatever is voiced may be more of it, unless somebody speaks clearly: 10 s, for tracks on hold begin again after
+/// up to 4 s of silence.
+const MUSIC_LINGERS: usize = 625;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Judged {
@@ -183,7 +186,7 @@ impl Gate {
 
     /// What is voiced now may be music: it is not clear yet, or there was some a moment ago.
     pub fn is_unclear(&self) -> bool {
-        if self.since_music.is_some_and(|since| since < MUSIC_ENDS) {
+        if self.since_music.is_some_and(|since| since < MUSIC_LINGERS) {
             return true;
         }
         let voiced = || self.recent.iter().rev().take(SECOND).filter(|j| j.voiced && j.verdict().is_none());
@@ -265,9 +268,12 @@ impl Gate {
         let counts = |j: &&Judged| j.voiced && !matches!(j.reason, Some(Reason::Tone | Reason::Keys));
         let heard = |j: &Judged| (Heard { still: j.still, rms: j.rms }, j.reason.is_none());
         let played = self.in_music;
-        self.in_music = plays(self.recent.iter().rev().filter(counts).map(heard), played);
-        if self.in_music {
-            self.since_music = Some(0);
+        let found = company(self.recent.iter().rev().filter(counts).map(heard), played);
+        self.in_music = found == Company::Music;
+        match found {
+            Company::Music => self.since_music = Some(0),
+            Company::Speech => self.since_music = None,
+            Company::Neither => {}
         }
         let changed = if self.in_music == played { 1 } else { MEMORY };
         for judged in self.recent.iter_mut().rev().take(changed) {

@@ -6,7 +6,7 @@
 //! measured is the share of that second's amplitude, so that speech over quiet music is speech.
 //!
 //! Now and then half a second of music does not stand still, and what is steady of it passes for noise. So what is left of it is
-//! looked at in its company: of the last two seconds that sound like a voice, noise and all ([`plays`]).
+//! looked at in its company: the last two seconds that sound like a voice, noise and all ([`company`]).
 
 use super::spectrum::Peaks;
 
@@ -102,9 +102,20 @@ const OVER: f32 = 0.25;
 /// of 100 looks. So a party who speaks over music that is quieter is one who speaks.
 const SPEAKS: f32 = 0.66;
 
-/// Whether music plays and nobody speaks, by the newest [`COMPANY`] voiced frames, tones and keys aside, each with whether it is left as
-/// speech by itself; and by whether music `played` until now.
-pub fn plays(frames: impl Iterator<Item = (Heard, bool)>, played: bool) -> bool {
+/// What the company of a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// Music plays and nobody speaks.
+    Music,
+    /// Somebody speaks, and has for a second.
+    Speech,
+    /// Neither is clear.
+    Neither,
+}
+
+/// Judge the newest [`COMPANY`] voiced frames, tones and keys aside, each with whether it is left as speech by itself; `played` tells
+/// whether they were music until now.
+pub fn company(frames: impl Iterator<Item = (Heard, bool)>, played: bool) -> Company {
     let (mut count, mut still, mut left, mut all) = (0, 0.0, 0.0, 0.0);
     for (heard, is_left) in frames.take(COMPANY) {
         count += 1;
@@ -112,8 +123,12 @@ pub fn plays(frames: impl Iterator<Item = (Heard, bool)>, played: bool) -> bool 
         left += if is_left { heard.rms } else { 0.0 };
         all += heard.rms;
     }
-    if count < LEAST_COMPANY {
-        return played;
+    let (stands, speaks) = (still >= if played { OVER } else { PLAYS } * all, left >= SPEAKS * all);
+    match count {
+        0..LEAST_COMPANY if played => Company::Music,
+        0..LEAST_COMPANY => Company::Neither,
+        _ if stands && !speaks => Company::Music,
+        _ if speaks && !stands && count >= COMPANY / 2 => Company::Speech,
+        _ => Company::Neither,
     }
-    left < SPEAKS * all && still >= if played { OVER } else { PLAYS } * all
 }

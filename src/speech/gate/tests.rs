@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::f32::consts::TAU;
 
 use super::keys::Keys;
-use super::music::{Heard, Music, judge, plays};
+use super::music::{Company, Heard, Music, company, judge};
 use super::noise::Floor;
 use super::spectrum::Spectrum;
 use super::tone::Tones;
@@ -95,15 +95,21 @@ fn what_is_left_of_music_is_judged_by_its_company() {
     };
     // Half a second that does not stand still amid two that do.
     let verse = || frames(0.1, 0.1, true, 32).chain(frames(0.5, 0.1, false, 96));
-    assert!(plays(verse(), false));
+    assert_eq!(company(verse(), false), Company::Music);
     // Somebody speaks over it, ten times as loud; or after it, for long enough.
-    assert!(!plays(frames(0.05, 1.0, true, 32).chain(frames(0.5, 0.1, false, 96)), true));
-    assert!(plays(frames(0.05, 0.1, true, 48).chain(frames(0.5, 0.1, false, 80)), true));
-    assert!(!plays(frames(0.05, 0.1, true, 90).chain(frames(0.5, 0.1, false, 38)), true));
+    let over = frames(0.05, 1.0, true, 32).chain(frames(0.5, 0.1, false, 96));
+    assert_eq!(company(over, true), Company::Speech);
+    let begun = |count: usize| frames(0.05, 0.1, true, count).chain(frames(0.5, 0.1, false, 128 - count));
+    assert_eq!((company(begun(48), true), company(begun(90), true)), (Company::Music, Company::Speech));
     // Noise does not stand still, however little of it is left.
-    assert!(!plays(frames(0.1, 0.1, true, 4).chain(frames(0.1, 0.1, false, 124)), false));
-    // A moment says nothing.
-    assert!(plays(frames(0.05, 0.1, true, 31), true) && !plays(frames(0.9, 0.1, false, 31), false));
+    assert_eq!(
+        company(frames(0.1, 0.1, true, 4).chain(frames(0.1, 0.1, false, 124)), false),
+        Company::Neither
+    );
+    // A moment says nothing, and less than a second not that somebody speaks.
+    assert_eq!(company(frames(0.05, 0.1, true, 31), true), Company::Music);
+    assert_eq!(company(frames(0.9, 0.1, false, 31), false), Company::Neither);
+    assert_eq!(company(frames(0.05, 0.1, true, 63), false), Company::Neither);
 }
 
 #[test]
