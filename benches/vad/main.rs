@@ -45,6 +45,8 @@ struct Args {
 
 /// A prompt is of use if it is so long: shorter ones are clicks, longer ones lists.
 const SECONDS: std::ops::Range<f64> = 0.6..8.0;
+/// Root mean square of a prompt at least: -50 dB of full scale.
+const LEAST: f64 = 100.0;
 /// Between prompts: longer than any detector remembers.
 const PAUSE: usize = RATE * 6 / 5;
 /// Samples of a frame of truth: 10 ms.
@@ -156,7 +158,8 @@ fn spoken(folder: &Path, count: usize) -> anyhow::Result<(Vec<i16>, Vec<u8>)> {
     let mut all = Vec::new();
     for path in wavs(folder)? {
         let pcm = read(&path)?;
-        if SECONDS.contains(&(pcm.len() as f64 / RATE as f64)) {
+        // Some are recordings of silence.
+        if SECONDS.contains(&(pcm.len() as f64 / RATE as f64)) && rms(&pcm) > LEAST {
             all.push(pcm);
         }
     }
