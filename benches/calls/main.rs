@@ -126,7 +126,8 @@ async fn main() -> ExitCode {
     let mut all = Measured::default();
     let mut bad = Vec::new();
     for call in &calls {
-        let number = call["caller"]["number"].as_str().and_then(|number| number.parse::<usize>().ok());
+        let number =
+            call["channel"]["caller"]["number"].as_str().and_then(|number| number.parse::<usize>().ok());
         let number = number.and_then(|number| number.checked_sub(1_000));
         let (Some(number), true) =
             (number, call["outcome"] == "completed" && call["recording"]["status"] == "ready")

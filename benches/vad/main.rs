@@ -1,7 +1,8 @@
 //! Telephone audio with truth, and what the voice detector in use makes of it: for `benches/vad/compare`, which sets Silero beside it.
 //!
 //! `vad --sounds DIR --out DIR`: DIR of `scripts/lab sounds`. Writes for each sound `NAME.s16` (mono 8 kHz), `NAME.truth` (a byte for 10 ms:
-//! 0 nobody speaks, 1 somebody does, 2 either) and `NAME.scores` (a little-endian f32 for each frame of 16 ms), and `index.json`.
+//! 0 nobody speaks, 1 somebody does, 2 either), for each frame of 16 ms `NAME.scores` (a little-endian f32), `NAME.voiced` (with hysteresis and
+//! floor) and `NAME.gated` (what the gates leave of that in the end, which is what an utterance is made of), and `index.json`.
 //!
 //! Truth is a matter of level, on the clean prompts: a frame within 24 dB of its prompt's loud ones (95th percentile) is speech;
 //! frames more than 40 dB below, and what is outside of prompts, are none, but for 50 ms before and 100 ms behind anything louder.
@@ -18,6 +19,7 @@ use anyhow::Context;
 use clap::Parser;
 use serde_json::{Value, json};
 use sidetone::clock;
+use sidetone::speech::gate::Gate;
 use sidetone::speech::vad::{FRAME, Vad};
 use telephone::{Colour, RATE, TONES, coded, dialled, mixed, noise, rms};
 
@@ -43,6 +45,8 @@ struct Args {
 
 /// A prompt is of use if it is so long: shorter ones are clicks, longer ones lists.
 const SECONDS: std::ops::Range<f64> = 0.6..8.0;
+/// Root mean square of a prompt at least: -50 dB of full scale.
+const LEAST: f64 = 100.0;
 /// Between prompts: longer than any detector remembers.
 const PAUSE: usize = RATE * 6 / 5;
 /// Samples of a frame of truth: 10 ms.
@@ -72,14 +76,23 @@ fn main() -> anyhow::Result<()> {
         let scores: Vec<f32> = wide.as_chunks::<FRAME>().0.iter().map(score).collect();
         spent += clock::since(begun).as_secs_f64();
         seconds += pcm.len() as f64 / RATE as f64;
-        // With hysteresis and floor, as the segmenter has it.
-        let mut vad = Vad::default();
-        let voiced: Vec<u8> =
-            wide.as_chunks::<FRAME>().0.iter().map(|frame| u8::from(vad.frame(frame).voiced)).collect();
+        let (mut vad, mut gate) = (Vad::default(), Gate::default());
+        let (mut voiced, mut gated) = (Vec::new(), Vec::new());
+        for frame in wide.as_chunks::<FRAME>().0 {
+            let heard = vad.frame(frame);
+            voiced.push(u8::from(heard.voiced));
+            gated.push(u8::from(heard.voiced));
+            let changed = gate.frame(frame, heard, None);
+            let newest = gated.iter_mut().zip(&voiced).rev();
+            for ((gated, voiced), reason) in newest.zip(gate.verdicts()).take(changed) {
+                *gated = if reason.is_none() { *voiced } else { 0 };
+            }
+        }
         let file = |extension: &str| args.out.join(format!("{name}.{extension}"));
         std::fs::write(file("s16"), pcm.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>())?;
         std::fs::write(file("scores"), scores.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>())?;
         std::fs::write(file("voiced"), voiced)?;
+        std::fs::write(file("gated"), gated)?;
         std::fs::write(file("truth"), truth)?;
         index.push(json!({ "name": name, "kind": kind }));
         Ok(())
@@ -145,7 +158,8 @@ fn spoken(folder: &Path, count: usize) -> anyhow::Result<(Vec<i16>, Vec<u8>)> {
     let mut all = Vec::new();
     for path in wavs(folder)? {
         let pcm = read(&path)?;
-        if SECONDS.contains(&(pcm.len() as f64 / RATE as f64)) {
+        // Some are recordings of silence.
+        if SECONDS.contains(&(pcm.len() as f64 / RATE as f64)) && rms(&pcm) > LEAST {
             all.push(pcm);
         }
     }

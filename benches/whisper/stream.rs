@@ -41,6 +41,9 @@ struct Args {
     /// Recognising threads; 0 for as many as processor cores.
     #[arg(long, default_value_t = 0)]
     workers: usize,
+    /// As in speech.partial_ms.
+    #[arg(long, default_value_t = 500)]
+    partial_ms: u64,
     /// What `cargo bench` adds.
     #[arg(long, hide = true)]
     bench: bool,
@@ -50,7 +53,11 @@ struct Args {
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let model = ModelChoice::parse(&args.model).resolve(&Shelf::of(&Settings::default()))?;
-    let config = SpeechConfig { workers: args.workers, ..SpeechConfig::default() };
+    let config = SpeechConfig {
+        workers: args.workers,
+        partial_step: Duration::from_millis(args.partial_ms),
+        ..SpeechConfig::default()
+    };
     let engine = SpeechEngine::start(config, model.context("no model")?.load()?)?;
     let legs = args.files.iter().map(|path| read(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let before = ["asr-", "asr-listen"].map(machine::time_of_threads);

@@ -14,6 +14,8 @@ const BLANK: i32 = 220;
 const WIDTH: i32 = 64;
 const MELS: i32 = 80;
 const BINS: i32 = 201;
+/// Where the filters lie: behind the magic, eleven numbers of the header and their own two.
+const FILTERS: usize = 4 + 13 * 4;
 const F32: i32 = 0;
 const F16: i32 = 1;
 const Q4_0: i32 = 2;
@@ -34,8 +36,8 @@ impl TinyModel {
         Self::of(ENGLISH, |token| token.to_be_bytes()[1..].to_vec())
     }
 
-    /// One of many languages whose weights are any numbers of the size that trained ones have: it hears words in everything, other
-    /// ones in other audio.
+    /// One of many languages whose weights are any numbers, with what looks at the audio above all else: it hears words in everything,
+    /// and other words, and languages, in other audio.
     pub fn babbling() -> Self {
         let mut model = Self::of(MULTILINGUAL, |token| format!(" w{token}").into_bytes());
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
@@ -45,25 +47,33 @@ impl TinyModel {
             state ^= state << 17;
             (state >> 40) as f32 / (1 << 24) as f32
         };
+        // Filters that share out the spectrum evenly: those of a real model are its ears as well.
+        for bin in 0..BINS as usize {
+            let at = FILTERS + 4 * ((bin * MELS as usize / BINS as usize) * BINS as usize + bin);
+            model.bytes[at..at + 4].copy_from_slice(&0.02_f32.to_le_bytes());
+        }
         for (name, place) in model.tensors.clone() {
             let data = &mut model.bytes[place];
-            if name.ends_with("embedding") || name.ends_with("bias") {
-                let most = if name.ends_with("bias") { 0.1 } else { 1.0 };
+            if name.ends_with("embedding") {
                 data.chunks_exact_mut(4)
-                    .for_each(|n| n.copy_from_slice(&((next() * 2.0 - 1.0) * most).to_le_bytes()));
-            } else if name.contains("ln") {
+                    .for_each(|n| n.copy_from_slice(&((next() - 0.5) * 0.04).to_le_bytes()));
+            } else if name.contains("ln") && name.ends_with("weight") {
                 data.chunks_exact_mut(4).for_each(|number| number.copy_from_slice(&1_f32.to_le_bytes()));
-            } else if name.contains("conv") {
-                // Plus or minus 1/16 to 1/8: the exponent of a half is biased by 15.
+            } else if name.contains("conv") && name.ends_with("weight") {
+                // Plus or minus 1/4 to 1/2: the exponent of a half is biased by 15.
                 data.chunks_exact_mut(2).for_each(|half| {
                     let random = (next() * 65_536.0) as u16;
-                    half.copy_from_slice(&(random & 0x8000 | 11 << 10 | random & 0x03ff).to_le_bytes());
+                    half.copy_from_slice(&(random & 0x8000 | 13 << 10 | random & 0x03ff).to_le_bytes());
                 });
-            } else {
-                // A scale of 1/32 for weights of up to 1/4, of 1/8 for embeddings of up to 1.
-                let scale: u16 = if name.contains("embedding") { 12 << 10 } else { 10 << 10 };
+            } else if name.ends_with("weight") {
+                // Scales of 1/2, 1/8 and 1/32, for weights of up to eight times that.
+                let exponent: u16 = match &name {
+                    name if name.contains("cross_attn") => 14,
+                    name if name.contains("embedding") || name.starts_with("encoder") => 12,
+                    _ => 10,
+                };
                 data.chunks_exact_mut(18).for_each(|block| {
-                    block[..2].copy_from_slice(&scale.to_le_bytes());
+                    block[..2].copy_from_slice(&(exponent << 10).to_le_bytes());
                     block[2..].iter_mut().for_each(|two| *two = (next() * 256.0) as u8);
                 });
             }

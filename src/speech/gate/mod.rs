@@ -11,7 +11,7 @@
 //! | [`tone`] | a few sines that stay where they are | 96 ms |
 //! | [`keys`] | the eight frequencies of DTMF | 32 ms |
 //! | [`noise`] | no louder than the quietest moment of 1.5 s | |
-//! | [`music`] | partials that stand still | 0.5 s |
+//! | [`music`] | partials that stand still | 0.5 s; of what is left over, 2 s |
 //! | [`echo`] | what the other leg said explains it | 0.26 s |
 
 pub mod echo;
@@ -25,7 +25,7 @@ use std::collections::VecDeque;
 
 use self::echo::{Echo, Far};
 use self::keys::Keys;
-use self::music::{Heard, Music, Stillness, judge};
+use self::music::{Company, Heard, Music, Stillness, company, judge};
 use self::noise::Floor;
 use self::spectrum::Spectrum;
 use self::tone::Tones;
@@ -88,10 +88,17 @@ impl Reason {
     }
 }
 
-/// Frames of which a verdict may still change: 1 s.
-pub const MEMORY: usize = 64;
+/// Frames of which a verdict may still change: 1.5 s, what somebody who speaks after music has said until that is clear.
+pub const MEMORY: usize = 96;
+/// Frames that tell noise and music from speech by themselves: 1 s.
+const SECOND: usize = 64;
+/// Frames in whose company what is left of music is looked at: 4 s.
+const COMPANY: usize = 256;
 /// After so many frames without a voice, music that played is over: 3 s.
 const MUSIC_ENDS: usize = 188;
+/// So long after music whatever is voiced may be more of it, unless somebody speaks clearly: 10 s, for tracks on hold begin again after
+/// up to 4 s of silence.
+const MUSIC_LINGERS: usize = 625;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Judged {
@@ -103,6 +110,14 @@ struct Judged {
     /// Found to be no music (or no echo): it stays so.
     no_music: bool,
     no_echo: bool,
+    /// By itself it might be speech; but music plays.
+    in_music: bool,
+}
+
+impl Judged {
+    fn verdict(&self) -> Option<Reason> {
+        self.reason.or(self.in_music.then_some(Reason::Music))
+    }
 }
 
 /// The gates of one leg.
@@ -117,6 +132,8 @@ pub struct Gate {
     /// Newest last.
     recent: VecDeque<Judged>,
     plays: bool,
+    /// Music plays, by the company of what is voiced.
+    in_music: bool,
     /// Frames since the last voiced one, and since the last that was music.
     unvoiced: usize,
     since_music: Option<usize>,
@@ -141,7 +158,7 @@ impl Gate {
             key = self.keys.frame(samples);
             self.floor.frame(heard.rms);
         }
-        if self.recent.len() == MEMORY {
+        if self.recent.len() == COMPANY {
             self.recent.pop_front();
         }
         self.recent.push_back(judged);
@@ -151,27 +168,28 @@ impl Gate {
         self.unvoiced = if heard.voiced { 0 } else { self.unvoiced + 1 };
         if self.unvoiced > MUSIC_ENDS {
             self.plays = false;
+            self.in_music = false;
         }
         if heard.voiced {
-            changed = changed.max(self.judge_noise()).max(self.judge_music());
+            changed = changed.max(self.judge_noise()).max(self.judge_music()).max(self.judge_company());
         }
         if let Some(far) = far {
             changed = changed.max(self.judge_echo(far));
         }
-        changed.min(self.recent.len())
+        changed.min(self.recent.len()).min(MEMORY)
     }
 
     /// Why the newest frames are not speech, newest first; `None` for those that may be.
     pub fn verdicts(&self) -> impl Iterator<Item = Option<Reason>> {
-        self.recent.iter().rev().map(|judged| judged.reason)
+        self.recent.iter().rev().take(MEMORY).map(Judged::verdict)
     }
 
     /// What is voiced now may be music: it is not clear yet, or there was some a moment ago.
     pub fn is_unclear(&self) -> bool {
-        if self.since_music.is_some_and(|since| since < MUSIC_ENDS) {
+        if self.since_music.is_some_and(|since| since < MUSIC_LINGERS) {
             return true;
         }
-        let voiced = || self.recent.iter().rev().filter(|j| j.voiced && j.reason.is_none());
+        let voiced = || self.recent.iter().rev().take(SECOND).filter(|j| j.voiced && j.verdict().is_none());
         voiced().take(8).count() == 8 && voiced().take(8).all(|j| !j.no_music)
     }
 
@@ -189,8 +207,8 @@ impl Gate {
     /// them is any more once the floor has come down.
     fn judge_noise(&mut self) -> usize {
         let (mut changed, floor) = (0, &self.floor);
-        let newly = if floor.has_just_settled() { MEMORY } else { 1 };
-        for (back, judged) in self.recent.iter_mut().rev().enumerate() {
+        let newly = if floor.has_just_settled() { SECOND } else { 1 };
+        for (back, judged) in self.recent.iter_mut().rev().take(SECOND).enumerate() {
             let before = judged.reason;
             match (before, floor.hides(judged.rms)) {
                 (None, true) if back < newly => judged.reason = Some(Reason::Noise),
@@ -207,12 +225,13 @@ impl Gate {
     fn judge_music(&mut self) -> usize {
         let counts =
             |j: &&Judged| j.voiced && !matches!(j.reason, Some(Reason::Tone | Reason::Keys | Reason::Noise));
-        let heard = self.recent.iter().rev().filter(counts).map(|j| Heard { still: j.still, rms: j.rms });
+        let second = self.recent.iter().rev().take(SECOND);
+        let heard = second.filter(counts).map(|j| Heard { still: j.still, rms: j.rms });
         let verdict = judge(heard, self.plays);
         let mut left = match verdict {
             Music::Playing => {
                 self.plays = true;
-                MEMORY
+                SECOND
             }
             Music::Speech(count) => {
                 self.plays = false;
@@ -221,7 +240,7 @@ impl Gate {
             Music::Unclear => 1,
         };
         let mut changed = 0;
-        for (back, judged) in self.recent.iter_mut().rev().enumerate() {
+        for (back, judged) in self.recent.iter_mut().rev().take(SECOND).enumerate() {
             if !counts(&&*judged) {
                 continue;
             }
@@ -240,6 +259,25 @@ impl Gate {
             if judged.reason != before {
                 changed = back + 1;
             }
+        }
+        changed
+    }
+
+    /// What may be speech by itself is none in the company of music, and is again once the company has turned to speech.
+    fn judge_company(&mut self) -> usize {
+        let counts = |j: &&Judged| j.voiced && !matches!(j.reason, Some(Reason::Tone | Reason::Keys));
+        let heard = |j: &Judged| (Heard { still: j.still, rms: j.rms }, j.reason.is_none());
+        let played = self.in_music;
+        let found = company(self.recent.iter().rev().filter(counts).map(heard), played);
+        self.in_music = found == Company::Music;
+        match found {
+            Company::Music => self.since_music = Some(0),
+            Company::Speech => self.since_music = None,
+            Company::Neither => {}
+        }
+        let changed = if self.in_music == played { 1 } else { MEMORY };
+        for judged in self.recent.iter_mut().rev().take(changed) {
+            judged.in_music = self.in_music;
         }
         changed
     }

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::f32::consts::TAU;
 
 use super::keys::Keys;
-use super::music::{Heard, Music, judge};
+use super::music::{Company, Heard, Music, company, judge};
 use super::noise::Floor;
 use super::spectrum::Spectrum;
 use super::tone::Tones;
@@ -86,6 +86,30 @@ fn music_takes_half_a_second_to_be_told_and_speech_less() {
     // Someone begins to speak over music: only what is newer than the music is told to be speech.
     assert_eq!(judge(heard(0.05, 40).chain(heard(0.5, 24)), true), Music::Speech(54));
     assert_eq!(judge(heard(0.05, 20), true), Music::Unclear);
+}
+
+#[test]
+fn what_is_left_of_music_is_judged_by_its_company() {
+    let frames = |still: f32, rms: f32, is_left: bool, count: usize| {
+        std::iter::repeat_n((Heard { still, rms }, is_left), count)
+    };
+    // Half a second that does not stand still amid two that do.
+    let verse = || frames(0.1, 0.1, true, 32).chain(frames(0.5, 0.1, false, 96));
+    assert_eq!(company(verse(), false), Company::Music);
+    // Somebody speaks over it, ten times as loud; or after it, for long enough.
+    let over = frames(0.05, 1.0, true, 32).chain(frames(0.5, 0.1, false, 96));
+    assert_eq!(company(over, true), Company::Speech);
+    let begun = |count: usize| frames(0.05, 0.1, true, count).chain(frames(0.5, 0.1, false, 128 - count));
+    assert_eq!((company(begun(48), true), company(begun(90), true)), (Company::Music, Company::Speech));
+    // Noise does not stand still, however little of it is left.
+    assert_eq!(
+        company(frames(0.1, 0.1, true, 4).chain(frames(0.1, 0.1, false, 124)), false),
+        Company::Neither
+    );
+    // A moment says nothing, and less than a second not that somebody speaks.
+    assert_eq!(company(frames(0.05, 0.1, true, 31), true), Company::Music);
+    assert_eq!(company(frames(0.9, 0.1, false, 31), false), Company::Neither);
+    assert_eq!(company(frames(0.05, 0.1, true, 63), false), Company::Neither);
 }
 
 #[test]
