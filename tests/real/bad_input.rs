@@ -421,7 +421,7 @@ async fn real_wrong_arguments_are_refused_with_what_is_right_and_the_call_goes_o
     let lab = Lab::start(Version::V22);
     let server = Sidetone::start_with(&lab, &[("speech.model", "off")]).await;
     let cases = [
-        ("tennant=acme", "unknown argument `tennant`: tenant, record, transcribe, language or label"),
+        ("tennant=acme", "unknown argument `tennant`: tenant, record, transcribe, language, engine or label"),
         ("record=maybe", "`record=maybe`: record takes yes or no"),
         ("record=yes,record=no", "`record` is given twice"),
         ("tenant=../etc", "tenant takes 1 to 64 letters"),

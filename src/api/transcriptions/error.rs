@@ -210,6 +210,6 @@ impl IntoResponse for Failure {
 
 /// 405 in the same shape.
 pub(in crate::api) async fn method_not_allowed() -> Response {
-    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "Use POST.");
+    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "This path takes POST alone.");
     failure.into_response()
 }

@@ -121,6 +121,7 @@ fn nothing_piles_up_in_silence() {
         segmenter.push(&silence(0.1), None, &mut events);
     }
     assert!(events.is_empty());
-    assert!(segmenter.kept.len() < 24_000);
+    // What a verdict may still change, the pre-roll and an onset: 2 s of 16 kHz.
+    assert!(segmenter.kept.len() < 32_000, "{}", segmenter.kept.len());
     assert_eq!(segmenter.position(), 960_000);
 }
