@@ -7,6 +7,7 @@ mod access;
 mod auth;
 mod calls;
 mod health;
+mod jobs;
 mod listen;
 mod live;
 mod observe;
@@ -23,6 +24,7 @@ mod vosk;
 mod ws;
 
 pub use auth::{Auth, BindRefused, KeyError, check_bind};
+pub use jobs::JobsApi;
 pub use listen::{Control as ListenControl, ListenOptions};
 pub use live::{LivePolicy, LiveSpeech};
 pub use problem::Problem;

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::problem::Problem;
 use super::state::AppState;
 use super::{
-    auth, calls, health, listen, observe, page, play, recording, speech, transcript, transcriptions, vosk, ws,
+    auth, calls, health, jobs, listen, observe, page, play, recording, speech, transcript, transcriptions,
+    vosk, ws,
 };
 
 /// Connections that are still busy this long after the server was told to stop are cut.
@@ -101,6 +102,16 @@ pub fn router(state: AppState) -> Router {
         .route("/api/calls/{id}/recording/resume", post(calls::resume_recording))
         .route("/ws/events", get(ws::all))
         .route("/ws/calls/{id}/events", get(ws::call))
+        .route("/api/jobs", get(jobs::list))
+        .route("/api/jobs/{id}", get(jobs::show))
+        .route("/api/jobs/{id}/transcript", get(jobs::transcript))
+        .route("/api/jobs/{id}/cancel", post(jobs::cancel))
+        .route("/api/jobs/{id}/retry", post(jobs::retry))
+        .route("/api/conversions", post(jobs::convert).layer(DefaultBodyLimit::max(jobs::MOST_BYTES)))
+        // It counts by itself: a file goes to the disk.
+        .route("/api/transcriptions", post(jobs::transcribe).layer(DefaultBodyLimit::disable()))
+        .route("/api/workers/{kind}", put(jobs::set_workers))
+        .route("/queue/stats", get(jobs::stats))
         .route("/v1/listen", get(listen::open).fallback(listen::method_not_allowed))
         .route_layer(from_fn_with_state(state.clone(), auth::require));
     let openai = Router::new()

@@ -143,7 +143,7 @@ fn opus(spoken: &Spoken) -> Result<Vec<u8>, Failure> {
         AudioFile::new(Cursor::new(wav(spoken)), None, Limits::default()).map_err(|error| failed(&error))?;
     let path = std::env::temp_dir().join(format!("sidetone-{}.opus", uuid::Uuid::now_v7()));
     let conversion = Conversion { target: Target::OggOpus, rate_hz: None, channels: Channels::Keep };
-    let done = convert(&mut source, &path, conversion, &mut |_| {}).map_err(|error| failed(&error));
+    let done = convert(&mut source, &path, conversion, &mut |_| true).map_err(|error| failed(&error));
     let read = done.and_then(|_| std::fs::read(&path).map_err(|error| failed(&error)));
     // Its name is ours alone; where it was never made there is nothing to remove.
     let _ = std::fs::remove_file(&path);

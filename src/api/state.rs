@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::auth::Auth;
+use super::jobs::JobsApi;
 use super::live::LiveSpeech;
 use super::transcriptions::Transcriptions;
 use crate::calls::control::CallControl;
@@ -39,6 +40,8 @@ pub struct AppState {
     pub synthesiser: Option<Arc<Synthesiser>>,
     /// Audio that clients push, to text; `None` without a speech model.
     pub live: Option<Arc<LiveSpeech>>,
+    /// Work that is done later; `None` where none is.
+    pub jobs: Option<Arc<JobsApi>>,
     /// How WebSockets are kept.
     pub sockets: SocketPolicy,
     /// Cancelled when the server stops.
@@ -93,6 +96,7 @@ impl AppState {
             transcriptions: None,
             synthesiser: None,
             live: None,
+            jobs: None,
             sockets: SocketPolicy::default(),
             closing: CancellationToken::new(),
             open: TaskTracker::new(),

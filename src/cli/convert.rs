@@ -144,7 +144,11 @@ fn convert_one(
     keep_what_is_there(args, job)?;
     let mut source = AudioFile::open(&job.input, args.from, Limits::default())?;
     let conversion = Conversion { target: job.target, rate_hz: args.rate, channels };
-    Ok(convert(&mut source, &job.output, conversion, progress)?)
+    let mut go_on = |share| {
+        progress(share);
+        true
+    };
+    Ok(convert(&mut source, &job.output, conversion, &mut go_on)?)
 }
 
 fn tell(args: &ConvertArgs, job: &Job, outcome: &anyhow::Result<Converted>) {

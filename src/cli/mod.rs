@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod config;
 mod convert;
+mod jobs_server;
 mod limits;
 mod models;
 mod output;

@@ -60,7 +60,7 @@ pub(super) fn run(args: &SayArgs, settings: &SettingsArgs) -> anyhow::Result<Exi
     let wav = [&header(spoken.rate_hz, 1, pcm.len() as u64)[..], &pcm].concat();
     let mut source = AudioFile::new(Cursor::new(wav), None, Limits::default())?;
     let conversion = Conversion { target, rate_hz: args.rate, channels: Channels::Keep };
-    let done = convert(&mut source, &args.out, conversion, &mut |_| {})?;
+    let done = convert(&mut source, &args.out, conversion, &mut |_| true)?;
     if !args.quiet {
         output::tell(format_args!("{} ({:.1} s)", args.out.display(), done.seconds));
     }

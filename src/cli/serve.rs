@@ -50,7 +50,8 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     // First of all: until it is taken, this signal ends the process.
     let hangups = signal(SignalKind::hangup())?;
     let metrics = metric::install()?;
-    let readiness = Arc::new(ReadinessBoard::expecting(["asterisk", "disk", "media", "recording", "speech"]));
+    let readiness =
+        Arc::new(ReadinessBoard::expecting(["asterisk", "database", "disk", "media", "recording", "speech"]));
     let auth = Auth::from_keys(&settings.http.keys)?;
     api::check_bind(settings.http.bind, &auth)?;
     limits::raise_open_files();
@@ -73,6 +74,8 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     state.transcriptions = transcriptions(&services)?;
     state.synthesiser = super::say::start(&services.settings)?;
     state.live = live(&services);
+    let jobs = super::jobs_server::start(&services, &readiness).await?;
+    state.jobs = Some(jobs.clone());
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));
     let vosk =
@@ -87,6 +90,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let end = run_calls(&services, &server, &readiness, &stop).await;
     stop.cancel();
     // Whatever the rings still hold belongs into the files before the legs' writers go.
+    jobs.service.stop().await;
     let recorder = services.clone();
     tokio::task::spawn_blocking(move || {
         recorder.catch_up.stop();

@@ -287,6 +287,12 @@ fn read_secrets(settings: &mut Settings) -> Result<(), ConfigError> {
         let text = read_secret("tts.api_key_file", &path)?;
         settings.tts.api_key = text.trim().to_owned();
     }
+    if let Some(path) = settings.store.url_file.clone() {
+        settings.store.url = read_secret("store.url_file", &path)?.trim().to_owned();
+    }
+    if let Some(path) = settings.rabbitmq.url_file.clone() {
+        settings.rabbitmq.url = read_secret("rabbitmq.url_file", &path)?.trim().to_owned();
+    }
     if let Some(path) = settings.http.keys_file.clone() {
         let text = read_secret("http.keys_file", &path)?;
         settings.http.keys.extend(listed(&text));

@@ -83,6 +83,16 @@ pub struct Settings {
     pub riva: Riva,
     /// Text to speech.
     pub tts: Tts,
+    /// The database.
+    pub store: StoreSettings,
+    /// Jobs.
+    pub jobs: JobSettings,
+    /// RabbitMQ.
+    pub rabbitmq: RabbitMq,
+    /// Files converted.
+    pub conversions: ConversionSettings,
+    /// Files transcribed.
+    pub transcriptions: TranscriptionSettings,
     /// HTTP and WebSocket.
     pub http: Http,
     /// vosk-server's protocol.
@@ -355,6 +365,74 @@ sections! {
         cache_mib: u64 = 256;
         /// Texts spoken at a time; more wait.
         at_once: usize = 4;
+    }
+    /// The database.
+    StoreSettings "store" {
+        /// `postgres://user:password@host/database`; empty: SQLite, the file `sidetone.db` in `node.data`, which needs nothing.
+        url: String = String::new();
+        /// File that holds the URL.
+        url_file: Option<PathBuf> = None;
+    }
+    /// Jobs: what is done besides calls (files converted and transcribed, texts spoken to telephones).
+    JobSettings "jobs" {
+        /// What brings jobs to workers: `embedded` (the database alone), or `rabbitmq` (messages in RabbitMQ's queues).
+        engine: String = "embedded".into();
+        /// Folders that the files lie in which jobs name, each absolute; `{tenant}` stands for the tenant's name. None: jobs name no files.
+        roots: Vec<String> = Vec::new();
+        /// Largest file that a job may name, MiB.
+        max_file_mib: u64 = 2_048;
+        /// So often a job is tried in all, where trying again may help.
+        attempts: u32 = 5;
+        /// Pause before the second attempt, milliseconds; each further one is four times as long, up to an hour.
+        retry_ms: u64 = 5_000;
+        /// Jobs that are over are forgotten after so many days; 0 keeps them.
+        keep_days: u32 = 30;
+    }
+    /// RabbitMQ, where `jobs.engine` is `rabbitmq`.
+    RabbitMq "rabbitmq" {
+        /// `amqp://user:password@host:port/vhost` or `amqps://…`; the vhost `/` is written `%2f`.
+        url: String = "amqp://guest:guest@127.0.0.1:5672/%2f".into();
+        /// File that holds the URL.
+        url_file: Option<PathBuf> = None;
+        /// For `amqps://`: file with the certificates (PEM) of whoever signed the broker's; without it, the public authorities.
+        ca_file: Option<PathBuf> = None;
+        /// Whose the jobs are that producers put into the queues.
+        tenant: String = "default".into();
+        /// Queues that are not there are declared so: `classic` (durable; producers of other systems that declare them go on working) or
+        /// `quorum` (kept by several brokers). Queues that are there are taken as they are.
+        queue_type: String = "classic".into();
+        /// First pause between attempts to connect, milliseconds; it doubles, up to 30 s.
+        backoff_ms: u64 = 500;
+    }
+    /// Files converted.
+    ConversionSettings "conversions" {
+        /// Who converts: `sidetone` (codecs of its own), `asterisk` (its `file convert`, over AMI), or `dialplan` (a context that AMI Originate
+        /// runs with the paths in ARG1 and ARG2).
+        by: String = "sidetone".into();
+        /// Conversions at a time; 0 = as many as there are processors.
+        workers: usize = 0;
+        /// RabbitMQ's queue of messages `{"gsm_path", "wav_path"}` or `{"id", "input", "output"}`.
+        queue: String = "Asterisk.Transcoding".into();
+        /// RabbitMQ's queue of results, for messages without `reply_to`; empty: none.
+        results: String = String::new();
+        /// by = "dialplan": context.
+        context: String = "convert-audio".into();
+        /// by = "dialplan": extension in it.
+        extension: String = "convert".into();
+        /// by = "dialplan": it has so long for a file, seconds.
+        timeout_s: u64 = 60;
+    }
+    /// Files transcribed.
+    TranscriptionSettings "transcriptions" {
+        /// Files at a time; each uses as many recognisers as calls leave free.
+        workers: usize = 1;
+        /// RabbitMQ's queue of messages `{"id", "path" or "url", "language", "format"}`.
+        queue: String = "transcriptions".into();
+        /// RabbitMQ's queue of results, for messages without `reply_to`; empty: none.
+        results: String = "transcriptions.results".into();
+        /// Files may be fetched from these addresses: each the beginning of a URL, such as `https://files.example/`; `*`: from anywhere but
+        /// this machine and private networks. None: `url` is refused.
+        fetch_from: Vec<String> = Vec::new();
     }
     /// HTTP and WebSocket.
     Http "http" {

@@ -37,6 +37,101 @@ fn is_vocabulary(words: &[String]) -> bool {
     words.len() <= 1_000 && words.iter().all(fits)
 }
 
+/// What brings jobs to workers.
+const JOB_ENGINES: [&str; 2] = ["embedded", "rabbitmq"];
+/// Who converts files.
+const CONVERTERS: [&str; 3] = ["sidetone", "asterisk", "dialplan"];
+/// Most workers of a kind.
+const MOST_WORKERS: usize = 256;
+
+fn jobs(s: &Settings, check: &mut dyn FnMut(bool, String)) {
+    let is_queue = |name: &str| !name.is_empty() && name.len() <= 200 && !name.starts_with("amq.");
+    let url = &s.store.url;
+    check(
+        url.is_empty() || url.starts_with("postgres://") || url.starts_with("postgresql://"),
+        "store.url: leave it out for SQLite, or write it as postgres://user:password@host/database".into(),
+    );
+    check(
+        JOB_ENGINES.contains(&s.jobs.engine.as_str()),
+        format!("jobs.engine is `{}`: use one of {}", s.jobs.engine, JOB_ENGINES.join(", ")),
+    );
+    for root in &s.jobs.roots {
+        check(
+            root.starts_with('/')
+                && root.trim_end_matches('/').len() > 1
+                && !root.split('/').any(|part| part == ".."),
+            format!("jobs.roots has `{root}`: name folders below `/`, absolute and without `..`"),
+        );
+    }
+    check(
+        s.jobs.max_file_mib > 0,
+        "jobs.max_file_mib is 0: no file could be used, 2048 is a good value".into(),
+    );
+    check(
+        (1..=100).contains(&s.jobs.attempts),
+        format!("jobs.attempts is {}: use 1 to 100", s.jobs.attempts),
+    );
+    check(s.jobs.retry_ms > 0, "jobs.retry_ms is 0: give whatever failed some time, 5000 say".into());
+    check(
+        s.rabbitmq.url.starts_with("amqp://") || s.rabbitmq.url.starts_with("amqps://"),
+        "rabbitmq.url: write it as amqp://user:password@host:port/vhost".into(),
+    );
+    check(
+        ["classic", "quorum"].contains(&s.rabbitmq.queue_type.as_str()),
+        format!("rabbitmq.queue_type is `{}`: use classic or quorum", s.rabbitmq.queue_type),
+    );
+    check(
+        is_tenant(&s.rabbitmq.tenant),
+        format!(
+            "rabbitmq.tenant is `{}`: use letters, digits, `-` and `_`, the first a letter or digit",
+            s.rabbitmq.tenant
+        ),
+    );
+    check(s.rabbitmq.backoff_ms > 0, "rabbitmq.backoff_ms is 0: 500 is a good value".into());
+    check(
+        CONVERTERS.contains(&s.conversions.by.as_str()),
+        format!("conversions.by is `{}`: use one of {}", s.conversions.by, CONVERTERS.join(", ")),
+    );
+    check(
+        s.conversions.by == "sidetone" || !s.ami.user.is_empty(),
+        format!(
+            "conversions.by is `{}`, which needs the Asterisk Manager Interface: set ami.user",
+            s.conversions.by
+        ),
+    );
+    check(
+        s.conversions.timeout_s > 0,
+        "conversions.timeout_s is 0: give the dialplan some time, 60 say".into(),
+    );
+    for (key, queue) in
+        [("conversions.queue", &s.conversions.queue), ("transcriptions.queue", &s.transcriptions.queue)]
+    {
+        check(
+            is_queue(queue),
+            format!("{key} is `{queue}`: use 1 to 200 characters that do not begin with `amq.`"),
+        );
+    }
+    for (key, queue) in [
+        ("conversions.results", &s.conversions.results),
+        ("transcriptions.results", &s.transcriptions.results),
+    ] {
+        check(
+            queue.is_empty() || is_queue(queue),
+            format!("{key} is `{queue}`: use at most 200 characters that do not begin with `amq.`"),
+        );
+    }
+    for (key, workers) in
+        [("conversions.workers", s.conversions.workers), ("transcriptions.workers", s.transcriptions.workers)]
+    {
+        check(workers <= MOST_WORKERS, format!("{key} is {workers}: use {MOST_WORKERS} at most"));
+    }
+    let is_address =
+        |from: &String| from == "*" || from.starts_with("http://") || from.starts_with("https://");
+    for from in s.transcriptions.fetch_from.iter().filter(|from| !is_address(from)) {
+        check(false, format!("transcriptions.fetch_from has `{from}`: write the beginning of a URL, or `*`"));
+    }
+}
+
 /// Check every value.
 ///
 /// # Errors
@@ -136,6 +231,7 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
             && s.websocket.client.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)),
         format!("websocket.client is `{}`: use letters, digits, `-`, `_` and `.`", s.websocket.client),
     );
+    jobs(s, &mut check);
     check(
         VOICES.contains(&s.tts.engine.as_str()),
         format!("tts.engine is `{}`: use one of {}", s.tts.engine, VOICES.join(", ")),

@@ -63,6 +63,11 @@ impl Gauge {
         metrics::gauge!(self.name).set(value);
     }
 
+    /// Set the series with these two labels to `value`.
+    pub fn set_labelled_twice(&self, first: (&'static str, &str), second: (&'static str, &str), value: f64) {
+        metrics::gauge!(self.name, first.0 => first.1.to_owned(), second.0 => second.1.to_owned()).set(value);
+    }
+
     /// Add `delta`, which may be negative.
     pub fn add(&self, delta: f64) {
         metrics::gauge!(self.name).increment(delta);
@@ -78,6 +83,11 @@ impl Histogram {
     /// Record one value.
     pub fn record(&self, value: f64) {
         metrics::histogram!(self.name).record(value);
+    }
+
+    /// Record one value in the series with this label.
+    pub fn record_labelled(&self, label: &'static str, label_value: &str, value: f64) {
+        metrics::histogram!(self.name, label => label_value.to_owned()).record(value);
     }
 
     fn create(&self) {
@@ -135,6 +145,9 @@ const JITTER: &[f64] = &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0
 const MOS: &[f64] = &[1.5, 2.0, 2.5, 3.0, 3.5, 3.8, 4.0, 4.2, 4.3, 4.4, 4.5];
 /// End of speech to its text, seconds.
 const RECOGNITION: &[f64] = &[0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0];
+
+/// A job, seconds.
+const JOB: &[f64] = &[0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0];
 
 macro_rules! table {
     ($($kind:ident $ident:ident = $name:literal, $help:literal $(, $extra:expr)?;)*) => {
@@ -232,6 +245,10 @@ table! {
     Counter ARI_RECONNECTS = "ari_reconnects_total", "Times the ARI event socket was opened again.";
     Counter AMI_RECONNECTS = "ami_reconnects_total", "Times the connection to the Asterisk Manager Interface was made again.";
     Counter ORPHANS_REMOVED = "orphans_removed_total", "Channels and bridges of ours that no call owned any more.";
+    Gauge JOBS = "jobs", "Jobs, by kind and state.";
+    Histogram JOB_SECONDS = "job_seconds", "An attempt at a job, by kind.", JOB;
+    Counter BROKER_RECONNECTS = "broker_reconnects_total", "Times the connection to the message broker was made again.";
+    Counter LETTERS = "job_results_total", "Results of jobs and messages to the broker, by what became of them.", ("outcome", &["sent", "failed", "given_up"]);
     Counter HTTP_REQUESTS = "http_requests_total", "HTTP requests, by route and status.", ("route", &[]);
 }
 

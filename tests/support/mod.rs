@@ -8,3 +8,4 @@ pub mod proxy;
 #[cfg(feature = "riva")]
 pub mod riva_server;
 pub mod server;
+pub mod services;

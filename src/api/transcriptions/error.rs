@@ -213,3 +213,15 @@ pub(in crate::api) async fn method_not_allowed() -> Response {
     let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, INVALID, "This path takes POST alone.");
     failure.into_response()
 }
+/// For routes whose errors are problems.
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        let (title, remedy) = match failure.status {
+            StatusCode::PAYLOAD_TOO_LARGE => ("The file is too large", "Send a smaller one."),
+            StatusCode::INSUFFICIENT_STORAGE => ("The disk is full", "Make room, then try again."),
+            status if status.is_server_error() => ("Something failed here", "Try again, and look at /ready."),
+            _ => ("The form cannot be understood", "Correct it as it says."),
+        };
+        Self::new(failure.status, "upload", title, failure.message, remedy)
+    }
+}

@@ -6,11 +6,10 @@
 mod ask;
 mod error;
 mod multipart;
-mod receive;
+pub(super) mod receive;
 mod shape;
 mod stream;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,13 +25,13 @@ use tokio_util::sync::CancellationToken;
 use super::auth;
 use super::state::AppState;
 use crate::audio::{AudioFile, Flaws, Limits, PcmSource};
-use crate::files;
 use crate::speech::SpeechEngine;
 use crate::speech::batch::{self, BatchError, BatchNews, BatchOptions};
 use crate::speech::scheduler::Class;
 use crate::speech::transcript::Transcript;
 use ask::{Ask, ResponseFormat};
 pub(super) use error::{Failure, Param, method_not_allowed};
+pub(super) use receive::UploadPolicy;
 
 /// Files that are received or wait at a time; more are told to come again.
 const MOST_UPLOADS: usize = 32;
@@ -82,12 +81,9 @@ impl Transcriptions {
         MOST_UPLOADS - self.uploads.available_permits()
     }
 
-    /// A file without a name.
-    fn spool(&self) -> std::io::Result<File> {
-        let path = self.policy.folder.join(uuid::Uuid::now_v7().to_string());
-        let file = files::private().read(true).write(true).create_new(true).open(&path)?;
-        std::fs::remove_file(&path)?;
-        Ok(file)
+    fn upload_policy(&self) -> UploadPolicy {
+        let TranscriptionPolicy { folder, most_bytes, min_free_mib, .. } = &self.policy;
+        UploadPolicy { folder: folder.clone(), most_bytes: *most_bytes, min_free_mib: *min_free_mib }
     }
 }
 
@@ -107,7 +103,8 @@ pub(super) async fn create(
 ) -> Result<Response, Failure> {
     let Some(service) = state.transcriptions else { return Err(Failure::no_model()) };
     let place = Arc::clone(&service.uploads).try_acquire_owned().map_err(|_| Failure::busy())?;
-    let (upload, fields) = receive::form(&service, &headers, body).await?;
+    let (upload, fields) =
+        receive::form(&service.upload_policy(), receive::Keep::WhileOpen, &headers, body).await?;
     let ask = Ask::of(&fields, service.engine.model(), &service.policy.language)?;
     if let (Some(words), true) = (service.engine.deaf_to(&ask.language), ask.language_asked) {
         return Err(Failure::bad(Param::Language, words));

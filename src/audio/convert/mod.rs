@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::{AudioError, AudioFile, Flaws, Limits, PcmSource};
+use super::{AudioError, AudioFile, Flaws, Format, Limits, PcmSource};
 use crate::files;
 use crate::media::resample::{Resampler, UnsupportedRate};
 
@@ -110,6 +110,9 @@ pub enum ConvertError {
         /// What the system says.
         source: io::Error,
     },
+    /// Nobody wants it any more.
+    #[error("cancelled")]
+    Cancelled,
     /// The output was written, and is not what it should be.
     #[error("{} was written and cannot be read back: {reason}", path.display())]
     Unverified {
@@ -123,7 +126,8 @@ pub enum ConvertError {
 /// Frames taken in at a time. Whole frames of every codec, at every rate.
 const CHUNK: usize = 9_600;
 
-/// Convert `source` to the file `out`, which is replaced if it is there. `progress` is told the share that is done.
+/// Convert `source` to the file `out`, which is replaced if it is there. `progress` is told the share that is done,
+/// and says whether to go on.
 ///
 /// # Errors
 /// [`ConvertError`]; what was at `out` is there still.
@@ -131,7 +135,7 @@ pub fn convert(
     source: &mut AudioFile,
     out: &Path,
     conversion: Conversion,
-    progress: &mut dyn FnMut(f64),
+    progress: &mut dyn FnMut(f64) -> bool,
 ) -> Result<Converted, ConvertError> {
     let failed = |source| ConvertError::Write { path: out.to_owned(), source };
     let mut plan = Plan::of(source, conversion)?;
@@ -146,6 +150,25 @@ pub fn convert(
     file.sync_all().map_err(failed)?;
     draft.keep(out).map_err(failed)?;
     Ok(Converted { seconds: frames as f64 / f64::from(plan.rate_hz), bytes, flaws: source.flaws() })
+}
+
+/// Read a file to its end: what it holds, if it can be read.
+///
+/// # Errors
+/// [`AudioError`].
+pub fn read_back(path: &Path, format: Option<Format>) -> Result<Converted, AudioError> {
+    let mut file = AudioFile::open(path, format, Limits::default())?;
+    let spec = file.spec();
+    let mut buffer = vec![0; CHUNK * usize::from(spec.channels)];
+    let mut frames = 0;
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            more => frames += more as u64,
+        }
+    }
+    let bytes = std::fs::metadata(path).map_err(AudioError::Open)?.len();
+    Ok(Converted { seconds: frames as f64 / f64::from(spec.rate_hz), bytes, flaws: file.flaws() })
 }
 
 /// The output until it is whole. Dropped before, it is removed.
@@ -237,7 +260,7 @@ impl Plan {
         source: &mut AudioFile,
         file: &mut BufWriter<File>,
         out: &Path,
-        progress: &mut dyn FnMut(f64),
+        progress: &mut dyn FnMut(f64) -> bool,
     ) -> Result<u64, ConvertError> {
         let mut encoder = encode::encoder(self.target, self.rate_hz, self.target_channels, file, out)?;
         let mut taken = vec![0; CHUNK * self.source_channels];
@@ -250,7 +273,9 @@ impl Plan {
             self.resample(&chosen, read == 0, &mut made);
             frames += (made.len() / self.target_channels) as u64;
             encoder.write(&made)?;
-            progress(source.share());
+            if !progress(source.share()) {
+                return Err(ConvertError::Cancelled);
+            }
             if read == 0 {
                 break;
             }

@@ -101,7 +101,7 @@ impl Target {
     }
 
     /// The rate at which a source of `hz` is written unless somebody says.
-    pub(super) fn rate_for(self, hz: u32) -> u32 {
+    pub fn rate_for(self, hz: u32) -> u32 {
         match self.only_rate() {
             Some(only) => only,
             None if self == Self::OggOpus && !OPUS_RATES.contains(&hz) => OPUS_HZ,
@@ -110,7 +110,7 @@ impl Target {
     }
 
     /// What it is to a reader.
-    pub(super) const fn format(self, rate_hz: u32) -> Format {
+    pub const fn format(self, rate_hz: u32) -> Format {
         match self {
             Self::Wav { .. } | Self::Wav49 => Format::Wav,
             Self::Headerless(Headerless::Linear(_)) => Format::Headerless(Headerless::Linear(rate_hz)),

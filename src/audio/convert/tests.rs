@@ -46,7 +46,7 @@ fn to(source: &Path, out: &Path) -> Result<Converted, ConvertError> {
 
 fn with(source: &Path, out: &Path, conversion: Conversion) -> Result<Converted, ConvertError> {
     let mut source = AudioFile::open(source, None, Limits::default())?;
-    convert(&mut source, out, conversion, &mut |_| {})
+    convert(&mut source, out, conversion, &mut |_| true)
 }
 
 /// How far two signals are apart, dB below the first.

@@ -7,12 +7,8 @@ use tokio::runtime::Runtime;
 
 use super::{ConvertArgs, Job, keep_what_is_there};
 use crate::asterisk::ami::{AmiClient, AmiNotice, file_convert};
-use crate::audio::convert::{Converted, Target};
-use crate::audio::{AudioFile, Limits, PcmSource};
+use crate::audio::convert::{Converted, Target, read_back};
 use crate::config::Settings;
-
-/// Frames read at a time when an output is read back.
-const CHUNK: usize = 4_096;
 
 /// A connection to Asterisk.
 pub(super) struct Asterisk {
@@ -54,8 +50,8 @@ impl Asterisk {
         let draft = folder.join(format!(".sidetone-{}.{extension}", uuid::Uuid::now_v7()));
         let done =
             self.runtime.block_on(file_convert(&self.client, &input, &draft)).map_err(anyhow::Error::from);
-        let done =
-            done.and_then(|_| read_back(&draft).context("Asterisk wrote a file that cannot be read back"));
+        let done = done
+            .and_then(|_| read_back(&draft, None).context("Asterisk wrote a file that cannot be read back"));
         let done = done.and_then(|converted| {
             let output = folder.join(name);
             std::fs::rename(&draft, &output)
@@ -68,19 +64,4 @@ impl Asterisk {
         }
         done
     }
-}
-
-fn read_back(output: &Path) -> anyhow::Result<Converted> {
-    let mut file = AudioFile::open(output, None, Limits::default())?;
-    let spec = file.spec();
-    let mut buffer = vec![0; CHUNK * usize::from(spec.channels)];
-    let mut frames = 0;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            more => frames += more as u64,
-        }
-    }
-    let bytes = std::fs::metadata(output)?.len();
-    Ok(Converted { seconds: frames as f64 / f64::from(spec.rate_hz), bytes, flaws: file.flaws() })
 }

@@ -1,0 +1,265 @@
+//! PostgreSQL, RabbitMQ and Redis as users run them: Debian's programs, as private instances in a folder of their own, on ports that are free.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// On a machine that is busy with everything else.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+
+fn free_port() -> u16 {
+    super::server::free_tcp().port()
+}
+
+fn until(what: &str, mut good: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !good() {
+        assert!(begun.elapsed() < STARTS_WITHIN, "{what} did not start");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn listens(port: u16) -> bool {
+    TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_ok()
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn log(folder: &Path, name: &str) -> (Stdio, Stdio) {
+    let file = File::create(folder.join(name)).unwrap();
+    (file.try_clone().unwrap().into(), file.into())
+}
+
+/// A PostgreSQL with an empty database.
+pub struct Postgres {
+    folder: TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Postgres {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let programs = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed by scripts/setup");
+        let mut versions: Vec<PathBuf> = programs.map(|entry| entry.unwrap().path().join("bin")).collect();
+        versions.sort();
+        let bin = versions.pop().unwrap();
+        // It refuses to run as root.
+        let program = |name: &str| {
+            let mut command = Command::new(if is_root() { PathBuf::from("setpriv") } else { bin.join(name) });
+            if is_root() {
+                command
+                    .args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"])
+                    .arg(bin.join(name));
+            }
+            command.current_dir("/");
+            command
+        };
+        if is_root() {
+            let given = Command::new("chown").arg("postgres").arg(folder.path()).status().unwrap();
+            assert!(given.success());
+        }
+        let data = folder.path().join("data");
+        let made = program("initdb")
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "app", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"])
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let port = free_port();
+        let (out, err) = log(folder.path(), "postgres.log");
+        let child = program("postgres")
+            .arg("-D")
+            .arg(&data)
+            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c"])
+            .arg(format!("unix_socket_directories={}", folder.path().display()))
+            .args(["-c", "fsync=off"])
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .unwrap();
+        let started = Self { folder, port, child };
+        until("PostgreSQL", || {
+            let ready =
+                program("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status();
+            ready.unwrap().success()
+        });
+        started
+    }
+
+    /// Of a new, empty database.
+    pub fn url(&self) -> String {
+        let name = format!("test{}", uuid::Uuid::now_v7().simple());
+        let made = Command::new("psql")
+            .args([
+                "-q",
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "app",
+                "-d",
+                "postgres",
+                "-c",
+            ])
+            .arg(format!("CREATE DATABASE {name}"))
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        format!("postgres://app:secret@127.0.0.1:{}/{name}", self.port)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // A signal to the first process ends the others at once.
+        let pid = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap_or_default();
+        if let Some(pid) = pid.lines().next() {
+            let _ = Command::new("kill").args(["-QUIT", pid]).status();
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// A RabbitMQ.
+pub struct RabbitMq {
+    folder: TempDir,
+    port: u16,
+    dist: u16,
+    epmd: u16,
+    child: Option<Child>,
+}
+
+impl RabbitMq {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["mnesia", "log", "home"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        fs::write(folder.path().join("enabled_plugins"), "[].\n").unwrap();
+        fs::write(
+            folder.path().join("rabbitmq.conf"),
+            "loopback_users.guest = true\nlog.console = false\nvm_memory_high_watermark.absolute = 512MiB\n\
+             disk_free_limit.absolute = 50MB\n",
+        )
+        .unwrap();
+        let mut broker =
+            Self { folder, port: free_port(), dist: free_port(), epmd: free_port(), child: None };
+        broker.run();
+        broker
+    }
+
+    pub fn url(&self) -> String {
+        format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Start it, with what it kept.
+    pub fn run(&mut self) {
+        let at = |name: &str| self.folder.path().join(name);
+        let (out, err) = log(self.folder.path(), "broker.log");
+        let child = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server")
+            .env("HOME", at("home"))
+            .env("RABBITMQ_NODENAME", format!("test{}@localhost", self.port))
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", self.port.to_string())
+            .env("RABBITMQ_DIST_PORT", self.dist.to_string())
+            .env("ERL_EPMD_PORT", self.epmd.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_MNESIA_BASE", at("mnesia"))
+            .env("RABBITMQ_LOG_BASE", at("log"))
+            .env("RABBITMQ_PID_FILE", at("pid"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", at("enabled_plugins"))
+            .env("RABBITMQ_CONFIG_FILE", at("rabbitmq.conf"))
+            .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 1:1 -kernel inet_dist_use_interface {127,0,0,1}")
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .expect("RabbitMQ is installed by scripts/setup");
+        self.child = Some(child);
+        let port = self.port;
+        until("RabbitMQ", || listens(port));
+    }
+
+    /// As by a power cut: nothing is put in order.
+    pub fn kill(&mut self) {
+        self.signal("-KILL");
+    }
+
+    fn signal(&mut self, signal: &str) {
+        let pid = fs::read_to_string(self.folder.path().join("pid")).unwrap_or_default();
+        let _ = Command::new("kill").args([signal, pid.trim()]).status();
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+        let port = self.port;
+        until("the end of RabbitMQ", || !listens(port));
+    }
+}
+
+impl Drop for RabbitMq {
+    fn drop(&mut self) {
+        self.signal("-KILL");
+        // It outlives the broker.
+        let _ = Command::new("epmd")
+            .args(["-port", &self.epmd.to_string(), "-kill"])
+            .stdout(Stdio::null())
+            .status();
+    }
+}
+
+/// A Redis.
+pub struct Redis {
+    _folder: TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Redis {
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let (out, err) = log(folder.path(), "redis.log");
+        let child = Command::new("redis-server")
+            .args([
+                "--port",
+                &port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+                "--dir",
+            ])
+            .arg(folder.path())
+            .stdout(out)
+            .stderr(err)
+            .spawn()
+            .expect("Redis is installed by scripts/setup");
+        until("Redis", || listens(port));
+        Self { _folder: folder, port, child }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
