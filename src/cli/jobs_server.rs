@@ -10,13 +10,15 @@ use crate::api::JobsApi;
 use crate::asterisk::ami::{AmiClient, AmiConfig};
 use crate::calls::services::Services;
 use crate::config::Settings;
+use crate::jobs::broker::{Rabbit, RabbitConfig, WorkQueue};
 use crate::jobs::conversion::{By, ConversionPolicy, Conversions, DialplanPlace};
-use crate::jobs::queue::{Embedded, Queue};
+use crate::jobs::queue::{Embedded, Engine, Queue};
 use crate::jobs::roots::Roots;
 use crate::jobs::service::{Department, JobService};
 use crate::jobs::transcription::{Fetcher, TranscriptionPolicy, Transcriptions};
 use crate::jobs::worker::Retries;
 use crate::speech::NoModel;
+use crate::store::jobs::{JobKind, Priority};
 use crate::store::{Dialect, Store};
 use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
 
@@ -30,7 +32,12 @@ pub(super) async fn start(
 ) -> anyhow::Result<Arc<JobsApi>> {
     let settings = &services.settings;
     let store = Store::open(&settings.store.url, &settings.node.data).await?;
-    let queue = Queue::new(store.jobs(), Arc::new(Embedded), &settings.node.name);
+    let rabbit = rabbit(settings)?;
+    let engine: Arc<dyn Engine> = match &rabbit {
+        Some(rabbit) => rabbit.clone(),
+        None => Arc::new(Embedded),
+    };
+    let queue = Queue::new(store.jobs(), engine, &settings.node.name);
     let roots = Roots::new(settings.jobs.roots.iter().cloned());
     let most_bytes = settings.jobs.max_file_mib << 20;
     let most_duration = Duration::from_secs(settings.http.max_audio_minutes * 60);
@@ -62,7 +69,13 @@ pub(super) async fn start(
     }
     let keep = (settings.jobs.keep_days > 0).then(|| DAY * settings.jobs.keep_days);
     watch(store, readiness.clone());
-    let service = JobService::start(queue, departments, keep, reqwest::Client::new()).await?;
+    let service = JobService::start(queue.clone(), departments, keep, reqwest::Client::new()).await?;
+    if let Some(rabbit) = rabbit {
+        readiness.set("broker", Health::Degraded, "not connected to RabbitMQ yet");
+        let numbers = service.all_workers().map(|workers| (workers.kind(), workers.numbers())).collect();
+        let readiness = readiness.clone();
+        service.beside(|stop| rabbit.run(queue, numbers, readiness, stop));
+    }
     Ok(Arc::new(JobsApi {
         service,
         conversions,
@@ -72,6 +85,35 @@ pub(super) async fn start(
         min_free_mib: settings.recording.min_free_mib,
         most_upload: settings.http.max_upload_mib << 20,
     }))
+}
+
+fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
+    if settings.jobs.engine != "rabbitmq" {
+        return Ok(None);
+    }
+    let own = &settings.rabbitmq;
+    let ca = own.ca_file.as_ref().map(|path| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read rabbitmq.ca_file = {}", path.display()))
+    });
+    let work = |kind, priority, name: &str, results: &str| WorkQueue {
+        kind,
+        priority,
+        name: name.to_owned(),
+        results: (!results.is_empty()).then(|| results.to_owned()),
+    };
+    let (conversions, transcriptions) = (&settings.conversions, &settings.transcriptions);
+    Ok(Some(Rabbit::new(RabbitConfig {
+        url: own.url.clone(),
+        ca: ca.transpose()?,
+        tenant: own.tenant.as_str().into(),
+        quorum: own.queue_type == "quorum",
+        backoff: Duration::from_millis(own.backoff_ms),
+        work: vec![
+            work(JobKind::Conversion, Priority::Normal, &conversions.queue, &conversions.results),
+            work(JobKind::Transcription, Priority::Normal, &transcriptions.queue, &transcriptions.results),
+        ],
+    })))
 }
 
 fn by(settings: &Settings) -> anyhow::Result<By> {
@@ -120,7 +162,7 @@ fn watch(store: Store, readiness: Arc<ReadinessBoard>) {
         loop {
             match store.ping().await {
                 Ok(()) => readiness.put("database", Dependency::new(Health::Ok, kind)),
-                Err(error) => readiness.set("database", Health::Failed, error.to_string()),
+                Err(error) => readiness.set("database", Health::Degraded, error.to_string()),
             }
             tokio::time::sleep(LOOK).await;
         }

@@ -15,6 +15,7 @@
 //! of it.
 
 mod background;
+pub mod broker;
 pub mod conversion;
 mod error;
 mod message;

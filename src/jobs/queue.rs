@@ -294,7 +294,7 @@ impl Queue {
             ];
             letters.push(NewLetter {
                 transport: Transport::Queue,
-                address: format!("{queue}.dead"),
+                address: dead(queue),
                 headers: headers.into(),
                 body: job.payload.to_string(),
                 run_after: now,
@@ -377,6 +377,14 @@ impl Queue {
         }
     }
 
+    /// What this process has of the broker's and has not begun is the broker's again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn let_go(&self, kind: JobKind) -> Result<(), StoreError> {
+        self.shared.jobs.let_go(&self.shared.owner, kind, now_ms()).await
+    }
+
     /// What earlier runs of this node worked on when they died waits again.
     ///
     /// # Errors
@@ -385,6 +393,11 @@ impl Queue {
         let node = self.shared.owner.split('/').next().unwrap_or_default();
         self.shared.jobs.take_back(node, &self.shared.owner, now_ms()).await
     }
+}
+
+/// The dead letters of a broker's queue of work.
+pub fn dead(queue: &str) -> String {
+    format!("{queue}.dead")
 }
 
 /// A job that a worker has.

@@ -100,6 +100,11 @@ impl JobService {
         self.workers.values()
     }
 
+    /// Run `work` beside the jobs; it ends when the token that it is given is cancelled, and is waited for then.
+    pub fn beside<F: Future<Output = ()> + Send + 'static>(&self, work: impl FnOnce(CancellationToken) -> F) {
+        self.tasks.spawn(work(self.stop.clone()));
+    }
+
     /// Have a job not done.
     ///
     /// # Errors

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use sqlx::{AnyPool, ConnectOptions as _, Connection as _};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyPool, ConnectOptions as _, Connection as _};
 
 pub use error::StoreError;
 
@@ -129,9 +129,9 @@ const SQLITE: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAG
                       PRAGMA foreign_keys = ON; PRAGMA journal_size_limit = 67108864;";
 
 fn sqlite(connections: u32) -> AnyPoolOptions {
-    AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).after_connect(|connection, _| {
-        Box::pin(async move { sqlx::raw_sql(SQLITE).execute(connection).await.map(drop) })
-    })
+    AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).after_connect(
+        |connection, _| Box::pin(async move { sqlx::raw_sql(SQLITE).execute(connection).await.map(drop) }),
+    )
 }
 
 fn sqlite_url(path: &Path) -> String {

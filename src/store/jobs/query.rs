@@ -67,6 +67,27 @@ impl Jobs {
         row.as_ref().map(job).transpose()
     }
 
+    /// The newest job whose id is `prefix`, a `-` and more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn latest_of(&self, tenant: &str, prefix: &str) -> Result<Option<Job>, StoreError> {
+        // `.` comes right after `-`.
+        let statement = concat!(
+            "SELECT ",
+            columns!(),
+            " FROM jobs WHERE tenant = $1 AND id > $2 AND id < $3 ORDER BY place DESC LIMIT 1"
+        );
+        let row = sqlx::query(statement)
+            .bind(tenant)
+            .bind(format!("{prefix}-"))
+            .bind(format!("{prefix}."))
+            .fetch_optional(&self.store.read)
+            .await
+            .map_err(StoreError::of("looking for a job"))?;
+        row.as_ref().map(job).transpose()
+    }
+
     /// Those that `filter` lets through, the newest first.
     ///
     /// # Errors
