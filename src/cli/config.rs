@@ -30,6 +30,9 @@ pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<
                 &mut settings.ami.password,
                 &mut settings.websocket.password,
                 &mut settings.tts.api_key,
+                // They have passwords in them.
+                &mut settings.store.url,
+                &mut settings.rabbitmq.url,
             ];
             secrets.extend(settings.http.keys.iter_mut());
             for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {

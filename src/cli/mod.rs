@@ -2,8 +2,10 @@
 
 mod bench;
 mod check;
+mod client;
 mod config;
 mod convert;
+mod jobs;
 mod jobs_server;
 mod limits;
 mod models;
@@ -79,6 +81,8 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// A text to an audio file, spoken.
     Say(say::SayArgs),
+    /// Jobs of a running server: list, show, retry, cancel.
+    Jobs(jobs::JobsArgs),
     /// A capture through the same media path as live calls: recording, report, transcript.
     Replay(replay::ReplayArgs),
     /// Speech models: what there is, pull some, see whether they are whole.
@@ -134,6 +138,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Transcribe(args) => transcribe::run(args, &cli.settings),
         Command::Convert(args) => convert::run(args, &cli.settings),
         Command::Say(args) => say::run(args, &cli.settings),
+        Command::Jobs(args) => jobs::run(args, &cli.settings),
         Command::Replay(args) => replay::run(args, &cli.settings),
         Command::Models(args) => models::run(args, &cli.settings),
         Command::Config(args) => config::run(args, &cli.settings),
