@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod emulator;
 pub mod files;
+pub mod jobs;
 pub mod media;
 pub mod net;
 pub mod recording;

@@ -10,6 +10,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
     let with = |below: &[&'static str], more: &[&'static str]| [below, more].concat();
     let calls = with(&ground, &parts);
     let api = with(&calls, &["calls"]);
+    let jobs = with(&calls, &["calls", "store"]);
+    let api = with(&api, &["jobs"]);
     let cli = with(&api, &["api", "cli", "emulator"]);
     let mut table = BTreeMap::from([
         ("media", vec![]),
@@ -21,6 +23,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("files", vec![]),
         ("telemetry", vec![]),
         ("calls", calls),
+        ("jobs", jobs),
         ("api", api),
         ("cli", cli.clone()),
         ("main", cli),

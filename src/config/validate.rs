@@ -299,6 +299,7 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         "vosk.bind: give it a fixed port of its own, 2700 say".into(),
     );
     check(["text", "json"].contains(&s.log.format.as_str()), "log.format: use text or json".into());
+    wrong.extend(super::tts_calls::complaints(&s.tts_calls));
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
