@@ -156,9 +156,8 @@ async fn real_calls_are_called_off_while_they_ring_and_while_they_speak() {
 #[tokio::test(flavor = "multi_thread")]
 async fn real_machines_are_hung_up_on_or_spoken_to() {
     let lab = Lab::start(Version::V22);
-    // A party that says nothing at all is a machine to AMD().
     let desk = Desk::at(&lab, |tts| tts.amd = "hang_up".into()).await;
-    let outcome = desk.call(&lab, "machine", "100", TEXT).await;
+    let outcome = desk.call(&lab, "machine", "106", TEXT).await;
     assert_eq!((outcome.outcome, outcome.ended_by), (Verdict::Machine, Some(EndedBy::Us)), "{outcome:?}");
     assert_eq!(played(&outcome), (Played::NotBegun, 0.0));
     assert!(
@@ -166,8 +165,12 @@ async fn real_machines_are_hung_up_on_or_spoken_to() {
         "{outcome:?}"
     );
     let desk = Desk::at(&lab, |tts| tts.amd = "speak".into()).await;
-    let outcome = desk.call(&lab, "spoken-to", "100", TEXT).await;
+    let outcome = desk.call(&lab, "spoken-to", "106", TEXT).await;
     assert_eq!((outcome.outcome, played(&outcome).0), (Verdict::Machine, Played::ToTheEnd), "{outcome:?}");
+    assert_heard(&lab, TEXT);
+    // Who says nothing is no machine.
+    let outcome = desk.call(&lab, "person", "100", TEXT).await;
+    assert_eq!((outcome.outcome, played(&outcome).0), (Verdict::Answered, Played::ToTheEnd), "{outcome:?}");
     desk.assert_nothing_left().await;
 }
 

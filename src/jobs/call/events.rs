@@ -195,7 +195,6 @@ fn read(event: &AmiMessage) -> Option<(&str, Fact)> {
             let fact = state(event.get("ChannelState")?)?;
             Some((uniqueid?, fact))
         }
-        // Behind its own channel's end, if that was made.
         "OriginateResponse" => match event.get("Response") {
             Some("Failure") => {
                 let reason = event.get("Reason").and_then(|reason| reason.parse().ok()).unwrap_or_default();

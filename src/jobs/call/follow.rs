@@ -37,14 +37,14 @@ pub(super) enum Fact {
     Report(Report),
 }
 
-/// What is still to come after a channel's end.
+/// What comes besides a channel's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LastWord {
-    /// `OriginateResponse`, behind the end of a channel that was not answered.
+    /// `OriginateResponse`, about when a channel that was not answered ends.
     Response,
     /// Nothing.
     None,
-    /// The dialplan's `failed`, in the same place.
+    /// The dialplan's `failed`, at the same time.
     Report,
 }
 
@@ -118,16 +118,17 @@ impl Follow {
     /// The outcome, once nothing more can change it.
     pub(super) fn outcome(&self) -> Option<Outcome> {
         let has_report = self.report.as_ref().is_some_and(Report::is_last);
-        let is_over = if self.is_answered() {
-            self.ended.is_some() && has_report
+        let has_last_word = if self.is_answered() {
+            has_report
         } else {
             match self.last_word {
                 LastWord::Response => self.refused.is_some(),
                 LastWord::Report => has_report,
-                LastWord::None => self.ended.is_some(),
+                LastWord::None => true,
             }
         };
-        is_over.then(|| self.settle())
+        // They come from different threads of Asterisk's, and now and then the last word is first: the cause is still to come.
+        (self.ended.is_some() && has_last_word).then(|| self.settle())
     }
 
     /// The outcome by what is known now.
@@ -302,7 +303,11 @@ mod tests {
         assert_eq!(by(&[ended(1), report("at=failed reason=0"), refused(0)]), Verdict::InvalidNumber);
         assert_eq!(by(&[Fact::Ringing, ended(0), refused(3)]), Verdict::NoAnswer, "as Asterisk 16 has it");
         assert_eq!(by(&[Fact::Ringing, ended(19), refused(3)]), Verdict::NoAnswer);
-        assert_eq!(by(&[refused(0)]), Verdict::Failed, "there is no such trunk: no channel was made");
+        assert_eq!(by(&[refused(0), ended(17)]), Verdict::Busy, "the other way round");
+        let mut none = follow(LastWord::Response);
+        none.take(at(1_000), refused(0));
+        assert!(none.outcome().is_none() && none.is_ending());
+        assert_eq!(none.settle().outcome, Verdict::Failed, "there is no such trunk: no channel was made");
         assert_eq!(outcome_of(follow(LastWord::None), &[ended(34)]).outcome, Verdict::Congestion);
         let file = [Fact::Ringing, ended(17), report("at=failed reason=0")];
         assert_eq!(outcome_of(follow(LastWord::Report), &file).outcome, Verdict::Busy);
