@@ -24,7 +24,7 @@ mod vosk;
 mod ws;
 
 pub use auth::{Auth, BindRefused, KeyError, check_bind};
-pub use jobs::JobsApi;
+pub use jobs::{CallsApi, JobsApi};
 pub use listen::{Control as ListenControl, ListenOptions};
 pub use live::{LivePolicy, LiveSpeech};
 pub use problem::Problem;

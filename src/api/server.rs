@@ -111,6 +111,8 @@ pub fn router(state: AppState) -> Router {
         // It counts by itself: a file goes to the disk.
         .route("/api/transcriptions", post(jobs::transcribe).layer(DefaultBodyLimit::disable()))
         .route("/api/workers/{kind}", put(jobs::set_workers))
+        .route("/tts/call", post(jobs::call).layer(DefaultBodyLimit::max(jobs::MOST_BYTES)))
+        .route("/tts/status/{job_id}", get(jobs::status))
         .route("/queue/stats", get(jobs::stats))
         .route("/v1/listen", get(listen::open).fallback(listen::method_not_allowed))
         .route_layer(from_fn_with_state(state.clone(), auth::require));

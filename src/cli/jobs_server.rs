@@ -6,28 +6,34 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::serve::ami_config;
-use crate::api::JobsApi;
+use crate::api::{CallsApi, JobsApi};
 use crate::asterisk::ami::{AmiClient, AmiConfig};
 use crate::calls::services::Services;
 use crate::config::Settings;
 use crate::jobs::broker::{Rabbit, RabbitConfig, WorkQueue};
+use crate::jobs::call::{AMI_EVENTS, Caller};
 use crate::jobs::conversion::{By, ConversionPolicy, Conversions, DialplanPlace};
 use crate::jobs::queue::{Embedded, Engine, Queue};
 use crate::jobs::roots::Roots;
 use crate::jobs::service::{Department, JobService};
 use crate::jobs::transcription::{Fetcher, TranscriptionPolicy, Transcriptions};
+use crate::jobs::tts::TtsCalls;
 use crate::jobs::worker::Retries;
 use crate::speech::NoModel;
+use crate::speech::synthesis::Synthesiser;
 use crate::store::jobs::{JobKind, Priority};
 use crate::store::{Dialect, Store};
 use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
 
 /// `/ready` asks the database this often.
 const LOOK: Duration = Duration::from_secs(5);
+/// Attempts at a call, those included at which nobody was called: a plan of retries ends before.
+const MOST_CALLS: u32 = 1_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn start(
     services: &Arc<Services>,
+    synthesiser: Option<Arc<Synthesiser>>,
     readiness: &Arc<ReadinessBoard>,
 ) -> anyhow::Result<Arc<JobsApi>> {
     let settings = &services.settings;
@@ -67,6 +73,17 @@ pub(super) async fn start(
         });
         transcriptions = Some(policy);
     }
+    let mut calls = None;
+    if let (Some(synthesiser), Some(caller)) = (synthesiser, caller(services)?) {
+        let tenant = settings.calls.tenant.as_str().into();
+        departments.push(Department {
+            handler: Arc::new(TtsCalls::new(caller.clone(), synthesiser, tenant)),
+            workers: settings.tts_calls.workers,
+            // How often a call is tried, its cause decides (`tts_calls.retry`).
+            retries: Retries { attempts: MOST_CALLS, ..retries },
+        });
+        calls = Some(CallsApi { caller, most_chars: settings.tts.max_chars });
+    }
     let keep = (settings.jobs.keep_days > 0).then(|| DAY * settings.jobs.keep_days);
     watch(store, readiness.clone());
     let service = JobService::start(queue.clone(), departments, keep, reqwest::Client::new()).await?;
@@ -80,11 +97,20 @@ pub(super) async fn start(
         service,
         conversions,
         transcriptions,
+        calls,
         fetcher,
         tenant: settings.calls.tenant.as_str().into(),
         min_free_mib: settings.recording.min_free_mib,
         most_upload: settings.http.max_upload_mib << 20,
     }))
+}
+
+/// What places calls, where there is a Manager Interface to follow them by.
+fn caller(services: &Services) -> anyhow::Result<Option<Caller>> {
+    let Some(config) = ami_config(&services.settings) else { return Ok(None) };
+    let (client, notices) = AmiClient::connect(AmiConfig { events: AMI_EVENTS.into(), ..config })?;
+    let caller = Caller::new(&services.settings, client, notices, Some(services.ari.clone()));
+    caller.map(Some).map_err(|wrong| anyhow::anyhow!(wrong.join("; ")))
 }
 
 fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
@@ -103,6 +129,7 @@ fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
         results: (!results.is_empty()).then(|| results.to_owned()),
     };
     let (conversions, transcriptions) = (&settings.conversions, &settings.transcriptions);
+    let calls = &settings.tts_calls;
     Ok(Some(Rabbit::new(RabbitConfig {
         url: own.url.clone(),
         ca: ca.transpose()?,
@@ -111,6 +138,8 @@ fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
         backoff: Duration::from_millis(own.backoff_ms),
         work: vec![
             work(JobKind::Conversion, Priority::Normal, &conversions.queue, &conversions.results),
+            work(JobKind::TtsCall, Priority::Normal, &calls.queue, &calls.results),
+            work(JobKind::TtsCall, Priority::High, &calls.priority_queue, &calls.results),
             work(JobKind::Transcription, Priority::Normal, &transcriptions.queue, &transcriptions.results),
         ],
     })))

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod bench;
+mod call;
 mod check;
 mod client;
 mod config;
@@ -81,6 +82,8 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// A text to an audio file, spoken.
     Say(say::SayArgs),
+    /// A text spoken to a telephone by a running server, followed to its end.
+    Call(call::CallArgs),
     /// Jobs of a running server: list, show, retry, cancel.
     Jobs(jobs::JobsArgs),
     /// A capture through the same media path as live calls: recording, report, transcript.
@@ -138,6 +141,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Transcribe(args) => transcribe::run(args, &cli.settings),
         Command::Convert(args) => convert::run(args, &cli.settings),
         Command::Say(args) => say::run(args, &cli.settings),
+        Command::Call(args) => call::run(args, &cli.settings),
         Command::Jobs(args) => jobs::run(args, &cli.settings),
         Command::Replay(args) => replay::run(args, &cli.settings),
         Command::Models(args) => models::run(args, &cli.settings),

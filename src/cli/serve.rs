@@ -74,7 +74,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     state.transcriptions = transcriptions(&services)?;
     state.synthesiser = super::say::start(&services.settings)?;
     state.live = live(&services);
-    let jobs = super::jobs_server::start(&services, &readiness).await?;
+    let jobs = super::jobs_server::start(&services, state.synthesiser.clone(), &readiness).await?;
     state.jobs = Some(jobs.clone());
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));

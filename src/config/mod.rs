@@ -7,6 +7,7 @@ mod example;
 mod language;
 mod load;
 pub mod settings;
+pub mod tts_calls;
 mod validate;
 
 pub use changes::changed;

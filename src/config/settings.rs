@@ -93,6 +93,8 @@ pub struct Settings {
     pub conversions: ConversionSettings,
     /// Files transcribed.
     pub transcriptions: TranscriptionSettings,
+    /// Text-to-speech calls.
+    pub tts_calls: TtsCalls,
     /// HTTP and WebSocket.
     pub http: Http,
     /// vosk-server's protocol.
@@ -434,6 +436,62 @@ sections! {
         /// this machine and private networks. None: `url` is refused.
         fetch_from: Vec<String> = Vec::new();
     }
+    /// Text-to-speech calls: how Asterisk is made to place them, whom they may reach, and when (docs/tts-calls.md).
+    TtsCalls "tts_calls" {
+        /// `ami` (Originate; says most of what became of a call), `ari` (`POST /channels`), or `file` (a call file in Asterisk's spool).
+        /// Whichever it is, calls are followed over AMI (`ami.user`).
+        by: String = "ami".into();
+        /// What is dialled, with the number in it: `{e164}` (+573005050149), `{national}` (as dialled within the country) or `{digits}`
+        /// (573005050149). `PJSIP/{e164}@trunk` calls by a trunk, `Local/{national}@from-internal` by your dialplan.
+        channel: String = "Local/{national}@from-internal".into();
+        /// The dialplan's context that speaks the text, as in asterisk-conf/extensions.conf.
+        context: String = "sidetone-tts".into();
+        /// What called parties are shown, as `"name" <number>`; empty: what the trunk says.
+        caller_id: String = String::new();
+        /// Country (ISO 3166, two letters, such as `CO`) of numbers that do not begin with `+`; empty: all have to.
+        region: String = String::new();
+        /// Countries that may be called, `["*"]` for all; empty: `region` alone, or all if that is empty.
+        countries: Vec<String> = Vec::new();
+        /// Call extensions (2 to 8 digits, `*` and `#`) as well. Numbers for emergencies are never called.
+        allow_extensions: bool = false;
+        /// Longest ringing, seconds.
+        ring_seconds: u64 = 30;
+        /// Longest call after the answer, seconds: then Asterisk hangs up.
+        longest_seconds: u64 = 600;
+        /// What to do with answering machines: `off` (not looked for), `hang_up`, or `speak` (once it is silent). The others hold every answer up
+        /// for the seconds that `AMD()` listens.
+        amd: String = "off".into();
+        /// Further attempts: by cause, the pauses before them in seconds. Causes are `busy`, `no_answer`, `congestion`, `rejected`, `failed` and
+        /// `machine`; what is not named here is not tried again.
+        retry: Vec<String> =
+            ["busy=120,300,900", "no_answer=600,3600", "congestion=30,120,600", "failed=120"].map(str::to_owned).to_vec();
+        /// Hours in which calls are placed, such as `08:00-20:00` or `09:00-12:00,14:00-18:00`.
+        hours: String = "00:00-24:00".into();
+        /// Days on which calls are placed, such as `mon-fri` or `mon,wed,sat`.
+        days: String = "mon-sun".into();
+        /// Time zone of `hours` and `days`, such as `America/Bogota`.
+        time_zone: String = "UTC".into();
+        /// RabbitMQ's queue of messages `{"id", "text", "phone_number", "language"}`.
+        queue: String = "tts_calls".into();
+        /// RabbitMQ's queue of those that go first.
+        priority_queue: String = "tts_priority".into();
+        /// RabbitMQ's queue of results, for messages without `reply_to`; empty: none.
+        results: String = "tts_results".into();
+        /// Calls at a time of all tenants together.
+        workers: usize = 10;
+        /// Calls at a time, from placing to hangup.
+        at_once: usize = 10;
+        /// Calls placed a second at most; 0 for no limit.
+        per_second: f64 = 1.0;
+        /// File of numbers that are never called, one a line; `#` begins a remark. It is read again when it changes.
+        do_not_call: Option<PathBuf> = None;
+        /// Folder where audio is put for Asterisk, on its machine by the same path, and readable for its user; without it, `tts-calls` in `node.data`.
+        audio_folder: Option<PathBuf> = None;
+        /// `file`: the folder that Asterisk takes call files from. A folder beside it, on the same disk, is written to as well.
+        spool: PathBuf = PathBuf::from("/var/spool/asterisk/outgoing");
+        /// What is different for some tenants, in a table for each.
+        tenants: BTreeMap<String, TenantTtsCalls> = BTreeMap::new();
+    }
     /// HTTP and WebSocket.
     Http "http" {
         /// Address and port. With no key configured, other than loopback is refused.
@@ -479,5 +537,42 @@ sections! {
         vocabulary: Option<Vec<String>> = None;
         /// File with more of them, one a line.
         vocabulary_file: Option<PathBuf> = None;
+    }
+    /// Text-to-speech calls of one tenant. What is not said here is as in `tts_calls`.
+    TenantTtsCalls "tts_calls.tenants.NAME" {
+        /// `ami`, `ari` or `file`.
+        by: Option<String> = None;
+        /// What is dialled.
+        channel: Option<String> = None;
+        /// The dialplan's context that speaks the text.
+        context: Option<String> = None;
+        /// What called parties are shown.
+        caller_id: Option<String> = None;
+        /// Country of numbers that do not begin with `+`.
+        region: Option<String> = None;
+        /// Countries that may be called.
+        countries: Option<Vec<String>> = None;
+        /// Call extensions as well.
+        allow_extensions: Option<bool> = None;
+        /// Longest ringing, seconds.
+        ring_seconds: Option<u64> = None;
+        /// Longest call after the answer, seconds.
+        longest_seconds: Option<u64> = None;
+        /// `off`, `hang_up` or `speak`.
+        amd: Option<String> = None;
+        /// Further attempts, in the place of `tts_calls.retry`.
+        retry: Option<Vec<String>> = None;
+        /// Hours in which calls are placed.
+        hours: Option<String> = None;
+        /// Days on which calls are placed.
+        days: Option<String> = None;
+        /// Time zone of both.
+        time_zone: Option<String> = None;
+        /// Calls at a time.
+        at_once: Option<usize> = None;
+        /// Calls placed a second at most.
+        per_second: Option<f64> = None;
+        /// File of numbers that are never called, in the place of `tts_calls.do_not_call`.
+        do_not_call: Option<PathBuf> = None;
     }
 }

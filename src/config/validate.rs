@@ -103,9 +103,12 @@ fn jobs(s: &Settings, check: &mut dyn FnMut(bool, String)) {
         s.conversions.timeout_s > 0,
         "conversions.timeout_s is 0: give the dialplan some time, 60 say".into(),
     );
-    for (key, queue) in
-        [("conversions.queue", &s.conversions.queue), ("transcriptions.queue", &s.transcriptions.queue)]
-    {
+    for (key, queue) in [
+        ("conversions.queue", &s.conversions.queue),
+        ("transcriptions.queue", &s.transcriptions.queue),
+        ("tts_calls.queue", &s.tts_calls.queue),
+        ("tts_calls.priority_queue", &s.tts_calls.priority_queue),
+    ] {
         check(
             is_queue(queue),
             format!("{key} is `{queue}`: use 1 to 200 characters that do not begin with `amq.`"),
@@ -120,9 +123,11 @@ fn jobs(s: &Settings, check: &mut dyn FnMut(bool, String)) {
             format!("{key} is `{queue}`: use at most 200 characters that do not begin with `amq.`"),
         );
     }
-    for (key, workers) in
-        [("conversions.workers", s.conversions.workers), ("transcriptions.workers", s.transcriptions.workers)]
-    {
+    for (key, workers) in [
+        ("conversions.workers", s.conversions.workers),
+        ("transcriptions.workers", s.transcriptions.workers),
+        ("tts_calls.workers", s.tts_calls.workers),
+    ] {
         check(workers <= MOST_WORKERS, format!("{key} is {workers}: use {MOST_WORKERS} at most"));
     }
     let is_address =
@@ -395,6 +400,7 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
         "vosk.bind: give it a fixed port of its own, 2700 say".into(),
     );
     check(["text", "json"].contains(&s.log.format.as_str()), "log.format: use text or json".into());
+    wrong.extend(super::tts_calls::complaints(&s.tts_calls));
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 

@@ -95,6 +95,24 @@ pub struct ConversionAsked {
     pub rate: Option<u32>,
 }
 
+/// A text to be spoken to whoever answers a telephone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TtsAsked {
+    /// What to say.
+    pub text: String,
+    /// Whom to call, as people write numbers.
+    pub phone_number: String,
+    /// Language; else the one of `tts.language`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// The engine's voice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub voice: Option<String>,
+    /// How fast, 1 being usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<f64>,
+}
+
 impl Message {
     /// Read one about `kind`.
     ///
@@ -131,7 +149,10 @@ impl Message {
             JobKind::Conversion => {
                 serde_json::to_value(ConversionAsked::deserialize(&value).map_err(shape)?).map_err(shape)?
             }
-            JobKind::Transcription | JobKind::TtsCall => value,
+            JobKind::TtsCall => {
+                serde_json::to_value(TtsAsked::deserialize(&value).map_err(shape)?).map_err(shape)?
+            }
+            JobKind::Transcription => value,
         };
         let priority = match envelope.priority {
             Some(Urgency::High | Urgency::Urgent) => Priority::High,

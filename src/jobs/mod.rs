@@ -16,6 +16,7 @@
 
 mod background;
 pub mod broker;
+pub mod call;
 pub mod conversion;
 mod error;
 mod message;
@@ -24,7 +25,8 @@ pub mod queue;
 pub mod roots;
 pub mod service;
 pub mod transcription;
+pub mod tts;
 pub mod worker;
 
 pub use error::JobError;
-pub use message::{BadMessage, ConversionAsked, MOST_BYTES, Message};
+pub use message::{BadMessage, ConversionAsked, MOST_BYTES, Message, TtsAsked};

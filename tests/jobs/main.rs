@@ -1,6 +1,7 @@
 //! Jobs, done by the server as users run it: over HTTP with the database alone, and over RabbitMQ with producers of other people's.
 
 mod asterisk;
+mod calls;
 mod embedded;
 mod harness;
 mod rabbitmq;

@@ -35,7 +35,7 @@ fn python(url: &str, arguments: &[&str], input: &str) -> Vec<String> {
     String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-async fn run(url: &str, arguments: &[&str], input: String) -> Vec<String> {
+pub async fn run(url: &str, arguments: &[&str], input: String) -> Vec<String> {
     let (url, arguments): (String, Vec<String>) =
         (url.into(), arguments.iter().map(|a| (*a).to_owned()).collect());
     let work = move || python(&url, &arguments.iter().map(String::as_str).collect::<Vec<_>>(), &input);

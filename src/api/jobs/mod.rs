@@ -2,6 +2,7 @@
 
 mod shape;
 mod submit;
+mod tts;
 mod workers;
 
 use std::io;
@@ -23,6 +24,7 @@ use super::problem::Problem;
 use super::state::AppState;
 use crate::calls::record::is_valid_name;
 use crate::config::is_tenant;
+use crate::jobs::call::Caller;
 use crate::jobs::conversion::ConversionPolicy;
 use crate::jobs::service::JobService;
 use crate::jobs::transcription::{Fetcher, TranscriptionPolicy};
@@ -30,6 +32,7 @@ use crate::store::StoreError;
 use crate::store::jobs::{Cancelled, Filter, Job, JobKey, JobKind, JobState};
 
 pub(super) use submit::{convert, transcribe};
+pub(super) use tts::{call, status};
 pub(super) use workers::{set_workers, stats};
 
 /// Bytes of a body of JSON: as many jobs as are taken at once.
@@ -37,6 +40,15 @@ pub(super) const MOST_BYTES: usize = 16 << 20;
 /// Jobs of a page unless asked otherwise, and at most.
 const DEFAULT_LIMIT: i64 = 50;
 const MAX_LIMIT: i64 = 500;
+
+/// What text-to-speech calls may ask for.
+#[derive(Debug)]
+pub struct CallsApi {
+    /// Knows which numbers may be called.
+    pub caller: Caller,
+    /// Longest text, characters.
+    pub most_chars: usize,
+}
 
 /// What the routes of jobs need.
 #[derive(Debug)]
@@ -47,6 +59,8 @@ pub struct JobsApi {
     pub conversions: ConversionPolicy,
     /// What transcriptions may name, if this server transcribes.
     pub transcriptions: Option<TranscriptionPolicy>,
+    /// What calls may ask for, if this server places any.
+    pub calls: Option<CallsApi>,
     /// From where files may be fetched.
     pub fetcher: Fetcher,
     /// Whose jobs are that no key says of (`calls.tenant`).

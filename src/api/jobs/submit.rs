@@ -118,7 +118,7 @@ async fn upload(
     outcome
 }
 
-fn each(
+pub(super) fn each(
     body: &[u8],
     mut of: impl FnMut(Value) -> Result<Submission, Problem>,
 ) -> Result<Vec<Submission>, Problem> {
@@ -136,7 +136,7 @@ fn each(
     values.into_iter().map(&mut of).collect()
 }
 
-fn read(
+pub(super) fn read(
     api: &JobsApi,
     principal: &Principal,
     kind: JobKind,
@@ -149,7 +149,7 @@ fn read(
     Ok((message, tenant))
 }
 
-fn submission(message: Message, tenant: Arc<str>, kind: JobKind) -> Submission {
+pub(super) fn submission(message: Message, tenant: Arc<str>, kind: JobKind) -> Submission {
     let Message { id, priority, webhook, payload } = message;
     Submission { tenant, id, kind, priority, payload, webhook }
 }
@@ -185,11 +185,11 @@ pub(super) async fn submit(
     Ok(response)
 }
 
-fn bad(reason: &dyn std::fmt::Display) -> Problem {
+pub(super) fn bad(reason: &dyn std::fmt::Display) -> Problem {
     Problem::bad_request(format!("This is no job: {reason}."), "See docs/jobs.md for what to send.")
 }
 
-fn refused(error: &JobError) -> Problem {
+pub(super) fn refused(error: &JobError) -> Problem {
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "cannot-be-done",
