@@ -102,7 +102,7 @@ impl Desk {
         let settings = settings(lab, &folder, change);
         let caller = connect(lab, &settings, address, backoff);
         let desk = Desk { caller, notes: Notes::default(), cancel: CancellationToken::new(), folder };
-        desk.connected().await;
+        timeout(PATIENCE, desk.caller.connected()).await.expect("a connection to the Manager");
         desk
     }
 
@@ -113,14 +113,6 @@ impl Desk {
         let settings = settings(lab, &folder, change);
         let caller = connect(lab, &settings, &lab.ami_addr().to_string(), Duration::from_millis(20));
         Desk { caller, notes: Notes::default(), cancel: CancellationToken::new(), folder }
-    }
-
-    async fn connected(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.caller.reported().await.is_err() {
-            assert!(Instant::now() < deadline, "no connection to the Manager");
-            sleep(Duration::from_millis(20)).await;
-        }
     }
 
     pub fn request(&self, lab: &Lab, job: &str, number: &str, text: &str) -> CallRequest {

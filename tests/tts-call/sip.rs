@@ -54,6 +54,7 @@ impl Called {
         let sipp = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab"))
             .args([
                 "sipp",
+                &lab.sip_addr().to_string(),
                 "-sf",
                 text(&file),
                 "-i",

@@ -162,6 +162,11 @@ impl Caller {
         Ok(Self { inner: Arc::new(inner) })
     }
 
+    /// Returns once the Manager is connected. Without it no call is placed.
+    pub async fn connected(&self) {
+        self.inner.board.connected().await;
+    }
+
     /// A tenant's rules.
     pub fn rules(&self, tenant: &str) -> Arc<CallRules> {
         self.inner.tenants.get(tenant).unwrap_or(&self.inner.rules).clone()

@@ -82,6 +82,12 @@ impl Switchboard {
         Some(Line { board: self.clone(), id: id.to_owned(), facts, missed, link: self.link.subscribe() })
     }
 
+    /// Returns once there is a connection.
+    pub(super) async fn connected(&self) {
+        // The sender is this board's own.
+        let _ = self.link.subscribe().wait_for(|link| matches!(link, Link::Up(_))).await;
+    }
+
     async fn run(self: Arc<Self>, mut notices: AmiNotices) {
         let mut connections = 0;
         while let Some(notice) = notices.next().await {
