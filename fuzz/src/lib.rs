@@ -6,6 +6,7 @@ mod audio_file;
 mod codecs;
 mod dtmf;
 mod ggml;
+mod job;
 mod listen;
 mod path;
 mod rtcp;
@@ -16,6 +17,7 @@ pub use audio_file::audio_file;
 pub use codecs::codecs;
 pub use dtmf::dtmf;
 pub use ggml::ggml;
+pub use job::job;
 pub use listen::listen;
 pub use path::path;
 pub use rtcp::rtcp;
@@ -46,7 +48,7 @@ use sidetone::recording::wav::WavReader;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 17] = [
     ("ami", ami),
     ("ari_event", ari_event),
     ("audio_file", audio_file),
@@ -56,6 +58,7 @@ pub const TARGETS: [Target; 16] = [
     ("codecs", codecs),
     ("dtmf", dtmf),
     ("ggml", ggml),
+    ("job", job),
     ("listen", listen),
     ("path", path),
     ("rtcp", rtcp),

@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServerArgs {
     /// Address of the server; without it, the one in the settings.
-    #[arg(long, global = true, value_name = "http://HOST:PORT")]
+    #[arg(long, global = true, value_name = "http://HOST:PORT", env = "SIDETONE_URL")]
     url: Option<String>,
     /// API key, where the server asks for one.
     #[arg(long, global = true, env = "SIDETONE_KEY", hide_env_values = true)]

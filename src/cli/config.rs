@@ -1,10 +1,14 @@
 //! `sidetone config`: what can be set, and what is set.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::{SettingsArgs, output};
+use crate::config::import;
+use crate::files;
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
@@ -18,11 +22,21 @@ enum What {
     Example,
     /// The settings in force, secrets left out.
     Show,
+    /// Take over the settings of a system that Sidetone takes the place of: the `transcoding.conf` of a conversion worker. Prints
+    /// ours; says what has no meaning here.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// File to write the secret for Asterisk's Manager Interface to, for `ami.password_file`.
+        #[arg(long, value_name = "FILE")]
+        secret: Option<PathBuf>,
+    },
 }
 
 pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
-    match args.what {
+    match &args.what {
         What::Example => output::text(&crate::config::example())?,
+        What::Import { file, secret } => import(file, secret.as_deref())?,
         What::Show => {
             let mut settings = settings.load()?;
             let mut secrets = vec![
@@ -42,4 +56,29 @@ pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn import(file: &Path, secret: Option<&Path>) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let imported = import::transcoding(&text).with_context(|| file.display().to_string())?;
+    let mut settings: toml::Table = imported.settings.parse()?;
+    match (imported.secret, secret) {
+        (Some(words), Some(path)) => {
+            files::replace_durably(path, words.as_bytes())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            let path = std::path::absolute(path)?.display().to_string();
+            if let Some(ami) = settings.get_mut("ami").and_then(toml::Value::as_table_mut) {
+                ami.insert("password_file".into(), path.into());
+            }
+        }
+        (Some(_), None) => output::tell(
+            "the secret for Asterisk is left out: put it into the file that ami.password_file names (--secret FILE writes it)",
+        ),
+        (None, _) => {}
+    }
+    for left_out in imported.left_out {
+        output::tell(format_args!("{left_out} has no meaning here and is left out"));
+    }
+    output::text(&settings.to_string())?;
+    Ok(())
 }

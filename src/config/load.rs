@@ -13,7 +13,7 @@ pub const ENV_PREFIX: &str = "SIDETONE__";
 pub const ENV_OURS: &str = "SIDETONE_";
 
 /// Variables of the command line's own, which are no settings.
-const ENV_NO_SETTINGS: [&str; 2] = ["SIDETONE_CONFIG", "SIDETONE_KEY"];
+const ENV_NO_SETTINGS: [&str; 3] = ["SIDETONE_CONFIG", "SIDETONE_KEY", "SIDETONE_URL"];
 
 /// Where settings are looked for when no file is named, in this order.
 pub const DEFAULT_FILES: [&str; 2] = ["config/sidetone.toml", "/etc/sidetone/sidetone.toml"];

@@ -4,6 +4,7 @@ mod changes;
 mod cpus;
 mod derived;
 mod example;
+pub mod import;
 mod language;
 mod load;
 pub mod settings;

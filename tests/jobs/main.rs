@@ -4,6 +4,7 @@ mod asterisk;
 mod calls;
 mod embedded;
 mod harness;
+mod pages;
 mod rabbitmq;
 #[path = "../support/mod.rs"]
 mod support;
