@@ -38,6 +38,8 @@ pub(super) struct CallArgs {
 
 pub(super) fn run(args: &CallArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = settings.load()?;
+    // First: it brings what TLS needs.
+    let runtime = super::runtime()?;
     let client = Client::new(&args.server, &settings)?;
     let mut body = Map::new();
     body.insert("text".into(), args.text.as_str().into());
@@ -48,7 +50,7 @@ pub(super) fn run(args: &CallArgs, settings: &SettingsArgs) -> anyhow::Result<Ex
             body.insert(name.into(), value.as_str().into());
         }
     }
-    super::runtime()?.block_on(async {
+    runtime.block_on(async {
         let answer = client.post(&["tts", "call"], &Value::Object(body)).await?;
         let id = answer["id"].as_str().context("the server gave no id")?.to_owned();
         if args.no_wait {

@@ -73,8 +73,10 @@ fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 pub(super) fn run(args: &JobsArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = settings.load()?;
+    // First: it brings what TLS needs.
+    let runtime = super::runtime()?;
     let client = Client::new(&args.server, &settings)?;
-    super::runtime()?.block_on(async {
+    runtime.block_on(async {
         match &args.what {
             What::List { kind, state, limit, format } => {
                 let mut query = vec![("limit", limit.to_string())];

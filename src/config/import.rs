@@ -156,7 +156,7 @@ mod tests {
         assert!(!imported.settings.contains("Tu6"), "the secret stands elsewhere");
         assert_eq!(imported.left_out, ["[GitHub] RepoOwner"]);
         settings.ami.password_file = None;
-        assert!(crate::config::validate(&settings).is_ok());
+        assert_eq!(crate::config::validate::validate(&settings), Ok(()));
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::path::Path;
 use serde_json::json;
 
 use super::support::lab::{Lab, Version};
+use super::support::proxy::Proxy;
 use super::{Bench, wav_samples};
 
 async fn bench(lab: &Lab, more: &[(&str, &str)]) -> Bench {
     let (url, user, password) = (format!("tcp://{}", lab.ami_addr()), lab.ami_user(), lab.ami_password());
     let mut settings = vec![("ami.url", &*url), ("ami.user", user), ("ami.password", password)];
+    settings.retain(|(key, _)| more.iter().all(|(own, _)| own != key));
     settings.extend(more);
     Bench::start(&settings).await
 }
@@ -78,4 +80,28 @@ async fn real_dialplan_converts_and_what_it_does_not_is_told() {
     let none = bench.over("none").await;
     let words = none["error"].as_str().unwrap();
     assert!(none["status"] == "failed" && words.contains("nobody@convert-audio"), "{none:#}");
+}
+
+#[tokio::test]
+async fn real_asterisk_that_is_away_is_waited_for() {
+    let lab = Lab::start(Version::V22);
+    let proxy = Proxy::to(&format!("http://{}", lab.ami_addr())).await;
+    let ami = proxy.url().replace("http://", "tcp://");
+    let settings = [
+        ("conversions.by", "asterisk"),
+        ("ami.url", &*ami),
+        ("conversions.timeout_s", "1"),
+        ("ami.request_timeout_ms", "1000"),
+        ("jobs.attempts", "1"),
+    ];
+    let bench = bench(&lab, &settings).await;
+    prompt(&lab, &bench);
+    proxy.freeze();
+    let body = json!({ "id": "waits", "gsm_path": bench.at("a.gsm"), "wav_path": bench.at("a.wav") });
+    assert_eq!(bench.post("/api/conversions", &body).await.0, 202);
+    let waiting = bench.until("waits", |job| job["error"].is_string()).await;
+    assert_eq!((&waiting["status"], &waiting["attempts"]), (&json!("queued"), &json!(0)), "{waiting:#}");
+    proxy.thaw();
+    let done = bench.over("waits").await;
+    assert_eq!(done["status"], "completed", "{done:#}");
 }

@@ -249,3 +249,18 @@ async fn real_priority_goes_first_and_starves_nobody() {
     ];
     assert_eq!(order, wanted);
 }
+
+#[tokio::test]
+async fn real_page_of_calls_works_as_it_stands() {
+    let (lab, broker) = (Lab::start(Version::V22), RabbitMq::start());
+    let voice = voice(&lab, "hello-world").await;
+    let url = broker.url();
+    let bench = bench(&lab, &at(&lab), &voice, &[("jobs.engine", "rabbitmq"), ("rabbitmq.url", &*url)]).await;
+    let said = super::pages::typed(&bench, "tts-calls.md", &url).await;
+    assert!(
+        said.contains("answered, played to the end") && said.contains("\"outcome\":\"answered\""),
+        "{said}"
+    );
+    assert!(said.contains("completed answered") && said.contains("\"workers\":20"), "{said}");
+    assert_eq!(lab.heard().len(), 3);
+}

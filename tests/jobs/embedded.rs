@@ -161,3 +161,49 @@ async fn killed_again_and_again_the_server_does_every_job() {
         .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(".sidetone-"));
     assert!(drafts.count() <= 2 * 25, "at most one draft a worker and kill");
 }
+
+/// A tmpfs of 2 MiB, unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=2m", "sidetone-test"]).arg(folder.path());
+        mount.output().ok()?.status.success().then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for_and_what_does_not_need_it_goes_on() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("mounting is not allowed here: not tested with a full disk");
+        return;
+    };
+    let other = tempfile::tempdir().unwrap();
+    let roots = json!([disk.0.path(), other.path()]).to_string();
+    let bench =
+        Bench::start(&[("jobs.roots", &roots), ("jobs.attempts", "20"), ("jobs.retry_ms", "50")]).await;
+    gsm(&other.path().join("a.gsm"), 500, 1);
+    std::fs::write(disk.0.path().join("filler"), vec![0; (2 << 20) - (64 << 10)]).unwrap();
+    let job = |id: &str, folder: &std::path::Path| json!({ "id": id, "input": other.path().join("a.gsm"), "output": folder.join(format!("{id}.wav")) });
+    let jobs = json!([job("full", disk.0.path()), job("fine", other.path())]);
+    assert_eq!(bench.post("/api/conversions", &jobs).await.0, 202);
+    assert_eq!(bench.over("fine").await["status"], "completed");
+    let full = bench.until("full", |job| job["error"].is_string()).await;
+    assert!(full["error"].as_str().unwrap().contains("full.wav"), "{full:#}");
+    let left: Vec<_> =
+        std::fs::read_dir(disk.0.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["filler"], "nothing of it is left");
+    std::fs::remove_file(disk.0.path().join("filler")).unwrap();
+    let done = bench.over("full").await;
+    assert_eq!(done["status"], "completed", "{done:#}");
+    assert_eq!(wav_samples(&disk.0.path().join("full.wav")), 80_000);
+}

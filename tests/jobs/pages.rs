@@ -25,7 +25,7 @@ fn blocks(page: &str) -> Vec<(String, String)> {
 }
 
 /// Runs a page in `bench`'s root; everything that it prints.
-async fn typed(bench: &Bench, page: &str, broker: &str) -> String {
+pub async fn typed(bench: &Bench, page: &str, broker: &str) -> String {
     let programs = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_sidetone"), programs.path().join("sidetone")).unwrap();
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("build/tools/python/bin/python");

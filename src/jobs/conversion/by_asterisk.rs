@@ -15,6 +15,8 @@ use crate::store::jobs::Job;
 
 /// A dialplan that writes does so at the latest this often; whether the output is whole is looked at then.
 const LOOK: Duration = Duration::from_millis(100);
+/// Whether it is back is asked this often.
+const AWAY: Duration = Duration::from_secs(5);
 /// The output may be so much shorter or longer than the input: a frame of GSM at either end, and rounding.
 const TOLERANCE_SECONDS: f64 = 0.05;
 
@@ -35,8 +37,8 @@ pub(super) async fn file_convert(
     let remove = Removed(draft.clone());
     ami::file_convert(ami, &asked.input, &folder.join(&draft_name)).await.map_err(|error| match error {
         FileConvertError::Path(_) => JobError::permanent(error),
-        FileConvertError::Ami(error) if !error.is_transient() => JobError::permanent(error),
-        error => JobError::transient(error),
+        FileConvertError::Ami(error) => ami_error(error),
+        FileConvertError::Refused(_) => JobError::transient(error),
     })?;
     let done = verified(draft.clone(), None, seconds).await.map_err(|reason| {
         JobError::transient(format!(
@@ -97,7 +99,7 @@ impl Dialplan<'_> {
                     "Asterisk refuses to begin {extension}@{context}: {error} (is it in the dialplan, and may the AMI user `originate`?)"
                 )));
             }
-            Err(error) => return Err(JobError::transient(error)),
+            Err(error) => return Err(ami_error(error)),
         }
         let format = target.format(asked.rate.unwrap_or_else(|| target.rate_for(8_000)));
         let deadline = tokio::time::sleep(self.timeout);
@@ -133,6 +135,14 @@ fn argument(name: &str, path: &Path) -> Result<String, JobError> {
             "{} cannot be given to the dialplan: use letters, digits, spaces and `/ . - _ + @ =` alone",
             path.display()
         ))),
+    }
+}
+
+/// An Asterisk that is away is waited for: that is no attempt.
+fn ami_error(error: AmiError) -> JobError {
+    match error.is_transient() {
+        true => JobError::Again { after: AWAY, reason: error.to_string(), counts: false },
+        false => JobError::permanent(error),
     }
 }
 
