@@ -84,8 +84,9 @@ impl Switchboard {
 
     /// Returns once there is a connection.
     pub(super) async fn connected(&self) {
-        // The sender is this board's own.
-        let _ = self.link.subscribe().wait_for(|link| matches!(link, Link::Up(_))).await;
+        let mut link = self.link.subscribe();
+        // The sender is this board's own, and so it is there.
+        let _ = link.wait_for(|link| matches!(link, Link::Up(_))).await;
     }
 
     async fn run(self: Arc<Self>, mut notices: AmiNotices) {
