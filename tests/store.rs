@@ -1,5 +1,7 @@
 //! The database: the same promises on SQLite and on PostgreSQL.
 
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! Jobs, done by the server as users run it: over HTTP with the database alone, and over RabbitMQ with producers of other people's.
 
+#![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
+
 mod asterisk;
 mod calls;
 mod embedded;

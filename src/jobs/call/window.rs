@@ -31,7 +31,7 @@ pub fn next_allowed(hours: &Hours, now: Timestamp) -> Timestamp {
         // when the clock is moved: from then on it is past it.
         let instants = begins.flat_map(|begin| {
             let begin = hours.zone.to_ambiguous_timestamp(begin);
-            [begin.clone().earlier(), begin.later()].into_iter().flatten()
+            [begin.earlier(), begin.later()].into_iter().flatten()
         });
         let day_begins = DateTime::from_parts(day, Time::midnight());
         let moved = hours.zone.to_ambiguous_timestamp(day_begins).earlier().ok();
