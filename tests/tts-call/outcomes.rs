@@ -160,10 +160,7 @@ async fn real_machines_are_hung_up_on_or_spoken_to() {
     let outcome = desk.call(&lab, "machine", "106", TEXT).await;
     assert_eq!((outcome.outcome, outcome.ended_by), (Verdict::Machine, Some(EndedBy::Us)), "{outcome:?}");
     assert_eq!(played(&outcome), (Played::NotBegun, 0.0));
-    assert!(
-        outcome.machine.as_deref().is_some_and(|cause| cause.starts_with("LONGGREETING")),
-        "{outcome:?}"
-    );
+    assert!(outcome.machine.as_deref().is_some_and(|cause| cause.starts_with("LONGGREETING")), "{outcome:?}");
     let desk = Desk::at(&lab, |tts| tts.amd = "speak".into()).await;
     let outcome = desk.call(&lab, "spoken-to", "106", TEXT).await;
     assert_eq!((outcome.outcome, played(&outcome).0), (Verdict::Machine, Played::ToTheEnd), "{outcome:?}");
