@@ -144,7 +144,7 @@ impl TtsCalls {
             audio: CallAudio::Samples(samples),
         };
         tokio::select! {
-            outcome = self.caller.call(&request, notes, &attempt.cancel) => outcome.map_err(error),
+            outcome = self.caller.call(&request, notes, &attempt.cancel) => notes.unless_not_placed(outcome).await,
             // It goes on in Asterisk, and the next start takes it up.
             () = attempt.stop.cancelled() => Err(JobError::Stopped),
         }
@@ -161,14 +161,9 @@ impl TtsCalls {
         let _place = self.pace.occupy(tenant);
         let id = self.call_id(&job.key, intended.attempt)?;
         tokio::select! {
-            outcome = self.caller.resume(&id, tenant, Some(intended.at), notes, &attempt.cancel) => match outcome {
-                // Asterisk never had it.
-                Err(error @ CallError::NotPlaced { .. }) => {
-                    notes.keep(|memo| memo.intended = None).await?;
-                    Err(self::error(error))
-                }
-                outcome => outcome.map_err(error),
-            },
+            outcome = self.caller.resume(&id, tenant, Some(intended.at), notes, &attempt.cancel) => {
+                notes.unless_not_placed(outcome).await
+            }
             () = attempt.stop.cancelled() => Err(JobError::Stopped),
         }
     }
@@ -278,6 +273,16 @@ impl Notes<'_> {
         self.attempt.note(&json!(memo)).await?;
         *self.memo.lock() = memo;
         Ok(())
+    }
+}
+
+impl Notes<'_> {
+    /// Of a call that Asterisk certainly never had nothing is to be looked for.
+    async fn unless_not_placed(&self, outcome: Result<Outcome, CallError>) -> Result<Outcome, JobError> {
+        if matches!(outcome, Err(CallError::NotPlaced { .. })) {
+            self.keep(|memo| memo.intended = None).await?;
+        }
+        outcome.map_err(error)
     }
 }
 
