@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sidetone::emulator::{MS, Network, Reception, Sender, Stop, voice};
+use sidetone::emulator::{Datagram, MS, Network, Reception, Sender, Stop, voice};
 use sidetone::media::codec::Codec;
 use sidetone::media::report::Segment;
 
@@ -172,15 +172,18 @@ fn a_restart_in_a_queue_that_rests_where_its_numbers_pass_the_old_ones_loses_not
 
 #[test]
 fn a_sender_that_goes_back_twice_by_just_over_a_thousand_numbers_comes_among_stragglers() {
-    for sequence in 1_149 - 1_010..1_149 - 1_001 {
-        let mut sender = Sender::new(Codec::Ulaw);
-        sender.talk(3_000).restart(40_000).begin_timeline(77_000_000).talk(600);
-        sender.restart(sequence).begin_timeline(24_000).talk(3_000);
-        let reception = Reception::of_perfect(&sender);
-        reception.check();
-        let case = format!("{sequence}: {:?}", reception.stats);
-        assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
-        assert_eq!((reception.stats.packets_lost, reception.stats.packets_late), (0, 0), "{case}");
+    for sequence in 1_149_u16 - 1_010..1_149 - 1_001 {
+        // Numbers far from these, and some before which these seem to be left out.
+        for between in [40_000, sequence.wrapping_sub(1_041)] {
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).restart(between).begin_timeline(77_000_000).talk(600);
+            sender.restart(sequence).begin_timeline(24_000).talk(3_000);
+            let reception = Reception::of_perfect(&sender);
+            reception.check();
+            let case = format!("{between} {sequence}: {:?}", reception.stats);
+            assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
+            assert_eq!(reception.stats.packets_late, 0, "{case}");
+        }
     }
 }
 
@@ -199,6 +202,67 @@ fn a_sender_that_goes_back_near_its_old_numbers_at_once_is_no_straggler() {
             assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
             assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
         }
+    }
+}
+
+#[test]
+fn of_two_packets_with_one_number_at_a_restart_the_late_one_is_placed_once_by_its_timestamp() {
+    // The last packet of before, or the first one behind the restart.
+    for (late, copies) in [(149, false), (149, true), (150, false), (150, true)] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(1_149).begin_timeline(877_815_333).talk(3_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        arrived[late].at += 640 * MS;
+        if copies {
+            let copy = Datagram { at: arrived[late].at + 70 * MS, ..arrived[late].clone() };
+            arrived.push(copy);
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+        reception.check();
+        let case = format!("{late}: {:?}", reception.stats);
+        assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        let counts = (reception.stats.packets_received, reception.stats.packets_duplicate);
+        assert_eq!(counts, (300, u64::from(copies)), "{case}");
+        assert_eq!(reception.stats.packets_repaired, 1, "{case}");
+    }
+}
+
+#[test]
+fn packets_that_share_a_jump_share_its_place_however_late_each_is() {
+    // The source begins in a queue and rests before it is dry: what follows is about a second before its time, as far as is known.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(1_460).leap(320_000).talk(600).rest(1_777).talk(600);
+    let mut network = Network {
+        stops: vec![Stop { from: 1_364 * MS, length: 1_565 * MS, spacing: 5 * MS }],
+        ..Network::perfect()
+    };
+    let mut arrived = network.carry(&sender.wire);
+    for n in [104, 106, 109] {
+        arrived[n].at += 85 * MS;
+    }
+    arrived.sort_by_key(|datagram| datagram.at);
+    let end = sender.nanos_of(sender.now) + 400 * MS;
+    let reception = Reception::with(sender.codec, arrived, end, |config| {
+        config.repair_window = Duration::from_millis(500);
+    });
+    reception.check();
+}
+
+#[test]
+fn another_source_that_is_as_late_as_the_one_before_goes_on_with_its_timeline() {
+    // The queue drains as it fills: from then on all is late.
+    for ms in [300, 900] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(2_200).change_source(0x2222, 120).talk(3_000);
+        let mut network = Network {
+            stops: vec![Stop { from: 2_125 * MS, length: ms * MS, spacing: 20 * MS }],
+            ..Network::perfect()
+        };
+        let arrived = network.carry(&sender.wire);
+        let reception = Reception::of(sender.codec, arrived, sender.nanos_of(sender.now) + 1_400 * MS);
+        reception.check();
+        assert_eq!(reception.displacements(), [40, 40], "{ms}");
     }
 }
 

@@ -35,9 +35,13 @@ impl Body {
                 None => return self.implausible(packet),
             },
             Arrival::Duplicate => {
-                stream.source.record_copies(1);
-                self.tally.duplicate += 1;
-                return PacketOutcome::Duplicate;
+                return self.accept_namesake(packet, kind, arrival).unwrap_or_else(|| {
+                    if let Some(stream) = &mut self.active {
+                        stream.source.record_copies(1);
+                    }
+                    self.tally.duplicate += 1;
+                    PacketOutcome::Duplicate
+                });
             }
         };
         stream.source.record(sequence);
@@ -57,6 +61,28 @@ impl Body {
             self.tally.received += 1;
         }
         outcome
+    }
+
+    /// Take a packet whose number has been seen on the other side of a jump of the timestamps, if its own timestamp tells so: its
+    /// sender began anew a few numbers lower, and this one was overtaken by those that told of the jump.
+    fn accept_namesake(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        kind: Kind,
+        arrival: MediaInstant,
+    ) -> Option<PacketOutcome> {
+        let Kind::Audio(len) = kind else { return None };
+        let located = self
+            .locate_before_jump(packet, arrival)
+            .or_else(|| self.locate_behind_jump(packet.sequence(), packet.timestamp(), arrival))?;
+        match self.place_audio(packet, len, Some(located), false) {
+            // A copy of it.
+            PacketOutcome::Overlapped => None,
+            outcome => {
+                self.tally.received += 1;
+                Some(outcome)
+            }
+        }
     }
 
     /// Take a packet of the source before the current one.

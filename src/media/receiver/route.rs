@@ -131,9 +131,14 @@ impl Body {
             let fits = self.fits(&stream.timeline, sample, arrival);
             match stream.source.check(packet.sequence()) {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
+                // It goes wherever those go that were sent right before it, and after.
+                Arrival::InOrder { .. } if jumping && self.is_among_held(packet, kind) => return Route::Jump,
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
                 // It began a few numbers lower, and passes the old ones.
                 Arrival::InOrder { .. } if self.follows_held(packet, kind) => return Route::NewSource,
+                Arrival::InOrder { .. } if jumping && self.goes_on_from_held(packet, kind) => {
+                    return Route::Jump;
+                }
                 // The sender began anew not far below where it had been: this is from before.
                 Arrival::InOrder { .. } if self.is_straggler(packet, kind, arrival) => {
                     return Route::Straggler;
@@ -142,6 +147,9 @@ impl Body {
                 Arrival::Late { .. } | Arrival::Duplicate
                     if !self.follows_held(packet, kind) && self.may_be_old(packet, kind, arrival) =>
                 {
+                    return Route::Current;
+                }
+                Arrival::Duplicate if self.locate_before_jump(packet, arrival).is_some() => {
                     return Route::Current;
                 }
                 Arrival::Jump { sequence } if fits => {
@@ -223,6 +231,40 @@ impl Body {
             (false, true) => false,
             _ => since.unsigned_abs() <= until.unsigned_abs(),
         }
+    }
+
+    /// Where a packet with a number from behind the jump of the timestamps lies before it, by its timestamp.
+    pub(super) fn locate_before_jump(
+        &self,
+        packet: &RtpPacket<'_>,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        let (stream, segment) = (self.active.as_ref()?, self.segments.last()?);
+        let Some(Previous { source: None, timeline, .. }) = &self.previous else { return None };
+        let is_behind = stream.jumped_at? <= stream.source.extend(packet.sequence());
+        let [current, _] = self.timelines();
+        if !is_behind || self.locate_by([current, None], packet.timestamp(), arrival).is_some() {
+            return None;
+        }
+        let located = self.locate_by([Some(timeline), None], packet.timestamp(), arrival)?;
+        (located.1 < segment.first_sample).then_some(located)
+    }
+
+    /// Where a packet with a number from before the jump of the timestamps lies behind it, by its timestamp: that of a packet
+    /// up to a second before those that told of the jump.
+    pub(super) fn locate_behind_jump(
+        &self,
+        sequence: SequenceNumber,
+        timestamp: RtpTimestamp,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        let first = RtpTimestamp(self.segments.last()?.first_rtp_timestamp);
+        let ahead = 1..=self.config.codec.rtp_clock_rate() as i32;
+        let [current, before] = self.timelines();
+        let is_of_it = self.precedes_jump(sequence, timestamp)
+            && ahead.contains(&first.since(timestamp))
+            && self.locate_by([before, None], timestamp, arrival).is_none();
+        if is_of_it { self.locate_by([current, None], timestamp, arrival) } else { None }
     }
 
     /// Where `timestamp` lies by the timeline before the current one or, failing that, by the current one.
@@ -422,11 +464,22 @@ impl Body {
         let Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) = self.pending else {
             return false;
         };
+        ssrc == packet.ssrc() && self.goes_on_from_held(packet, kind)
+    }
+
+    /// Whether `packet` has a number and a timestamp that follow closely on those of a packet held.
+    fn goes_on_from_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
         let step = |held: &&Held| packet.sequence().since(held.sequence);
         let before =
             self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
-        ssrc == packet.ssrc()
-            && before.is_some_and(|before| !self.is_far(packet.timestamp(), before.timestamp))
+        before.is_some_and(|before| !self.is_far(packet.timestamp(), before.timestamp))
+    }
+
+    /// Whether `packet` was sent between packets that are held, or right before them, by its number and its timestamp.
+    fn is_among_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let step = |held: &&Held| held.sequence.since(packet.sequence());
+        let after = self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
+        after.is_some_and(|after| !self.is_far(after.timestamp, packet.timestamp()))
     }
 
     /// Whether two timestamps are more than a second apart.
