@@ -229,6 +229,23 @@ fn of_two_packets_with_one_number_at_a_restart_the_late_one_is_placed_once_by_it
 }
 
 #[test]
+fn of_two_packets_with_one_number_the_later_one_may_be_of_either_side_of_a_restart() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).restart(1_148).begin_timeline(877_815_333).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    // The last of before, behind its namesake; and the first two from behind the restart, behind the third.
+    for (n, by) in [(149, 100), (150, 51), (151, 33)] {
+        arrived[n].at += by * MS;
+    }
+    arrived.sort_by_key(|datagram| datagram.at);
+    let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+    reception.check();
+    let case = format!("{:?}", reception.stats);
+    assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+    assert_eq!((reception.stats.packets_received, reception.stats.packets_duplicate), (300, 0), "{case}");
+}
+
+#[test]
 fn packets_that_share_a_jump_share_its_place_however_late_each_is() {
     // The source begins in a queue and rests before it is dry: what follows is about a second before its time, as far as is known.
     let mut sender = Sender::new(Codec::Ulaw);

@@ -63,7 +63,7 @@ impl Body {
         outcome
     }
 
-    /// Take a packet whose number has been seen on the other side of a jump of the timestamps, if its own timestamp tells so: its
+    /// Take a packet whose number has been seen, if its timestamp is of the other side of a jump and nothing was heard there: its
     /// sender began anew a few numbers lower, and this one was overtaken by those that told of the jump.
     fn accept_namesake(
         &mut self,
@@ -72,17 +72,14 @@ impl Body {
         arrival: MediaInstant,
     ) -> Option<PacketOutcome> {
         let Kind::Audio(len) = kind else { return None };
+        let timestamp = packet.timestamp();
         let located = self
-            .locate_before_jump(packet, arrival)
-            .or_else(|| self.locate_behind_jump(packet.sequence(), packet.timestamp(), arrival))?;
-        match self.place_audio(packet, len, Some(located), false) {
-            // A copy of it.
-            PacketOutcome::Overlapped => None,
-            outcome => {
-                self.tally.received += 1;
-                Some(outcome)
-            }
-        }
+            .locate_before_jump(timestamp, arrival)
+            .or_else(|| self.locate_behind_jump(packet.sequence(), timestamp, arrival))?;
+        let at = u64::try_from(located.1 - self.base?).ok()?;
+        self.writer.missing_run(at, at + len as u64)?;
+        self.tally.received += 1;
+        Some(self.place_audio(packet, len, Some(located), false))
     }
 
     /// Take a packet of the source before the current one.

@@ -149,7 +149,7 @@ impl Body {
                 {
                     return Route::Current;
                 }
-                Arrival::Duplicate if self.locate_before_jump(packet, arrival).is_some() => {
+                Arrival::Duplicate if self.locate_before_jump(packet.timestamp(), arrival).is_some() => {
                     return Route::Current;
                 }
                 Arrival::Jump { sequence } if fits => {
@@ -233,20 +233,19 @@ impl Body {
         }
     }
 
-    /// Where a packet with a number from behind the jump of the timestamps lies before it, by its timestamp.
+    /// Where `timestamp` lies before the jump of the timestamps, if it cannot lie behind it.
     pub(super) fn locate_before_jump(
         &self,
-        packet: &RtpPacket<'_>,
+        timestamp: RtpTimestamp,
         arrival: MediaInstant,
     ) -> Option<(ExtendedTimestamp, i64)> {
-        let (stream, segment) = (self.active.as_ref()?, self.segments.last()?);
+        let segment = self.segments.last()?;
         let Some(Previous { source: None, timeline, .. }) = &self.previous else { return None };
-        let is_behind = stream.jumped_at? <= stream.source.extend(packet.sequence());
         let [current, _] = self.timelines();
-        if !is_behind || self.locate_by([current, None], packet.timestamp(), arrival).is_some() {
+        if self.locate_by([current, None], timestamp, arrival).is_some() {
             return None;
         }
-        let located = self.locate_by([Some(timeline), None], packet.timestamp(), arrival)?;
+        let located = self.locate_by([Some(timeline), None], timestamp, arrival)?;
         (located.1 < segment.first_sample).then_some(located)
     }
 
