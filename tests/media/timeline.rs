@@ -246,6 +246,19 @@ fn of_two_packets_with_one_number_the_later_one_may_be_of_either_side_of_a_resta
 }
 
 #[test]
+fn a_source_of_which_two_packets_came_is_not_mixed_with_the_one_that_begins_anew_below_it() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).change_source(0x2222, 65_295).begin_timeline(77_000_000).talk(600);
+    sender.restart(65_020).begin_timeline(877_815_333).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived.drain(150..178);
+    let reception = Reception::of(sender.codec, arrived, 6_600 * MS);
+    reception.check();
+    assert_eq!(reception.stats.segments.len(), 3);
+    assert!(reception.states(3_560, 6_590).iter().all(|state| state.is_audio()));
+}
+
+#[test]
 fn packets_that_share_a_jump_share_its_place_however_late_each_is() {
     // The source begins in a queue and rests before it is dry: what follows is about a second before its time, as far as is known.
     let mut sender = Sender::new(Codec::Ulaw);
