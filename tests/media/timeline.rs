@@ -259,6 +259,52 @@ fn a_source_of_which_two_packets_came_is_not_mixed_with_the_one_that_begins_anew
 }
 
 #[test]
+fn a_restart_whose_numbers_and_timestamps_were_all_used_before_is_noticed_by_their_match() {
+    // Numbers of the stretch before, timestamps two seconds older than the one before that.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).restart(65_141).begin_timeline(877_815_333).talk(600);
+    sender.restart(65_230).begin_timeline(77_000_000).talk(600);
+    sender.restart(65_230).begin_timeline(877_799_396).talk(3_000);
+    let reception = Reception::of_perfect(&sender);
+    reception.check();
+    let case = format!("{:?}", reception.stats);
+    assert!(reception.states(0, 7_190).iter().all(|state| state.is_audio()), "{case}");
+    assert_eq!((reception.stats.packets_duplicate, reception.stats.packets_invalid), (0, 0), "{case}");
+}
+
+#[test]
+fn a_straggler_of_which_the_next_source_could_have_the_timestamp_is_told_by_its_number() {
+    // The same timestamps again, 1,011 numbers lower: a late packet of before is a thousand numbers ahead, and in time.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(400).restart(9).begin_timeline(160_000).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived[4].at += 640 * MS;
+    arrived.sort_by_key(|datagram| datagram.at);
+    let reception = Reception::of(sender.codec, arrived, 3_400 * MS);
+    reception.check();
+    let case = format!("{:?}", reception.stats);
+    assert!(reception.states(0, 3_390).iter().all(|state| state.is_audio()), "{case}");
+    assert_eq!((reception.stats.packets_lost, reception.stats.packets_repaired), (0, 1), "{case}");
+}
+
+#[test]
+fn what_goes_on_behind_a_stop_is_no_straggler_of_the_source_before() {
+    // A packet of the source before could have these numbers, and be twenty seconds late.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).restart(65_535).begin_timeline(4_294_967_295).talk(3_000);
+    let mut network = Network {
+        stops: vec![Stop { from: 4_127 * MS, length: 1_020 * MS, spacing: 5 * MS }],
+        ..Network::perfect()
+    };
+    let arrived = network.carry(&sender.wire);
+    let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+    reception.check();
+    let case = format!("{:?}", reception.stats);
+    assert_eq!((reception.stats.packets_expected, reception.stats.packets_lost), (300, 0), "{case}");
+    assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+}
+
+#[test]
 fn packets_that_share_a_jump_share_its_place_however_late_each_is() {
     // The source begins in a queue and rests before it is dry: what follows is about a second before its time, as far as is known.
     let mut sender = Sender::new(Codec::Ulaw);

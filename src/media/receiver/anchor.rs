@@ -22,7 +22,7 @@ const MOST: usize = 1_000;
 /// held, so that one of them is hardly delayed: what is off by more would be audio in the wrong place from then on.
 pub(super) const MAX_SEAM: Duration = Duration::from_millis(200);
 /// Sequence numbers left out at a jump of the timestamps: beyond this many, sender and sequence began anew.
-const MAX_MISSED_AT_JUMP: u64 = 100;
+pub(super) const MAX_MISSED_AT_JUMP: u64 = 100;
 
 impl Body {
     /// Answer the pending question with what is held, and let it go.

@@ -72,10 +72,10 @@ impl Body {
         arrival: MediaInstant,
     ) -> Option<PacketOutcome> {
         let Kind::Audio(len) = kind else { return None };
-        let timestamp = packet.timestamp();
+        let (sequence, timestamp) = (packet.sequence(), packet.timestamp());
         let located = self
-            .locate_before_jump(timestamp, arrival)
-            .or_else(|| self.locate_behind_jump(packet.sequence(), timestamp, arrival))?;
+            .locate_before_jump(sequence, timestamp, arrival)
+            .or_else(|| self.locate_behind_jump(sequence, timestamp, arrival))?;
         let at = u64::try_from(located.1 - self.base?).ok()?;
         self.writer.missing_run(at, at + len as u64)?;
         self.tally.received += 1;

@@ -11,7 +11,7 @@ use super::super::rtp::RtpPacket;
 use super::super::source::{Arrival, MAX_MISORDER, MIN_SEQUENTIAL};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::anchor::MAX_SEAM;
+use super::anchor::{MAX_MISSED_AT_JUMP, MAX_SEAM};
 use super::{Body, Kind, PacketError, PacketOutcome, Previous};
 
 /// Timestamps and arrival times may disagree by so much before the timestamps are taken to have jumped. As in
@@ -133,6 +133,15 @@ impl Body {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 // It goes wherever those go that were sent right before it, and after.
                 Arrival::InOrder { .. } if jumping && self.is_among_held(packet, kind) => return Route::Jump,
+                // It seems to be in time, but for a hundred numbers that are left out, and it has a place in the source before.
+                Arrival::InOrder { missed, .. }
+                    if missed > MAX_MISSED_AT_JUMP
+                        && fits
+                        && !self.goes_on_from_held(packet, kind)
+                        && self.is_straggler(packet, kind, arrival) =>
+                {
+                    return Route::Straggler;
+                }
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
                 // It began a few numbers lower, and passes the old ones.
                 Arrival::InOrder { .. } if self.follows_held(packet, kind) => return Route::NewSource,
@@ -140,7 +149,9 @@ impl Body {
                     return Route::Jump;
                 }
                 // The sender began anew not far below where it had been: this is from before.
-                Arrival::InOrder { .. } if self.is_straggler(packet, kind, arrival) => {
+                Arrival::InOrder { .. }
+                    if !self.goes_on(packet) && self.is_straggler(packet, kind, arrival) =>
+                {
                     return Route::Straggler;
                 }
                 Arrival::InOrder { .. } => return Route::Jump,
@@ -149,7 +160,11 @@ impl Body {
                 {
                     return Route::Current;
                 }
-                Arrival::Duplicate if self.locate_before_jump(packet.timestamp(), arrival).is_some() => {
+                Arrival::Duplicate
+                    if self
+                        .locate_before_jump(packet.sequence(), packet.timestamp(), arrival)
+                        .is_some() =>
+                {
                     return Route::Current;
                 }
                 Arrival::Jump { sequence } if fits => {
@@ -233,37 +248,41 @@ impl Body {
         }
     }
 
-    /// Where `timestamp` lies before the jump of the timestamps, if it cannot lie behind it.
+    /// Where a packet lies before the jump of the timestamps that was sent right before it, by its number and its timestamp.
     pub(super) fn locate_before_jump(
         &self,
+        sequence: SequenceNumber,
         timestamp: RtpTimestamp,
         arrival: MediaInstant,
     ) -> Option<(ExtendedTimestamp, i64)> {
         let segment = self.segments.last()?;
-        let Some(Previous { source: None, timeline, .. }) = &self.previous else { return None };
-        let [current, _] = self.timelines();
-        if self.locate_by([current, None], timestamp, arrival).is_some() {
+        let Some(Previous { source: None, newest: Some(newest), timeline, .. }) = &self.previous else {
             return None;
-        }
+        };
+        let (step, newest) = (sequence.since(*newest), timeline.newest().on_wire());
+        let ticks = timestamp.since(newest);
+        let was_sent_there = (-MAX_STEP..=MAX_STEP).contains(&step)
+            && i32::from(step).signum() == ticks.signum()
+            && !self.is_far(timestamp, newest);
         let located = self.locate_by([Some(timeline), None], timestamp, arrival)?;
-        (located.1 < segment.first_sample).then_some(located)
+        (was_sent_there && located.1 < segment.first_sample).then_some(located)
     }
 
-    /// Where a packet with a number from before the jump of the timestamps lies behind it, by its timestamp: that of a packet
-    /// up to a second before those that told of the jump.
+    /// Where a packet lies behind the jump of the timestamps that was sent right before those that told of it, by its number and
+    /// its timestamp.
     pub(super) fn locate_behind_jump(
         &self,
         sequence: SequenceNumber,
         timestamp: RtpTimestamp,
         arrival: MediaInstant,
     ) -> Option<(ExtendedTimestamp, i64)> {
+        let stream = self.active.as_ref()?;
+        let step = stream.jumped_at?.since(stream.source.extend(sequence));
         let first = RtpTimestamp(self.segments.last()?.first_rtp_timestamp);
-        let ahead = 1..=self.config.codec.rtp_clock_rate() as i32;
-        let [current, before] = self.timelines();
-        let is_of_it = self.precedes_jump(sequence, timestamp)
-            && ahead.contains(&first.since(timestamp))
-            && self.locate_by([before, None], timestamp, arrival).is_none();
-        if is_of_it { self.locate_by([current, None], timestamp, arrival) } else { None }
+        let was_sent_there = (1..=MAX_STEP.into()).contains(&step)
+            && first.since(timestamp) > 0
+            && !self.is_far(first, timestamp);
+        if was_sent_there { self.locate_by([Some(&stream.timeline), None], timestamp, arrival) } else { None }
     }
 
     /// Where `timestamp` lies by the timeline before the current one or, failing that, by the current one.
@@ -481,6 +500,13 @@ impl Body {
         let step = |held: &&Held| held.sequence.since(packet.sequence());
         let after = self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
         after.is_some_and(|after| !self.is_far(after.timestamp, packet.timestamp()))
+    }
+
+    /// Whether `packet` has a number and a timestamp that follow closely on those of the newest one of media.
+    fn goes_on(&self, packet: &RtpPacket<'_>) -> bool {
+        let (Some(stream), Some(newest)) = (&self.active, self.newest_media) else { return false };
+        (1..=MAX_STEP).contains(&packet.sequence().since(newest))
+            && !self.is_far(packet.timestamp(), stream.timeline.newest().on_wire())
     }
 
     /// Whether two timestamps are more than a second apart.
