@@ -232,17 +232,20 @@ fn of_two_packets_with_one_number_at_a_restart_the_late_one_is_placed_once_by_it
 fn of_two_packets_with_one_number_the_later_one_may_be_of_either_side_of_a_restart() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).restart(1_148).begin_timeline(877_815_333).talk(3_000);
-    let mut arrived = Network::perfect().carry(&sender.wire);
-    // The last of before, behind its namesake; and the first two from behind the restart, behind the third.
-    for (n, by) in [(149, 100), (150, 51), (151, 33)] {
-        arrived[n].at += by * MS;
+    // The last of before, behind its namesake, or between the first ones from behind the restart; and these behind the third.
+    for late in [vec![(149, 100), (150, 51), (151, 33)], vec![(149, 51)], vec![(148, 47), (149, 55)]] {
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        for (n, by) in late {
+            arrived[n].at += by * MS;
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+        reception.check();
+        let case = format!("{:?}", reception.stats);
+        assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        let counts = (reception.stats.packets_received, reception.stats.packets_duplicate);
+        assert_eq!(counts, (300, 0), "{case}");
     }
-    arrived.sort_by_key(|datagram| datagram.at);
-    let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
-    reception.check();
-    let case = format!("{:?}", reception.stats);
-    assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
-    assert_eq!((reception.stats.packets_received, reception.stats.packets_duplicate), (300, 0), "{case}");
 }
 
 #[test]
@@ -296,12 +299,20 @@ fn what_goes_on_behind_a_stop_is_no_straggler_of_the_source_before() {
         stops: vec![Stop { from: 4_127 * MS, length: 1_020 * MS, spacing: 5 * MS }],
         ..Network::perfect()
     };
-    let arrived = network.carry(&sender.wire);
-    let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
-    reception.check();
-    let case = format!("{:?}", reception.stats);
-    assert_eq!((reception.stats.packets_expected, reception.stats.packets_lost), (300, 0), "{case}");
-    assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+    for lost in [0, 18] {
+        let mut arrived = network.carry(&sender.wire);
+        // The last ones before the stop.
+        arrived.drain(206 - lost..206);
+        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+        reception.check();
+        let case = format!("{:?}", reception.stats);
+        assert_eq!(
+            (reception.stats.packets_expected, reception.stats.packets_lost),
+            (300, lost as u64),
+            "{case}"
+        );
+        assert!(reception.states(4_200, 5_990).iter().all(|state| state.is_audio()), "{case}");
+    }
 }
 
 #[test]
@@ -313,16 +324,21 @@ fn packets_that_share_a_jump_share_its_place_however_late_each_is() {
         stops: vec![Stop { from: 1_364 * MS, length: 1_565 * MS, spacing: 5 * MS }],
         ..Network::perfect()
     };
-    let mut arrived = network.carry(&sender.wire);
-    for n in [104, 106, 109] {
-        arrived[n].at += 85 * MS;
-    }
-    arrived.sort_by_key(|datagram| datagram.at);
+    let arrived = network.carry(&sender.wire);
     let end = sender.nanos_of(sender.now) + 400 * MS;
-    let reception = Reception::with(sender.codec, arrived, end, |config| {
-        config.repair_window = Duration::from_millis(500);
-    });
-    reception.check();
+    // Behind the rest: some, one of the first two, all but the first.
+    for late in [vec![104, 106, 109], vec![103], vec![104], (104..133).collect()] {
+        let mut arrived = arrived.clone();
+        for n in late {
+            arrived[n].at += 85 * MS;
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let reception = Reception::with(sender.codec, arrived, end, |config| {
+            config.repair_window = Duration::from_millis(500);
+        });
+        reception.check();
+        assert_eq!(reception.stats.packets_invalid, 0, "{:?}", reception.stats);
+    }
 }
 
 #[test]

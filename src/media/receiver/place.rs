@@ -77,7 +77,10 @@ impl Body {
             .locate_before_jump(sequence, timestamp, arrival)
             .or_else(|| self.locate_behind_jump(sequence, timestamp, arrival))?;
         let at = u64::try_from(located.1 - self.base?).ok()?;
-        self.writer.missing_run(at, at + len as u64)?;
+        let end = at + len as u64;
+        if end <= self.writer.head() && self.writer.missing_run(at, end).is_none() {
+            return None;
+        }
         self.tally.received += 1;
         Some(self.place_audio(packet, len, Some(located), false))
     }

@@ -131,8 +131,15 @@ impl Body {
             let fits = self.fits(&stream.timeline, sample, arrival);
             match stream.source.check(packet.sequence()) {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
-                // It goes wherever those go that were sent right before it, and after.
-                Arrival::InOrder { .. } if jumping && self.is_among_held(packet, kind) => return Route::Jump,
+                // It goes wherever those go that were sent right before it, and after. Where these are late, it may tell that the
+                // network had stopped; where they are early, another that is less so tells nothing.
+                Arrival::InOrder { .. }
+                    if jumping
+                        && (self.is_among_held(packet, kind)
+                            || self.goes_on_from_held(packet, kind) && !self.is_late_queue()) =>
+                {
+                    return Route::Jump;
+                }
                 // It seems to be in time, but for a hundred numbers that are left out, and it has a place in the source before.
                 Arrival::InOrder { missed, .. }
                     if missed > MAX_MISSED_AT_JUMP
@@ -161,9 +168,7 @@ impl Body {
                     return Route::Current;
                 }
                 Arrival::Duplicate
-                    if self
-                        .locate_before_jump(packet.sequence(), packet.timestamp(), arrival)
-                        .is_some() =>
+                    if self.locate_before_jump(packet.sequence(), packet.timestamp(), arrival).is_some() =>
                 {
                     return Route::Current;
                 }
@@ -268,8 +273,8 @@ impl Body {
         (was_sent_there && located.1 < segment.first_sample).then_some(located)
     }
 
-    /// Where a packet lies behind the jump of the timestamps that was sent right before those that told of it, by its number and
-    /// its timestamp.
+    /// Where a packet lies behind the jump of the timestamps that was sent right behind it, or right before those that told of it,
+    /// by its number and its timestamp.
     pub(super) fn locate_behind_jump(
         &self,
         sequence: SequenceNumber,
@@ -277,11 +282,11 @@ impl Body {
         arrival: MediaInstant,
     ) -> Option<(ExtendedTimestamp, i64)> {
         let stream = self.active.as_ref()?;
-        let step = stream.jumped_at?.since(stream.source.extend(sequence));
+        let step = stream.source.extend(sequence).since(stream.jumped_at?);
         let first = RtpTimestamp(self.segments.last()?.first_rtp_timestamp);
-        let was_sent_there = (1..=MAX_STEP.into()).contains(&step)
-            && first.since(timestamp) > 0
-            && !self.is_far(first, timestamp);
+        let was_sent_there = step.abs() <= MAX_STEP.into()
+            && step.signum() == i64::from(timestamp.since(first).signum())
+            && !self.is_far(timestamp, first);
         if was_sent_there { self.locate_by([Some(&stream.timeline), None], timestamp, arrival) } else { None }
     }
 
@@ -498,15 +503,16 @@ impl Body {
     /// Whether `packet` was sent between packets that are held, or right before them, by its number and its timestamp.
     fn is_among_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
         let step = |held: &&Held| held.sequence.since(packet.sequence());
-        let after = self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
+        let after =
+            self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
         after.is_some_and(|after| !self.is_far(after.timestamp, packet.timestamp()))
     }
 
-    /// Whether `packet` has a number and a timestamp that follow closely on those of the newest one of media.
+    /// Whether the timestamp of `packet` is nearer to those of now than to those of the timeline before.
     fn goes_on(&self, packet: &RtpPacket<'_>) -> bool {
-        let (Some(stream), Some(newest)) = (&self.active, self.newest_media) else { return false };
-        (1..=MAX_STEP).contains(&packet.sequence().since(newest))
-            && !self.is_far(packet.timestamp(), stream.timeline.newest().on_wire())
+        let [Some(current), Some(before)] = self.timelines() else { return false };
+        let off = |timeline: &Timeline| packet.timestamp().since(timeline.newest().on_wire()).unsigned_abs();
+        off(current) < off(before)
     }
 
     /// Whether two timestamps are more than a second apart.
