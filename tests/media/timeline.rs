@@ -233,7 +233,12 @@ fn of_two_packets_with_one_number_the_later_one_may_be_of_either_side_of_a_resta
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).restart(1_148).begin_timeline(877_815_333).talk(3_000);
     // The last of before, behind its namesake, or between the first ones from behind the restart; and these behind the third.
-    for late in [vec![(149, 100), (150, 51), (151, 33)], vec![(149, 51)], vec![(148, 47), (149, 55)]] {
+    for late in [
+        vec![(149, 100), (150, 51), (151, 33)],
+        vec![(149, 51)],
+        vec![(148, 47), (149, 55)],
+        vec![(148, 67), (149, 27)],
+    ] {
         let mut arrived = Network::perfect().carry(&sender.wire);
         for (n, by) in late {
             arrived[n].at += by * MS;
@@ -268,11 +273,19 @@ fn a_restart_whose_numbers_and_timestamps_were_all_used_before_is_noticed_by_the
     sender.talk(3_000).restart(65_141).begin_timeline(877_815_333).talk(600);
     sender.restart(65_230).begin_timeline(77_000_000).talk(600);
     sender.restart(65_230).begin_timeline(877_799_396).talk(3_000);
-    let reception = Reception::of_perfect(&sender);
-    reception.check();
-    let case = format!("{:?}", reception.stats);
-    assert!(reception.states(0, 7_190).iter().all(|state| state.is_audio()), "{case}");
-    assert_eq!((reception.stats.packets_duplicate, reception.stats.packets_invalid), (0, 0), "{case}");
+    // Of the stretch before the first two packets may be lost, and of the last one the first.
+    for lost in [false, true] {
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        if lost {
+            arrived.remove(210);
+            arrived.drain(180..182);
+        }
+        let reception = Reception::of(sender.codec, arrived, 7_200 * MS);
+        reception.check();
+        let case = format!("{:?}", reception.stats);
+        assert!(reception.states(4_220, 7_190).iter().all(|state| state.is_audio()), "{case}");
+        assert_eq!((reception.stats.packets_duplicate, reception.stats.packets_invalid), (0, 0), "{case}");
+    }
 }
 
 #[test]

@@ -72,10 +72,7 @@ impl Body {
         arrival: MediaInstant,
     ) -> Option<PacketOutcome> {
         let Kind::Audio(len) = kind else { return None };
-        let (sequence, timestamp) = (packet.sequence(), packet.timestamp());
-        let located = self
-            .locate_before_jump(sequence, timestamp, arrival)
-            .or_else(|| self.locate_behind_jump(sequence, timestamp, arrival))?;
+        let located = self.locate_namesake(packet, arrival)?;
         let at = u64::try_from(located.1 - self.base?).ok()?;
         let end = at + len as u64;
         if end <= self.writer.head() && self.writer.missing_run(at, end).is_none() {

@@ -167,9 +167,7 @@ impl Body {
                 {
                     return Route::Current;
                 }
-                Arrival::Duplicate
-                    if self.locate_before_jump(packet.sequence(), packet.timestamp(), arrival).is_some() =>
-                {
+                Arrival::Duplicate if self.locate_namesake(packet, arrival).is_some() => {
                     return Route::Current;
                 }
                 Arrival::Jump { sequence } if fits => {
@@ -225,6 +223,9 @@ impl Body {
         timestamp: RtpTimestamp,
         arrival: MediaInstant,
     ) -> Option<(ExtendedTimestamp, i64)> {
+        if self.is_of_no_side(sequence, timestamp) {
+            return None;
+        }
         // After a jump both may do: a few seconds forward make an old packet a late one.
         if self.precedes_jump(sequence, timestamp) {
             return self.locate_straggler(timestamp, arrival);
@@ -253,8 +254,33 @@ impl Body {
         }
     }
 
+    /// Whether `sequence` is of between the last packet before the timestamps jumped and the first one behind that, and `timestamp`
+    /// is not: it is of neither side, but of a sender that began anew.
+    fn is_of_no_side(&self, sequence: SequenceNumber, timestamp: RtpTimestamp) -> bool {
+        let (Some(stream), Some(previous), Some(segment)) =
+            (&self.active, &self.previous, self.segments.last())
+        else {
+            return false;
+        };
+        stream.jumped_at.is_some_and(|jumped_at| jumped_at > stream.source.extend(sequence))
+            && previous.newest.is_some_and(|newest| sequence.since(newest) > 0)
+            && timestamp.since(previous.timeline.newest().on_wire()) < 0
+            && timestamp.since(RtpTimestamp(segment.first_rtp_timestamp)) > 0
+    }
+
+    /// Where a packet lies whose number may have been seen on the other side of a jump of the timestamps, by its own one.
+    pub(super) fn locate_namesake(
+        &self,
+        packet: &RtpPacket<'_>,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        let (sequence, timestamp) = (packet.sequence(), packet.timestamp());
+        self.locate_before_jump(sequence, timestamp, arrival)
+            .or_else(|| self.locate_behind_jump(sequence, timestamp, arrival))
+    }
+
     /// Where a packet lies before the jump of the timestamps that was sent right before it, by its number and its timestamp.
-    pub(super) fn locate_before_jump(
+    fn locate_before_jump(
         &self,
         sequence: SequenceNumber,
         timestamp: RtpTimestamp,
@@ -275,7 +301,7 @@ impl Body {
 
     /// Where a packet lies behind the jump of the timestamps that was sent right behind it, or right before those that told of it,
     /// by its number and its timestamp.
-    pub(super) fn locate_behind_jump(
+    fn locate_behind_jump(
         &self,
         sequence: SequenceNumber,
         timestamp: RtpTimestamp,
@@ -358,7 +384,10 @@ impl Body {
         let Some(Pending { question: Question::Jump { highest, .. }, .. }) = self.pending else {
             return false;
         };
-        kind != Kind::Event && packet.sequence().since(highest) > 0
+        // One that cannot have waited, alone, may be the first of a sender that began anew a few numbers lower, ahead of the last
+        // ones of before.
+        let last = if self.is_late_queue() || self.has_jumped() { 0 } else { MAX_STEP };
+        kind != Kind::Event && packet.sequence().since(highest) > last
     }
 
     /// Whether those held did jump, for all that is known already: two in sequence that cannot have waited.
