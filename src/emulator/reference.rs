@@ -103,7 +103,7 @@ impl Reference {
                 cell.live = cell.live.max(packet.live);
             }
         }
-        Ok(Self { first, cells, incomplete: is_incomplete(&placed) })
+        Ok(Self { first, cells, incomplete: is_incomplete(reception, &placed) })
     }
 
     pub(super) fn compare(&self, reception: &Reception) -> Result<(), Disagreement> {
@@ -232,10 +232,16 @@ impl Placed {
     }
 }
 
-fn is_incomplete(placed: &[Placed]) -> bool {
-    let sequences: Vec<(u32, u64)> = placed.iter().map(|p| (p.sent.source, p.sent.sequence)).collect();
-    let has_hole = |pair: &[(u32, u64)]| pair[0].0 == pair[1].0 && pair[1].1 > pair[0].1 + 1;
-    sequences.windows(2).any(has_hole)
+fn is_incomplete(reception: &Reception, placed: &[Placed]) -> bool {
+    let has_hole = |numbers: &[(u32, u64)]| {
+        numbers.windows(2).any(|pair| pair[0].0 == pair[1].0 && pair[1].1 > pair[0].1 + 1)
+    };
+    let audio: Vec<_> = placed.iter().map(|p| (p.sent.source, p.sent.sequence)).collect();
+    // Comfort noise is missed as well.
+    let all: Vec<_> =
+        reception.arrived.iter().filter_map(|d| d.sent).map(|sent| (sent.source, sent.sequence)).collect();
+    has_hole(&audio)
+        || has_hole(&all)
         || placed.iter().any(|p| p.live != Due::Surely || p.recorder != Due::Surely)
 }
 

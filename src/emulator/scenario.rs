@@ -99,7 +99,7 @@ impl Scenario {
             anew &= stops.is_empty() || !act.begins_anew();
             acts.push(act);
         }
-        Self {
+        let mut scenario = Self {
             codec: choice.one_of(&[Codec::Ulaw, Codec::Alaw, Codec::Slin, Codec::Slin16]),
             voice: 0,
             sequence: choice.one_of(&[1_000, 0, u16::MAX - 20, u16::MAX]),
@@ -116,6 +116,21 @@ impl Scenario {
             stops,
             repair_ms: choice.one_of(&[2_000, 2_000, 1_000, 500]),
             conceal: choice.one_in(2),
+        };
+        scenario.let_queues_drain();
+        scenario
+    }
+
+    /// A queue that fills as fast as it drains makes all that comes from then on late. Where that is later than a packet in
+    /// sequence is believed to be, nobody knows it from timestamps that jumped back.
+    fn let_queues_drain(&mut self) {
+        let shortest = self.acts.iter().fold(20, |ms, act| match *act {
+            Act::Ptime(ptime) => ptime.min(ms),
+            _ => ms,
+        });
+        let fills_in = (shortest * MS) as f64 / (1.0 + self.duplicates);
+        for stop in self.stops.iter_mut().filter(|stop| stop.spacing as f64 >= fills_in) {
+            stop.spacing = MS;
         }
     }
 

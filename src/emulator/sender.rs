@@ -266,8 +266,8 @@ impl Sender {
         follows || self.repeats(sequence, timestamp)
     }
 
-    /// Whether a packet with these numbers may be a copy, or a late one, of an earlier stretch of this SSRC. Only a sender that
-    /// goes back twice gets there: between the two it used other numbers.
+    /// Whether a packet with these numbers may be a copy, or a late one, of an earlier stretch of this SSRC, or the next one of it,
+    /// held up. Only a sender that goes back twice gets there: between the two it used other numbers.
     ///
     /// What tells a packet from a copy is on the wire or nowhere, and a copy has the same numbers; so has, for all that anybody
     /// knows, a packet with a number and a timestamp from before those of a stretch's end, which was held up. Audio that is sent
@@ -278,9 +278,9 @@ impl Sender {
         self.ended.iter().any(|&(ssrc, next, end)| {
             let step = sequence.wrapping_sub(next) as i16;
             // Arrivals may be off by a second: so long after the end may something have been said before it.
-            let ticks = -30 * rate..=rate;
+            let ticks = if step < 0 { -30 * rate..=rate } else { 0..=rate };
             ssrc == self.ssrc
-                && (-MAX_MISORDER..0).contains(&step.into())
+                && (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
                 && ticks.contains(&(timestamp.wrapping_sub(end) as i32))
         })
     }

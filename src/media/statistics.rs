@@ -70,6 +70,11 @@ impl Jitter {
         self.previous = None;
     }
 
+    /// By how much the last packet came after its place, nanoseconds; `None` if there is none to compare the next one with.
+    pub fn last_lag(&self) -> Option<i64> {
+        self.previous.map(|previous| previous.lag_nanos)
+    }
+
     /// Look at it: see [`super::receiver::LegReceiver::touch`].
     pub fn touch(&self) -> u64 {
         self.most_step ^ self.nanos.to_bits() ^ self.longest_nanos ^ self.count

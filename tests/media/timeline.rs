@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sidetone::emulator::{MS, Network, Reception, Sender, Stop, voice};
+use sidetone::emulator::{Datagram, MS, Network, Reception, Sender, Stop, voice};
 use sidetone::media::codec::Codec;
 use sidetone::media::report::Segment;
 
@@ -172,15 +172,18 @@ fn a_restart_in_a_queue_that_rests_where_its_numbers_pass_the_old_ones_loses_not
 
 #[test]
 fn a_sender_that_goes_back_twice_by_just_over_a_thousand_numbers_comes_among_stragglers() {
-    for sequence in 1_149 - 1_010..1_149 - 1_001 {
-        let mut sender = Sender::new(Codec::Ulaw);
-        sender.talk(3_000).restart(40_000).begin_timeline(77_000_000).talk(600);
-        sender.restart(sequence).begin_timeline(24_000).talk(3_000);
-        let reception = Reception::of_perfect(&sender);
-        reception.check();
-        let case = format!("{sequence}: {:?}", reception.stats);
-        assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
-        assert_eq!((reception.stats.packets_lost, reception.stats.packets_late), (0, 0), "{case}");
+    for sequence in 1_149_u16 - 1_010..1_149 - 1_001 {
+        // Numbers far from these, and some before which these seem to be left out.
+        for between in [40_000, sequence.wrapping_sub(1_041)] {
+            let mut sender = Sender::new(Codec::Ulaw);
+            sender.talk(3_000).restart(between).begin_timeline(77_000_000).talk(600);
+            sender.restart(sequence).begin_timeline(24_000).talk(3_000);
+            let reception = Reception::of_perfect(&sender);
+            reception.check();
+            let case = format!("{between} {sequence}: {:?}", reception.stats);
+            assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
+            assert_eq!(reception.stats.packets_late, 0, "{case}");
+        }
     }
 }
 
@@ -199,6 +202,172 @@ fn a_sender_that_goes_back_near_its_old_numbers_at_once_is_no_straggler() {
             assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
             assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
         }
+    }
+}
+
+#[test]
+fn of_two_packets_with_one_number_at_a_restart_the_late_one_is_placed_once_by_its_timestamp() {
+    // The last packet of before, or the first one behind the restart.
+    for (late, copies) in [(149, false), (149, true), (150, false), (150, true)] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(1_149).begin_timeline(877_815_333).talk(3_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        arrived[late].at += 640 * MS;
+        if copies {
+            let copy = Datagram { at: arrived[late].at + 70 * MS, ..arrived[late].clone() };
+            arrived.push(copy);
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+        reception.check();
+        let case = format!("{late}: {:?}", reception.stats);
+        assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        let counts = (reception.stats.packets_received, reception.stats.packets_duplicate);
+        assert_eq!(counts, (300, u64::from(copies)), "{case}");
+        assert_eq!(reception.stats.packets_repaired, 1, "{case}");
+    }
+}
+
+#[test]
+fn of_two_packets_with_one_number_the_later_one_may_be_of_either_side_of_a_restart() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).restart(1_148).begin_timeline(877_815_333).talk(3_000);
+    // The last of before, behind its namesake, or between the first ones from behind the restart; and these behind the third.
+    for late in [
+        vec![(149, 100), (150, 51), (151, 33)],
+        vec![(149, 51)],
+        vec![(148, 47), (149, 55)],
+        vec![(148, 67), (149, 27)],
+    ] {
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        for (n, by) in late {
+            arrived[n].at += by * MS;
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+        reception.check();
+        let case = format!("{:?}", reception.stats);
+        assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        let counts = (reception.stats.packets_received, reception.stats.packets_duplicate);
+        assert_eq!(counts, (300, 0), "{case}");
+    }
+}
+
+#[test]
+fn a_source_of_which_two_packets_came_is_not_mixed_with_the_one_that_begins_anew_below_it() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).change_source(0x2222, 65_295).begin_timeline(77_000_000).talk(600);
+    sender.restart(65_020).begin_timeline(877_815_333).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived.drain(150..178);
+    let reception = Reception::of(sender.codec, arrived, 6_600 * MS);
+    reception.check();
+    assert_eq!(reception.stats.segments.len(), 3);
+    assert!(reception.states(3_560, 6_590).iter().all(|state| state.is_audio()));
+}
+
+#[test]
+fn a_restart_whose_numbers_and_timestamps_were_all_used_before_is_noticed_by_their_match() {
+    // Numbers of the stretch before, timestamps two seconds older than the one before that.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).restart(65_141).begin_timeline(877_815_333).talk(600);
+    sender.restart(65_230).begin_timeline(77_000_000).talk(600);
+    sender.restart(65_230).begin_timeline(877_799_396).talk(3_000);
+    // Of the stretch before the first two packets may be lost, and of the last one the first.
+    for lost in [false, true] {
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        if lost {
+            arrived.remove(210);
+            arrived.drain(180..182);
+        }
+        let reception = Reception::of(sender.codec, arrived, 7_200 * MS);
+        reception.check();
+        let case = format!("{:?}", reception.stats);
+        assert!(reception.states(4_220, 7_190).iter().all(|state| state.is_audio()), "{case}");
+        assert_eq!((reception.stats.packets_duplicate, reception.stats.packets_invalid), (0, 0), "{case}");
+    }
+}
+
+#[test]
+fn a_straggler_of_which_the_next_source_could_have_the_timestamp_is_told_by_its_number() {
+    // The same timestamps again, 1,011 numbers lower: a late packet of before is a thousand numbers ahead, and in time.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(400).restart(9).begin_timeline(160_000).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived[4].at += 640 * MS;
+    arrived.sort_by_key(|datagram| datagram.at);
+    let reception = Reception::of(sender.codec, arrived, 3_400 * MS);
+    reception.check();
+    let case = format!("{:?}", reception.stats);
+    assert!(reception.states(0, 3_390).iter().all(|state| state.is_audio()), "{case}");
+    assert_eq!((reception.stats.packets_lost, reception.stats.packets_repaired), (0, 1), "{case}");
+}
+
+#[test]
+fn what_goes_on_behind_a_stop_is_no_straggler_of_the_source_before() {
+    // A packet of the source before could have these numbers, and be twenty seconds late.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).restart(65_535).begin_timeline(4_294_967_295).talk(3_000);
+    let mut network = Network {
+        stops: vec![Stop { from: 4_127 * MS, length: 1_020 * MS, spacing: 5 * MS }],
+        ..Network::perfect()
+    };
+    for lost in [0, 18] {
+        let mut arrived = network.carry(&sender.wire);
+        // The last ones before the stop.
+        arrived.drain(206 - lost..206);
+        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
+        reception.check();
+        let case = format!("{:?}", reception.stats);
+        assert_eq!(
+            (reception.stats.packets_expected, reception.stats.packets_lost),
+            (300, lost as u64),
+            "{case}"
+        );
+        assert!(reception.states(4_200, 5_990).iter().all(|state| state.is_audio()), "{case}");
+    }
+}
+
+#[test]
+fn packets_that_share_a_jump_share_its_place_however_late_each_is() {
+    // The source begins in a queue and rests before it is dry: what follows is about a second before its time, as far as is known.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(1_460).leap(320_000).talk(600).rest(1_777).talk(600);
+    let mut network = Network {
+        stops: vec![Stop { from: 1_364 * MS, length: 1_565 * MS, spacing: 5 * MS }],
+        ..Network::perfect()
+    };
+    let arrived = network.carry(&sender.wire);
+    let end = sender.nanos_of(sender.now) + 400 * MS;
+    // Behind the rest: some, one of the first two, all but the first.
+    for late in [vec![104, 106, 109], vec![103], vec![104], (104..133).collect()] {
+        let mut arrived = arrived.clone();
+        for n in late {
+            arrived[n].at += 85 * MS;
+        }
+        arrived.sort_by_key(|datagram| datagram.at);
+        let reception = Reception::with(sender.codec, arrived, end, |config| {
+            config.repair_window = Duration::from_millis(500);
+        });
+        reception.check();
+        assert_eq!(reception.stats.packets_invalid, 0, "{:?}", reception.stats);
+    }
+}
+
+#[test]
+fn another_source_that_is_as_late_as_the_one_before_goes_on_with_its_timeline() {
+    // The queue drains as it fills: from then on all is late.
+    for ms in [300, 900] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(2_200).change_source(0x2222, 120).talk(3_000);
+        let mut network = Network {
+            stops: vec![Stop { from: 2_125 * MS, length: ms * MS, spacing: 20 * MS }],
+            ..Network::perfect()
+        };
+        let arrived = network.carry(&sender.wire);
+        let reception = Reception::of(sender.codec, arrived, sender.nanos_of(sender.now) + 1_400 * MS);
+        reception.check();
+        assert_eq!(reception.displacements(), [40, 40], "{ms}");
     }
 }
 

@@ -2,6 +2,9 @@
 
 use serde::Deserialize;
 
+/// Characters of what was sent that a refusal repeats: enough to know it by.
+const MOST_SHOWN: usize = 100;
+
 /// A text message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
@@ -33,7 +36,11 @@ impl Control {
         const KNOWN: &str =
             "send {\"type\":\"KeepAlive\"}, Finalize or CloseStream as text, and audio in binary messages";
         let message: Message = serde_json::from_str(text)
-            .map_err(|error| format!("the text message is none that is known ({error}): {KNOWN}"))?;
+            // Some errors have all of what was sent in them.
+            .map_err(|error| {
+                let shown: String = error.to_string().chars().take(MOST_SHOWN).collect();
+                format!("the text message is none that is known ({shown}): {KNOWN}")
+            })?;
         match message.r#type.as_str() {
             "KeepAlive" => Ok(Self::KeepAlive),
             "Finalize" => match message.channel {
@@ -47,7 +54,7 @@ impl Control {
             "CloseStream" | "Close" => Ok(Self::CloseStream),
             "Configure" => Ok(Self::Configure),
             other => {
-                let shown: String = other.chars().take(40).collect();
+                let shown: String = other.chars().take(MOST_SHOWN).collect();
                 Err(format!("`type` is `{shown}`: {KNOWN}"))
             }
         }
@@ -70,6 +77,15 @@ mod tests {
         for bad in ["", "{", "[]", "{}", r#"{"type":1}"#, r#"{"type":"Finalize","channel":-1}"#, "KeepAlive"]
         {
             assert!(parse(bad).unwrap_err().contains("KeepAlive"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_short_however_long_the_message_is() {
+        let long = "x".repeat(100_000);
+        for message in [format!("\"{long}\""), format!("{{\"type\":\"{long}\"}}"), long] {
+            let words = Control::parse(&message, 1).unwrap_err();
+            assert!(words.len() < 400 && words.contains("KeepAlive"), "{words}");
         }
     }
 }

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use crate::audio::format::fill;
 
 const HEAD: usize = 27;
+/// What a page begins with: its capture pattern, and the only version there is.
+const CAPTURE: &[u8] = b"OggS\0";
 /// What has begun on an earlier page goes on.
 const CONTINUED: u8 = 1;
 const FIRST: u8 = 2;
@@ -74,7 +76,7 @@ impl<R: Read> Pages<R> {
                 self.cut_off |= !self.held.is_empty();
                 return Ok(None);
             }
-            if !self.held.starts_with(b"OggS\0") {
+            if !self.held.starts_with(CAPTURE) {
                 self.holes += u64::from(!std::mem::replace(&mut in_hole, true));
                 self.skip_to_capture();
                 continue;
@@ -91,7 +93,6 @@ impl<R: Read> Pages<R> {
             }
             self.cut_off |= self.held.len() < length;
             self.holes += u64::from(!std::mem::replace(&mut in_hole, true));
-            self.held.drain(..1);
             self.skip_to_capture();
         }
     }
@@ -119,13 +120,13 @@ impl<R: Read> Pages<R> {
         Ok(self.held.len() >= bytes)
     }
 
-    /// Let go of what comes before the next place that may be a page's first byte.
+    /// Let go of the first byte at hand, and of all before the next place that may be a page's first byte.
     fn skip_to_capture(&mut self) {
-        let capture = self.held.windows(4).position(|bytes| bytes == b"OggS");
-        let keep_from = capture.unwrap_or_else(|| self.held.len().saturating_sub(3));
-        // At least a byte goes, or a file of half a capture would be looked at for ever.
-        let gone = if capture == Some(0) { 0 } else { keep_from.max(1).min(self.held.len()) };
-        self.held.drain(..gone);
+        let rest = self.held.get(1..).unwrap_or_default();
+        let capture = rest.windows(CAPTURE.len()).position(|bytes| bytes == CAPTURE);
+        // The last bytes may be the beginning of one.
+        let skipped = capture.unwrap_or_else(|| rest.len().saturating_sub(CAPTURE.len() - 1));
+        self.held.drain(..(1 + skipped).min(self.held.len()));
     }
 }
 
@@ -167,7 +168,7 @@ pub(in crate::audio) fn write_page<P: AsRef<[u8]>>(
     packets: &[P],
 ) {
     let begin = out.len();
-    out.extend(b"OggS\0");
+    out.extend(CAPTURE);
     out.push(flags);
     out.extend(granule.to_le_bytes());
     out.extend(serial.to_le_bytes());
@@ -217,6 +218,18 @@ mod tests {
         assert_eq!(two.pieces().collect::<Vec<_>>(), [(&[9; 255][..], true), (&b""[..], true)]);
         assert!(pages.next().unwrap().is_none());
         assert!(pages.cut_off);
+        assert_eq!(pages.holes, 2);
+    }
+
+    #[test]
+    fn a_page_of_another_version_is_passed_over() {
+        let page = page(2, 0, 7, 0, &[b"one"]);
+        let mut other = page.clone();
+        other[4] = 1;
+        let file = [&other[..], &page, &other, &other].concat();
+        let mut pages = Pages::new(&file[..]);
+        assert_eq!(pages.next().unwrap().map(|page| page.serial), Some(7));
+        assert!(pages.next().unwrap().is_none());
         assert_eq!(pages.holes, 2);
     }
 

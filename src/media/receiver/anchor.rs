@@ -22,7 +22,7 @@ const MOST: usize = 1_000;
 /// held, so that one of them is hardly delayed: what is off by more would be audio in the wrong place from then on.
 pub(super) const MAX_SEAM: Duration = Duration::from_millis(200);
 /// Sequence numbers left out at a jump of the timestamps: beyond this many, sender and sequence began anew.
-const MAX_MISSED_AT_JUMP: u64 = 100;
+pub(super) const MAX_MISSED_AT_JUMP: u64 = 100;
 
 impl Body {
     /// Answer the pending question with what is held, and let it go.
@@ -74,12 +74,23 @@ impl Body {
         timeline.locate(first).1 >= heard && (0..=nanos(MAX_LATENESS)).contains(&late)
     }
 
+    /// Whether what is held is as late on the current timeline as the last packet on it was: whatever made that one late goes on.
+    fn is_as_late(&self, anchor: &Anchor) -> bool {
+        let (Some(Stream { timeline, .. }), Some(last)) = (&self.active, self.jitter.last_lag()) else {
+            return false;
+        };
+        let (_, sample) = timeline.locate(anchor.timestamp);
+        let lag = timeline.lag_nanos(sample, anchor.arrival, &self.config.clock);
+        lag.abs_diff(last) <= MAX_SEAM.as_nanos() as u64
+    }
+
     fn settle_source(&mut self, anchor: &Anchor, ssrc: Ssrc, pace: Pace, now: MediaInstant) {
         let resumed = self.active.is_none() && self.resume(ssrc, anchor);
         if !resumed {
             // Whoever goes on with the timestamps of another does not speak again where that one was heard.
-            let queued = (pace == Pace::CatchingUp && self.is_merely_late(anchor, MAX_SEAM))
-                .then(|| self.timelines()[0].cloned());
+            let has_waited = (pace == Pace::CatchingUp || self.is_as_late(anchor))
+                && self.is_merely_late(anchor, MAX_SEAM);
+            let queued = has_waited.then(|| self.timelines()[0].cloned());
             let timeline = queued.flatten().unwrap_or_else(|| self.timeline_for(anchor, MAX_SEAM));
             self.replace_stream(Source::beginning_at(ssrc, anchor.first_sequence), timeline, now);
         }

@@ -35,9 +35,13 @@ impl Body {
                 None => return self.implausible(packet),
             },
             Arrival::Duplicate => {
-                stream.source.record_copies(1);
-                self.tally.duplicate += 1;
-                return PacketOutcome::Duplicate;
+                return self.accept_namesake(packet, kind, arrival).unwrap_or_else(|| {
+                    if let Some(stream) = &mut self.active {
+                        stream.source.record_copies(1);
+                    }
+                    self.tally.duplicate += 1;
+                    PacketOutcome::Duplicate
+                });
             }
         };
         stream.source.record(sequence);
@@ -57,6 +61,25 @@ impl Body {
             self.tally.received += 1;
         }
         outcome
+    }
+
+    /// Take a packet whose number has been seen, if its timestamp is of the other side of a jump and nothing was heard there: its
+    /// sender began anew a few numbers lower, and this one was overtaken by those that told of the jump.
+    fn accept_namesake(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        kind: Kind,
+        arrival: MediaInstant,
+    ) -> Option<PacketOutcome> {
+        let Kind::Audio(len) = kind else { return None };
+        let located = self.locate_namesake(packet, arrival)?;
+        let at = u64::try_from(located.1 - self.base?).ok()?;
+        let end = at + len as u64;
+        if end <= self.writer.head() && self.writer.missing_run(at, end).is_none() {
+            return None;
+        }
+        self.tally.received += 1;
+        Some(self.place_audio(packet, len, Some(located), false))
     }
 
     /// Take a packet of the source before the current one.

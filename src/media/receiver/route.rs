@@ -11,7 +11,7 @@ use super::super::rtp::RtpPacket;
 use super::super::source::{Arrival, MAX_MISORDER, MIN_SEQUENTIAL};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::anchor::MAX_SEAM;
+use super::anchor::{MAX_MISSED_AT_JUMP, MAX_SEAM};
 use super::{Body, Kind, PacketError, PacketOutcome, Previous};
 
 /// Timestamps and arrival times may disagree by so much before the timestamps are taken to have jumped. As in
@@ -131,17 +131,43 @@ impl Body {
             let fits = self.fits(&stream.timeline, sample, arrival);
             match stream.source.check(packet.sequence()) {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
+                // It goes wherever those go that were sent right before it, and after. Where these are late, it may tell that the
+                // network had stopped; where they are early, another that is less so tells nothing.
+                Arrival::InOrder { .. }
+                    if jumping
+                        && (self.is_among_held(packet, kind)
+                            || self.goes_on_from_held(packet, kind) && !self.is_late_queue()) =>
+                {
+                    return Route::Jump;
+                }
+                // It seems to be in time, but for a hundred numbers that are left out, and it has a place in the source before.
+                Arrival::InOrder { missed, .. }
+                    if missed > MAX_MISSED_AT_JUMP
+                        && fits
+                        && !self.goes_on_from_held(packet, kind)
+                        && self.is_straggler(packet, kind, arrival) =>
+                {
+                    return Route::Straggler;
+                }
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
                 // It began a few numbers lower, and passes the old ones.
                 Arrival::InOrder { .. } if self.follows_held(packet, kind) => return Route::NewSource,
+                Arrival::InOrder { .. } if jumping && self.goes_on_from_held(packet, kind) => {
+                    return Route::Jump;
+                }
                 // The sender began anew not far below where it had been: this is from before.
-                Arrival::InOrder { .. } if self.is_straggler(packet, kind, arrival) => {
+                Arrival::InOrder { .. }
+                    if !self.goes_on(packet) && self.is_straggler(packet, kind, arrival) =>
+                {
                     return Route::Straggler;
                 }
                 Arrival::InOrder { .. } => return Route::Jump,
                 Arrival::Late { .. } | Arrival::Duplicate
                     if !self.follows_held(packet, kind) && self.may_be_old(packet, kind, arrival) =>
                 {
+                    return Route::Current;
+                }
+                Arrival::Duplicate if self.locate_namesake(packet, arrival).is_some() => {
                     return Route::Current;
                 }
                 Arrival::Jump { sequence } if fits => {
@@ -197,6 +223,9 @@ impl Body {
         timestamp: RtpTimestamp,
         arrival: MediaInstant,
     ) -> Option<(ExtendedTimestamp, i64)> {
+        if self.is_of_no_side(sequence, timestamp) {
+            return None;
+        }
         // After a jump both may do: a few seconds forward make an old packet a late one.
         if self.precedes_jump(sequence, timestamp) {
             return self.locate_straggler(timestamp, arrival);
@@ -223,6 +252,68 @@ impl Body {
             (false, true) => false,
             _ => since.unsigned_abs() <= until.unsigned_abs(),
         }
+    }
+
+    /// Whether `sequence` is of between the last packet before the timestamps jumped and the first one behind that, and `timestamp`
+    /// is not: it is of neither side, but of a sender that began anew.
+    fn is_of_no_side(&self, sequence: SequenceNumber, timestamp: RtpTimestamp) -> bool {
+        let (Some(stream), Some(previous), Some(segment)) =
+            (&self.active, &self.previous, self.segments.last())
+        else {
+            return false;
+        };
+        stream.jumped_at.is_some_and(|jumped_at| jumped_at > stream.source.extend(sequence))
+            && previous.newest.is_some_and(|newest| sequence.since(newest) > 0)
+            && timestamp.since(previous.timeline.newest().on_wire()) < 0
+            && timestamp.since(RtpTimestamp(segment.first_rtp_timestamp)) > 0
+    }
+
+    /// Where a packet lies whose number may have been seen on the other side of a jump of the timestamps, by its own one.
+    pub(super) fn locate_namesake(
+        &self,
+        packet: &RtpPacket<'_>,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        let (sequence, timestamp) = (packet.sequence(), packet.timestamp());
+        self.locate_before_jump(sequence, timestamp, arrival)
+            .or_else(|| self.locate_behind_jump(sequence, timestamp, arrival))
+    }
+
+    /// Where a packet lies before the jump of the timestamps that was sent right before it, by its number and its timestamp.
+    fn locate_before_jump(
+        &self,
+        sequence: SequenceNumber,
+        timestamp: RtpTimestamp,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        let segment = self.segments.last()?;
+        let Some(Previous { source: None, newest: Some(newest), timeline, .. }) = &self.previous else {
+            return None;
+        };
+        let (step, newest) = (sequence.since(*newest), timeline.newest().on_wire());
+        let ticks = timestamp.since(newest);
+        let was_sent_there = (-MAX_STEP..=MAX_STEP).contains(&step)
+            && i32::from(step).signum() == ticks.signum()
+            && !self.is_far(timestamp, newest);
+        let located = self.locate_by([Some(timeline), None], timestamp, arrival)?;
+        (was_sent_there && located.1 < segment.first_sample).then_some(located)
+    }
+
+    /// Where a packet lies behind the jump of the timestamps that was sent right behind it, or right before those that told of it,
+    /// by its number and its timestamp.
+    fn locate_behind_jump(
+        &self,
+        sequence: SequenceNumber,
+        timestamp: RtpTimestamp,
+        arrival: MediaInstant,
+    ) -> Option<(ExtendedTimestamp, i64)> {
+        let stream = self.active.as_ref()?;
+        let step = stream.source.extend(sequence).since(stream.jumped_at?);
+        let first = RtpTimestamp(self.segments.last()?.first_rtp_timestamp);
+        let was_sent_there = step.abs() <= MAX_STEP.into()
+            && step.signum() == i64::from(timestamp.since(first).signum())
+            && !self.is_far(timestamp, first);
+        if was_sent_there { self.locate_by([Some(&stream.timeline), None], timestamp, arrival) } else { None }
     }
 
     /// Where `timestamp` lies by the timeline before the current one or, failing that, by the current one.
@@ -293,7 +384,10 @@ impl Body {
         let Some(Pending { question: Question::Jump { highest, .. }, .. }) = self.pending else {
             return false;
         };
-        kind != Kind::Event && packet.sequence().since(highest) > 0
+        // One that cannot have waited, alone, may be the first of a sender that began anew a few numbers lower, ahead of the last
+        // ones of before.
+        let last = if self.is_late_queue() || self.has_jumped() { 0 } else { MAX_STEP };
+        kind != Kind::Event && packet.sequence().since(highest) > last
     }
 
     /// Whether those held did jump, for all that is known already: two in sequence that cannot have waited.
@@ -314,7 +408,9 @@ impl Body {
         arrival: MediaInstant,
     ) -> PacketOutcome {
         let (ssrc, number) = (packet.ssrc(), packet.sequence());
-        let boundary = self.jumps_from_held(packet, kind);
+        // Lower numbers with other timestamps are those of a sender that began anew again.
+        let boundary = self.jumps_from_held(packet, kind)
+            || self.is_confirmed() && self.active.is_some() && self.jumps_to_held(packet, kind);
         let begun = Question::NewSource { ssrc, highest: number, in_sequence: 1 };
         match &mut self.pending {
             None => self.pending = Some(Pending { since: arrival, question: begun }),
@@ -422,11 +518,30 @@ impl Body {
         let Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) = self.pending else {
             return false;
         };
+        ssrc == packet.ssrc() && self.goes_on_from_held(packet, kind)
+    }
+
+    /// Whether `packet` has a number and a timestamp that follow closely on those of a packet held.
+    fn goes_on_from_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
         let step = |held: &&Held| packet.sequence().since(held.sequence);
         let before =
             self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
-        ssrc == packet.ssrc()
-            && before.is_some_and(|before| !self.is_far(packet.timestamp(), before.timestamp))
+        before.is_some_and(|before| !self.is_far(packet.timestamp(), before.timestamp))
+    }
+
+    /// Whether `packet` was sent between packets that are held, or right before them, by its number and its timestamp.
+    fn is_among_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let step = |held: &&Held| held.sequence.since(packet.sequence());
+        let after =
+            self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
+        after.is_some_and(|after| !self.is_far(after.timestamp, packet.timestamp()))
+    }
+
+    /// Whether the timestamp of `packet` is nearer to those of now than to those of the timeline before.
+    fn goes_on(&self, packet: &RtpPacket<'_>) -> bool {
+        let [Some(current), Some(before)] = self.timelines() else { return false };
+        let off = |timeline: &Timeline| packet.timestamp().since(timeline.newest().on_wire()).unsigned_abs();
+        off(current) < off(before)
     }
 
     /// Whether two timestamps are more than a second apart.
