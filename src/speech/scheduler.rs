@@ -82,6 +82,9 @@ const STRETCH_PAUSE: Duration = Duration::from_secs(1);
 const RELAX_AFTER: Duration = Duration::from_secs(2);
 /// and time since it grew.
 const GROWN_FOR: Duration = Duration::from_secs(5);
+/// A partial looks at its utterance from the start: the longer that is, the more one costs and the less of what it says is new. With a
+/// step of at least this share of the utterance, what they cost grows with its length and not with the square of it.
+const STEP_SHARE: f64 = 0.2;
 /// One leg's partials take at most one part in this many of a worker.
 const COST_SHARE: f64 = 1.5;
 /// Waits are looked at for this long, so many at most.
@@ -225,9 +228,10 @@ impl<P> Scheduler<P> {
     }
 
     /// The step between partials, for now, of an utterance that has come to `audio`: what was wished for, stretched
-    /// while there is too much to do, and in any case longer than recognising one takes.
+    /// while there is too much to do, and in any case a share of the utterance, and longer than recognising one takes.
     pub fn partial_step(&self, audio: Duration) -> Duration {
-        self.step.mul_f64(self.stretch).max(self.costs.expected(audio, true).mul_f64(COST_SHARE))
+        let share = audio.mul_f64(STEP_SHARE);
+        self.step.mul_f64(self.stretch).max(share).max(self.costs.expected(audio, true).mul_f64(COST_SHARE))
     }
 
     /// What the ladder has come to.
@@ -417,18 +421,23 @@ impl<P> Scheduler<P> {
         self.ladder.look(&pressure, now)
     }
 
+    /// What a partial may wait for a worker: half of the step that is wished for, or a quarter of the one that there is.
+    fn bearable_wait(&self, stretch: f64) -> Duration {
+        self.step.mul_f64((stretch / 4.0).max(0.5))
+    }
+
     fn stretch_step(&mut self, utilisation: f64, partial_wait: Duration, now: MediaInstant) {
         let before = self.stretch;
         let shorter = (before * STRETCH_DOWN).max(1.0);
-        let is_easy =
-            partial_wait <= self.step / 2 && self.load.utilisation(shorter, now) < STRETCH_TO;
+        let is_easy = partial_wait <= self.bearable_wait(shorter) / 2
+            && self.load.utilisation(shorter, now) < STRETCH_TO;
         let easy_since = self.easy.filter(|_| is_easy).unwrap_or(now);
         self.easy = is_easy.then_some(easy_since);
         if now.saturating_since(self.changed) < STRETCH_PAUSE {
             return;
         }
         let has_been = |since: MediaInstant, time: Duration| now.saturating_since(since) >= time;
-        if utilisation > FULL || partial_wait > self.step / 2 {
+        if utilisation > FULL || partial_wait > self.bearable_wait(before) {
             self.stretch = (before * STRETCH_UP).min(MOST_STRETCH);
             self.grown = now;
         } else if is_easy && has_been(easy_since, RELAX_AFTER) && has_been(self.grown, GROWN_FOR) {
