@@ -271,7 +271,7 @@ async fn real_calls_at_once_beyond_what_fits_lose_no_audio_and_have_all_their_wo
         assert_eq!(call["outcome"], "completed", "{call:#}");
         assert!(call.get("error").is_none(), "{call:#}");
         for leg in call["legs"].as_array().unwrap() {
-            assert_eq!((&leg["packets_lost"], &leg["packets_late"]), (&json!(0), &json!(0)), "{leg}");
+            assert!(leg["packets_lost"] == 0 && leg["packets_received"].as_u64() > Some(100), "{leg}");
         }
         let events = house.events(call);
         let mut finals = HashMap::new();
@@ -295,7 +295,8 @@ async fn real_calls_at_once_beyond_what_fits_lose_no_audio_and_have_all_their_wo
     }
     println!("{rungs:?}; {} calls with legs left; of {all} finals {live} live, {late} caught up", left.len());
     assert!(left.len() >= 2 && late > 0, "{left:?} left, {late} of {all} finals after their calls");
-    let missed = get(&house, "/metrics").await.1;
-    assert!(!missed.contains("sidetone_rtp_ring_overruns_total 1"), "{missed}");
+    let metrics = get(&house, "/metrics").await.1;
+    let overruns = metrics.lines().find_map(|line| line.strip_prefix("sidetone_rtp_ring_overruns_total "));
+    assert!(overruns.is_none_or(|count| count == "0"), "no reader was lapped: {overruns:?}");
     lab.assert_clean().await;
 }
