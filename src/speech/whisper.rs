@@ -19,8 +19,6 @@ use super::{RATE, align};
 /// Encoder positions a second of audio.
 const POSITIONS_PER_SECOND: f64 = 50.0;
 const MOST_POSITIONS: usize = 1_500;
-/// Beyond the audio.
-const SLACK: usize = 64;
 /// whisper.cpp refuses less than 0.1 s; a little silence more costs nothing.
 const SHORTEST: usize = RATE as usize / 4;
 /// Of a prompt, only its end: every token of it costs as much as one that is spoken.
@@ -120,18 +118,20 @@ impl SpeechModel for WhisperModel {
 struct Windows {
     least: usize,
     step: usize,
+    /// Beyond the audio.
+    slack: usize,
 }
 
 impl Windows {
     /// Stock models were taught 30 s and nothing else: with less than this they fall into loops.
-    const STOCK: Self = Self { least: 512, step: 256 };
+    const STOCK: Self = Self { least: 512, step: 256, slack: 64 };
     /// The model inside was taught windows cut to what is said. Every position costs: partials are about 2 s long in the mean, for which
     /// steps of 256 would have it look at twice as much.
-    const SHORT: Self = Self { least: 128, step: 64 };
+    const SHORT: Self = Self { least: 96, step: 32, slack: 32 };
 
-    /// For `seconds` of audio, with slack: a window cut to the audio is what models cannot do.
+    /// For `seconds` of audio, with slack: a window cut to the audio is what stock models cannot do.
     fn of(self, seconds: f64) -> usize {
-        let wanted = (POSITIONS_PER_SECOND * seconds) as usize + SLACK;
+        let wanted = (POSITIONS_PER_SECOND * seconds) as usize + self.slack;
         wanted.next_multiple_of(self.step).clamp(self.least, MOST_POSITIONS)
     }
 }
@@ -326,6 +326,6 @@ mod tests {
         let stock = [0.5, 4.0, 8.0, 9.0, 12.0, 60.0].map(|seconds| Windows::STOCK.of(seconds));
         assert_eq!(stock, [512, 512, 512, 768, 768, 1_500]);
         let short = [0.5, 1.2, 1.4, 2.5, 4.0, 8.0, 60.0].map(|seconds| Windows::SHORT.of(seconds));
-        assert_eq!(short, [128, 128, 192, 192, 320, 512, 1_500]);
+        assert_eq!(short, [96, 96, 128, 160, 256, 448, 1_500]);
     }
 }
