@@ -7,11 +7,17 @@ mod events;
 #[path = "api-server/files.rs"]
 mod files;
 #[cfg(feature = "embedded-model")]
+#[path = "api-server/full.rs"]
+mod full;
+#[cfg(feature = "embedded-model")]
 #[path = "api-server/listen.rs"]
 mod listen;
 #[cfg(feature = "embedded-model")]
 #[path = "api-server/live.rs"]
 mod live;
+#[cfg(feature = "embedded-model")]
+#[path = "speech-support/slowed.rs"]
+mod slowed;
 #[path = "api-server/speech.rs"]
 mod speech;
 #[path = "api-server/subscribers.rs"]

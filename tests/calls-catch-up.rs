@@ -9,11 +9,13 @@ mod support;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use fake_ari::FakeAri;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use sidetone::media::codec::g711::ULAW;
 use support::server::Sidetone;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, interval, sleep};
@@ -62,15 +64,59 @@ impl Speaker {
     fn say(&self, prompts: &[&str]) -> Duration {
         let mut all = Vec::new();
         for prompt in prompts {
-            let file = format!("tests/fixtures/speech/{prompt}.ulaw");
             all.extend([ULAW_SILENCE; 4_000]);
-            all.extend(std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a prompt"));
+            all.extend(codes(prompt));
         }
         all.extend([ULAW_SILENCE; 4_000]);
         let takes = Duration::from_millis(all.len() as u64 / 8);
         self.say.send(all).expect("it speaks");
         takes
     }
+}
+
+fn codes(prompt: &str) -> Vec<u8> {
+    let file = format!("tests/fixtures/speech/{prompt}.ulaw");
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a prompt")
+}
+
+/// The words of a prompt and where in it each lies, seconds, as the model hears it in one piece.
+fn words_of(prompt: &str) -> Vec<(String, f64, f64)> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/speech/{prompt}.ulaw"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
+    command.args(["transcribe", "--quiet", "--format", "json", "--model", "sidetone-prompts-en"]).arg(file);
+    let done = command.output().expect("it runs");
+    let transcript: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+    let utterances = transcript["utterances"].as_array().expect("utterances");
+    let words = utterances.iter().flat_map(|utterance| utterance["words"].as_array().expect("words"));
+    let word = |word: &Value| {
+        let at = |key: &str| word[key].as_f64().expect("seconds");
+        (word["text"].as_str().expect("a text").to_owned(), at("start"), at("end"))
+    };
+    words.map(word).collect()
+}
+
+/// The prompt's words of which the recording has all: none of a gap within `margin` seconds of them. What was said of it is found by its
+/// first half second.
+fn recorded_words(server: &Sidetone, call: &Value, prompt: &str, margin: f64) -> Vec<String> {
+    let recorded = server.recorded(call);
+    let start: Vec<i16> = codes(prompt)[2_000..6_000].iter().map(|code| ULAW[usize::from(*code)]).collect();
+    let find = |leg: &Vec<i16>| leg.windows(start.len()).position(|samples| *samples == start[..]);
+    let found = recorded.legs.iter().enumerate().find_map(|(leg, samples)| Some((leg, find(samples)?)));
+    let (leg, at) = found.expect("its beginning is in the recording");
+    let begin = (at - 2_000) as f64 / 8_000.0;
+    let gaps = recorded.report["legs"][leg]["gaps"].as_array().expect("gaps");
+    let gaps: Vec<(f64, f64)> = gaps
+        .iter()
+        .map(|gap| {
+            let of = |key: &str| gap[key].as_f64().expect("samples") / 8_000.0;
+            (of("start_sample"), of("start_sample") + of("samples"))
+        })
+        .collect();
+    assert!(!gaps.is_empty(), "the hole of the crash: {:#}", recorded.report);
+    let is_whole = |(_, start, end): &(String, f64, f64)| {
+        gaps.iter().all(|(from, to)| begin + end + margin < *from || begin + start - margin > *to)
+    };
+    words_of(prompt).into_iter().filter(is_whole).map(|(text, ..)| text).collect()
 }
 
 fn of_type<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
@@ -199,9 +245,14 @@ async fn words_that_a_crash_cut_off_come_when_the_call_is_over() {
     let events = caught_up(&server, &call).await;
     assert_promised(&events);
     let said = text(&events);
-    // What was said while nobody was there is in no recording.
     assert!(said.starts_with("hello world the number"), "{said}");
     assert!(said.ends_with("goodbye"), "{said}");
+    // Every word that the recording has whole; what was said while nobody was there it has not.
+    let call = server.ended_calls(1, SOON).await.remove(0);
+    let whole = recorded_words(&server, &call, "ss-noservice", 0.3);
+    let mut heard = said.split_whitespace();
+    let missing: Vec<_> = whole.iter().filter(|word| !heard.any(|heard| heard == word.as_str())).collect();
+    assert!(whole.len() >= 5 && missing.is_empty(), "{missing:?} of {whole:?} in {said}");
     let of_told =
         |event: &&Value| event["type"] == "transcript.final" && event["utterance"] == told["utterance"];
     assert_eq!(events.iter().filter(of_told).count(), 1);

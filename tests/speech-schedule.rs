@@ -63,7 +63,9 @@ struct Simulation {
     languages: Vec<String>,
     events: Vec<(Duration, usize, TranscriptEvent)>,
     shed: u64,
-    changes: Vec<RungChange>,
+    changes: Vec<(Duration, RungChange)>,
+    /// Legs that end before they have said all.
+    hang_ups: HashMap<usize, Duration>,
     answer_auto_with: &'static str,
     /// What becomes of the n-th outcome: true spoils it.
     spoil: Box<dyn FnMut() -> bool>,
@@ -88,9 +90,19 @@ impl Simulation {
             events: Vec::new(),
             shed: 0,
             changes: Vec::new(),
+            hang_ups: HashMap::new(),
             answer_auto_with: "auto",
             spoil: Box::new(|| false),
         }
+    }
+
+    /// Nothing is recognised on suspicion: a pause that might be the end is not looked at before it is one.
+    fn without_speculation(mut self) -> Self {
+        let config = SegmentConfig::default();
+        let config = SegmentConfig { pause: config.hangover, ..config };
+        let session = |_| Session::new(Leg::Caller, "en".into(), 0.0, 1, config);
+        self.sessions = (0..self.sessions.len()).map(session).collect();
+        self
     }
 
     /// Each leg says `pcm`, each `stagger` after the one before. Runs until all is out.
@@ -103,15 +115,17 @@ impl Simulation {
             for (leg, ended) in ended.iter_mut().enumerate() {
                 let own = now.saturating_sub(stagger * leg as u32);
                 let at = (own.as_millis() / TICK.as_millis()) as usize * TICK_SAMPLES;
-                if now >= stagger * leg as u32 && at < pcm.len() {
+                let hung_up = self.hang_ups.get(&leg).is_some_and(|at| now >= *at);
+                if now >= stagger * leg as u32 && at < pcm.len() && !hung_up {
                     self.sessions[leg].push(&pcm[at..(at + TICK_SAMPLES).min(pcm.len())]);
-                } else if at >= pcm.len() && !std::mem::replace(ended, true) {
+                } else if (at >= pcm.len() || hung_up) && !std::mem::replace(ended, true) {
                     self.sessions[leg].finish();
                 }
                 self.attend(leg, now);
             }
             self.work(now);
-            self.changes.extend(self.scheduler.look(instant(now)));
+            self.scheduler.set_legs(ended.iter().filter(|ended| !**ended).count(), instant(now));
+            self.changes.extend(self.scheduler.look(instant(now)).map(|change| (now, change)));
             if ended.iter().all(|&e| e) && self.sessions.iter().all(|s| s.unfinished() == 0) {
                 return;
             }
@@ -299,6 +313,69 @@ fn below_full_load_no_final_waits_longer_than_for_a_window_and_its_own() {
 }
 
 #[test]
+fn without_speculation_neither_does_any() {
+    let (pcm, words) = recording("agent-pass", 0.5, 1.0);
+    let model = ScriptedModel::new(&pcm, words);
+    let window = recorded(Duration::from_secs(12));
+    for (legs, workers) in [(4, 1), (6, 2), (10, 2), (14, 2), (24, 4)] {
+        let simulation = Simulation::with_cost(legs, workers, Box::new(recorded), &model);
+        let mut simulation = simulation.without_speculation();
+        let stagger = Duration::from_millis(430);
+        simulation.run(&pcm, stagger);
+        let finals: usize = simulation.finals().iter().map(Vec::len).sum();
+        let length = Duration::from_millis(pcm.len() as u64 / 16) + stagger * legs as u32;
+        let utilisation = simulation.busy.as_secs_f64() / length.as_secs_f64() / workers as f64;
+        let waits = &simulation.final_waits;
+        let longest = waits.iter().map(|(waited, _)| *waited).max().unwrap_or_default();
+        eprintln!("{legs} legs on {workers}: {utilisation:.2} busy, finals wait {longest:?} at most");
+        assert!(waits.len() >= finals && finals >= legs, "each final is a task of its own: {}", waits.len());
+        assert!(utilisation < FULL, "{utilisation}");
+        let is_late = |(waited, own): &&(Duration, Duration)| *waited > window + *own + TICK;
+        assert_eq!(waits.iter().find(is_late), None, "{legs} legs on {workers}");
+    }
+}
+
+/// The prompt again and again, the same nowhere.
+fn talk(times: usize) -> (Vec<i16>, Vec<ScriptedWord>) {
+    let (one, words) = recording("agent-pass", 0.5, 1.0);
+    let seconds = one.len() as f64 / 16_000.0;
+    let mut pcm = one.repeat(times);
+    for (sample, noise) in pcm.iter_mut().zip(hush(10_000_000, 5)) {
+        *sample = sample.saturating_add(noise);
+    }
+    let again = |n: usize| {
+        words.iter().map(move |(text, start, end)| {
+            (format!("{text}-{n}"), start + seconds * n as f64, end + seconds * n as f64)
+        })
+    };
+    (pcm, (0..times).flat_map(again).collect())
+}
+
+#[test]
+fn when_half_of_the_legs_go_the_ladder_is_down_in_well_under_half_a_minute_and_stays_there() {
+    let (pcm, words) = talk(20);
+    let model = ScriptedModel::new(&pcm, words);
+    let over = Duration::from_secs(20);
+    for stay in [4, 8, 11] {
+        let legs = 40;
+        let mut simulation = Simulation::with_cost(legs, 2, Box::new(recorded), &model);
+        simulation.hang_ups = (stay..legs).map(|leg| (leg, over)).collect();
+        simulation.run(&pcm, Duration::from_millis(330));
+        simulation.finals();
+        let changes: Vec<(f64, u8)> =
+            simulation.changes.iter().map(|(at, change)| (at.as_secs_f64(), change.rung.number())).collect();
+        let top = changes.iter().map(|(_, rung)| *rung).max();
+        assert!(top >= Some(2), "{stay} stay: {changes:?}");
+        let down = changes.iter().find(|(at, rung)| *at > over.as_secs_f64() && *rung <= 1);
+        let took = down.map_or(f64::MAX, |(at, _)| at - over.as_secs_f64());
+        eprintln!("{stay} stay: down after {took:.1} s: {changes:?}");
+        assert!(took < 20.0, "{stay} stay: {changes:?}");
+        let after: Vec<_> = changes.iter().filter(|(at, _)| *at > over.as_secs_f64() + 20.0).collect();
+        assert!(after.iter().all(|(_, rung)| *rung <= 1) && after.len() <= 4, "{stay} stay: {changes:?}");
+    }
+}
+
+#[test]
 fn the_ladder_is_climbed_under_overload_and_descended_after_it() {
     let (pcm, words) = recording("agent-pass", 0.5, 1.0);
     let model = ScriptedModel::new(&pcm, words);
@@ -308,9 +385,9 @@ fn the_ladder_is_climbed_under_overload_and_descended_after_it() {
     assert!(simulation.scheduler.rung() >= Rung::FinalsLate, "{:?}", simulation.changes);
     for tick in 0..1_000 {
         let now = instant(Duration::from_secs(1_000) + tick * Duration::from_millis(100));
-        simulation.changes.extend(simulation.scheduler.look(now));
+        simulation.changes.extend(simulation.scheduler.look(now).map(|change| (Duration::ZERO, change)));
     }
-    let rungs: Vec<u8> = simulation.changes.iter().map(|change| change.rung.number()).collect();
+    let rungs: Vec<u8> = simulation.changes.iter().map(|(_, change)| change.rung.number()).collect();
     let top = rungs.iter().position(|&rung| rung == *rungs.iter().max().unwrap()).unwrap();
     assert!(rungs[..=top].is_sorted() && rungs[top..].is_sorted_by(|a, b| a >= b), "{rungs:?}");
     assert!(rungs[top] >= 3 && rungs.last() == Some(&0), "{rungs:?}");

@@ -12,6 +12,7 @@ use axum::routing::{get, post, put};
 use axum::serve::ListenerExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::problem::Problem;
 use super::state::AppState;
@@ -186,22 +187,10 @@ pub async fn serve(
             metrics.run_upkeep();
         }
     };
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-        tracing::warn!("some connections were still busy and have been cut");
-    };
     let server = axum::serve(listener.tap_io(at_once), router(state))
         .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let stopped = async {
-        server.await?;
-        open.close();
-        open.wait().await;
-        Ok(())
-    };
     tokio::select! {
-        done = stopped => done,
-        () = overdue => Ok(()),
+        done = until_stopped(server, &open, &shutdown) => done,
         () = upkeep => Ok(()),
     }
 }
@@ -219,15 +208,25 @@ pub async fn serve_vosk(
     let open = state.open.clone();
     let server = axum::serve(listener.tap_io(at_once), vosk::router(state))
         .with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let overdue = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
+    until_stopped(server, &open, &shutdown).await
+}
+
+/// `server` comes to its end once it was told to stop, and its WebSockets to theirs; or they are cut.
+async fn until_stopped(
+    server: impl IntoFuture<Output = io::Result<()>>,
+    open: &TaskTracker,
+    shutdown: &CancellationToken,
+) -> Result<(), ServeError> {
     let stopped = async {
         server.await?;
         open.close();
         open.wait().await;
         Ok(())
+    };
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+        tracing::warn!("some connections were still busy and have been cut");
     };
     tokio::select! {
         done = stopped => done,

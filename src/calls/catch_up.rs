@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use super::directory::CallDirectory;
 use super::hub::EventHub;
 use super::record::CallRecord;
+use super::speech::Expectations;
 use super::transcript::Told;
 use crate::clock;
 use crate::media::time::MediaInstant;
@@ -64,6 +65,7 @@ struct Shared {
     hub: Arc<EventHub>,
     directory: Arc<CallDirectory>,
     speech: Option<Arc<SpeechEngine>>,
+    expected: Expectations,
     state: Mutex<State>,
     changed: Condvar,
     stop: CancellationToken,
@@ -89,7 +91,7 @@ struct Working {
 }
 
 impl CatchUp {
-    /// Take up what the data folder `data` has, and begin. The streams of the calls concerned are open when this returns. Reads files:
+    /// Take up what the data folder `data` has, and begin; the model leans on the words that are `expected` of a call's tenant. The streams of the calls concerned are open when this returns. Reads files:
     /// call it where blocking is allowed.
     ///
     /// # Errors
@@ -99,6 +101,7 @@ impl CatchUp {
         hub: Arc<EventHub>,
         directory: Arc<CallDirectory>,
         speech: Option<Arc<SpeechEngine>>,
+        expected: Expectations,
     ) -> io::Result<Self> {
         let workers = speech.as_ref().map_or(1, |engine| engine.workers());
         let shared = Arc::new(Shared {
@@ -106,6 +109,7 @@ impl CatchUp {
             hub,
             directory,
             speech,
+            expected,
             state: Mutex::default(),
             changed: Condvar::new(),
             stop: CancellationToken::new(),
@@ -346,6 +350,6 @@ impl State {
     fn tell(&self) {
         let Backlog { calls, seconds, .. } = self.backlog();
         metric::ASR_OWING_CALLS.set(calls as f64);
-        metric::ASR_OWED_SECONDS.set(seconds);
+        metric::ASR_CATCH_UP_BACKLOG.set(seconds);
     }
 }

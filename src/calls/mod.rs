@@ -12,6 +12,7 @@ pub mod ids;
 pub mod machine;
 mod media;
 pub mod mode;
+pub mod overload;
 mod playlist;
 pub mod record;
 mod recover;

@@ -1,7 +1,9 @@
 //! How one call is transcribed: what the dialplan says of it, else its tenant's table in the settings, else the section `speech`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::Settings;
 use crate::speech::Engine;
 use crate::speech::remote::StreamingService;
 
@@ -11,6 +13,43 @@ use super::services::Services;
 /// The words as both engines take them.
 pub fn vocabulary(words: &[String]) -> String {
     words.join(", ")
+}
+
+/// What is to be expected of a tenant's speech.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Language code, or `auto`.
+    pub language: String,
+    /// Words and phrases, separated by commas.
+    pub vocabulary: Option<Arc<str>>,
+}
+
+/// What is to be expected of each tenant's speech, by the settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expectations {
+    all: Expected,
+    tenants: BTreeMap<String, Expected>,
+}
+
+impl Expectations {
+    /// As the section `speech` and the tenants' tables in it say.
+    pub fn of(settings: &Settings) -> Self {
+        let of = |tenant: &str| {
+            let of = settings.speech_of(tenant);
+            let words = (!of.vocabulary.is_empty()).then(|| vocabulary(of.vocabulary).into());
+            Expected { language: of.language.to_owned(), vocabulary: words }
+        };
+        let tenants = settings.speech.tenants.keys().map(|tenant| (tenant.clone(), of(tenant))).collect();
+        let language = settings.speech.language.clone();
+        let words = &settings.speech.vocabulary;
+        let words = (!words.is_empty()).then(|| vocabulary(words).into());
+        Self { all: Expected { language, vocabulary: words }, tenants }
+    }
+
+    /// Of `tenant`; without one, and of those that have no table of their own, what holds for all.
+    pub fn of_tenant(&self, tenant: Option<&str>) -> &Expected {
+        tenant.and_then(|tenant| self.tenants.get(tenant)).unwrap_or(&self.all)
+    }
 }
 
 /// What a call's legs are transcribed with.

@@ -19,18 +19,18 @@ use crate::asterisk::version::AsteriskVersion;
 use crate::calls::catch_up::CatchUp;
 use crate::calls::directory::CallDirectory;
 use crate::calls::fitness::Unfit;
-use crate::calls::hub::{EventHub, EventKind, HubConfig};
+use crate::calls::hub::{EventHub, HubConfig};
+use crate::calls::overload;
 use crate::calls::server::{CallServer, Connection, End};
 use crate::calls::services::Services;
 use crate::calls::sessions::SessionStore;
-use crate::calls::speech::vocabulary;
+use crate::calls::speech::{Expectations, vocabulary};
 use crate::calls::transport::Transport;
 use crate::config::Settings;
 use crate::media::codec::Codec;
 use crate::net::plane::{PlaneConfig, RtpPlane};
 use crate::net::stream::Doors;
 use crate::recording::{Recorder, RecorderConfig};
-use crate::speech::engine::Overload;
 use crate::speech::ladder::Rung;
 use crate::speech::{ModelFile, NoModel, SpeechConfig, SpeechEngine, model};
 use crate::telemetry::log::LogLevel;
@@ -196,7 +196,7 @@ async fn start_parts(settings: Settings, readiness: &Arc<ReadinessBoard>) -> any
     let directory = Arc::new(CallDirectory::open(&data, RECENT_CALLS).with_context(no_data)?);
     let hub = Arc::new(EventHub::new(HubConfig::default(), Some(directory.clone()))?);
     if let (Some(engine), Some(known)) = (&speech, known_speech) {
-        tell_overload(engine, hub.clone(), readiness.clone(), known);
+        overload::tell(engine, hub.clone(), readiness.clone(), known);
     }
     let ari = AriClient::new(ari_config(&settings))?;
     let transport = Transport::of(&settings);
@@ -206,7 +206,8 @@ async fn start_parts(settings: Settings, readiness: &Arc<ReadinessBoard>) -> any
     let node = settings.node.name.parse().context("node.name")?;
     let sessions = SessionStore::open(&data).with_context(no_data)?;
     let catch_up =
-        CatchUp::start(&data, hub.clone(), directory.clone(), speech.clone()).with_context(no_data)?;
+        CatchUp::start(&data, hub.clone(), directory.clone(), speech.clone(), Expectations::of(&settings))
+            .with_context(no_data)?;
     Ok(Services {
         node,
         codec,
@@ -235,7 +236,7 @@ fn transcriptions(services: &Services) -> anyhow::Result<Option<Arc<Transcriptio
         most_bytes: settings.http.max_upload_mib << 20,
         most_duration: Duration::from_secs(settings.http.max_audio_minutes * 60),
         min_free_mib: settings.recording.min_free_mib,
-        language: settings.speech.language.clone(),
+        expected: Expectations::of(settings),
     };
     let opened = Transcriptions::open(engine, policy).with_context(|| no_folder(&settings.node.data))?;
     Ok(Some(Arc::new(opened)))
@@ -346,36 +347,6 @@ fn known_model(model: &ModelFile) -> Dependency {
         }
         None => known,
     }
-}
-
-/// Subscribers and `/ready` are told of overload. What is only less prompt is no reason to send calls elsewhere.
-fn tell_overload(
-    engine: &SpeechEngine,
-    hub: Arc<EventHub>,
-    readiness: Arc<ReadinessBoard>,
-    known: Dependency,
-) {
-    engine.on_overload(Arc::new(move |overload| match overload {
-        Overload::Leg(leg) => drop(hub.publish(&leg.call_id, EventKind::Overload, overload)),
-        Overload::Ladder(change) => {
-            hub.publish_node(EventKind::Overload, overload);
-            let mut now = known.clone().with("rung", change.rung.number());
-            match change.rung {
-                Rung::Calm => {}
-                Rung::LongerStep | Rung::PartialsOff => {
-                    now.message = "transcribing; words are shown less often (more cores, or a smaller model)".into();
-                }
-                Rung::FinalsLate | Rung::LiveOff | Rung::CallsRefused => {
-                    now.state = Health::Degraded;
-                    now.message = format!(
-                        "overloaded ({}): words come late, or after the call. More cores or a smaller model help",
-                        change.name
-                    );
-                }
-            }
-            readiness.put("speech", now);
-        }
-    }));
 }
 
 /// How to recognise, from the settings.

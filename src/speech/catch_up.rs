@@ -4,6 +4,7 @@
 mod cut;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -15,7 +16,7 @@ pub use cut::{Piece, Pieces, Stretch};
 use super::agreement::Agreement;
 use super::engine::{Command, Outcome, SpeechEngine, Work, next_owner};
 use super::event::{TranscriptEvent, TranscriptKind, join_words, to_millis};
-use super::language::AUTO;
+use super::language::LegLanguage;
 use super::recogniser::{Hypothesis, RecogniseError, Request};
 use super::scheduler::{Class, Task, TaskId};
 use super::segment::SegmentConfig;
@@ -26,8 +27,6 @@ use crate::telemetry::metric;
 
 /// A piece that cannot be recognised so often in a row is given up.
 pub const ATTEMPTS: u32 = 3;
-/// A language found in a piece of this length is the stretch's from then on.
-const LANGUAGE_SETTLES: Duration = Duration::from_secs(2);
 /// Whether it is cancelled is looked at this often while the workers are busy with more urgent things.
 const CANCEL_CHECK: Duration = Duration::from_millis(100);
 
@@ -43,6 +42,25 @@ pub enum CatchUpError {
     /// The keeper could not keep what came of a piece.
     #[error("{0}")]
     Keep(String),
+}
+
+/// What is asked of the recogniser for a leg's pieces besides their audio.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    /// The leg's language; what comes of each piece is taken into account, as in live finals.
+    pub language: LegLanguage,
+    /// Text for the model to lean on.
+    pub vocabulary: Option<Arc<str>>,
+}
+
+impl Asking {
+    fn request(&self) -> Request {
+        Request {
+            language: self.language.of_finals().to_owned(),
+            prompt: self.vocabulary.as_deref().map(str::to_owned),
+            partial: false,
+        }
+    }
 }
 
 /// Who wants the pieces of a stretch.
@@ -70,15 +88,15 @@ pub fn segments(engine: &SpeechEngine) -> SegmentConfig {
 }
 
 /// Recognise `pieces` on the engine's workers, as many at a time as there are workers, and hand each to `keeper` in their order,
-/// with what came of it after at most [`ATTEMPTS`] attempts. `language` is a code or `auto`, and then becomes what is found. Blocks;
-/// the keeper is called on this thread.
+/// with what came of it after at most [`ATTEMPTS`] attempts. Where the language is `auto`, `asking` learns what is found. Blocks; the
+/// keeper is called on this thread.
 ///
 /// # Errors
 /// [`CatchUpError`]; what has been kept by then stands.
 pub fn recognise(
     engine: &SpeechEngine,
     pieces: &mut Pieces,
-    language: &mut String,
+    asking: &mut Asking,
     cancel: &CancellationToken,
     keeper: &mut dyn Keeper,
 ) -> Result<(), CatchUpError> {
@@ -87,20 +105,19 @@ pub fn recognise(
         while batch.waiting.len() < engine.workers() {
             let Some(piece) = pieces.next(cancel)? else { break };
             if !keeper.is_done(&piece)? {
-                batch.begin(piece, language);
+                batch.begin(piece, asking);
             }
         }
         if batch.waiting.is_empty() {
             return Ok(());
         }
-        batch.collect(language, cancel)?;
+        batch.collect(asking, cancel)?;
         while let Some((piece, outcome)) = batch.take_first() {
             if let Ok(hypothesis) = &outcome
-                && language == AUTO
-                && piece.length() >= LANGUAGE_SETTLES
                 && !hypothesis.words.is_empty()
             {
-                language.clone_from(&hypothesis.language);
+                let believed = hypothesis.doubt(&piece.evidence()).is_none();
+                asking.language.last_word(&hypothesis.language, hypothesis.avg_logprob, believed);
             }
             keeper.done(&piece, outcome)?;
         }
@@ -130,12 +147,12 @@ impl<'a> Batch<'a> {
         Self { engine, owner: next_owner(), next_ticket: 0, waiting: VecDeque::new(), outbox, inbox }
     }
 
-    fn begin(&mut self, piece: Piece, language: &str) {
-        let ticket = self.submit(&piece, language);
+    fn begin(&mut self, piece: Piece, asking: &Asking) {
+        let ticket = self.submit(&piece, asking);
         self.waiting.push_back(Waiting { ticket, piece, attempts: 1, outcome: None });
     }
 
-    fn submit(&mut self, piece: &Piece, language: &str) -> u64 {
+    fn submit(&mut self, piece: &Piece, asking: &Asking) -> u64 {
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         self.engine.submit(Task {
@@ -146,7 +163,7 @@ impl<'a> Batch<'a> {
             audio: piece.length(),
             payload: Work {
                 audio: piece.audio.clone(),
-                request: Request { language: language.to_owned(), prompt: None, partial: false },
+                request: asking.request(),
                 reply: self.outbox.clone(),
             },
         });
@@ -154,7 +171,7 @@ impl<'a> Batch<'a> {
     }
 
     /// Wait for one outcome.
-    fn collect(&mut self, language: &str, cancel: &CancellationToken) -> Result<(), CatchUpError> {
+    fn collect(&mut self, asking: &Asking, cancel: &CancellationToken) -> Result<(), CatchUpError> {
         let Outcome { id, result } = loop {
             if cancel.is_cancelled() {
                 return Err(CatchUpError::Cancelled);
@@ -176,7 +193,7 @@ impl<'a> Batch<'a> {
             again => {
                 tracing::debug!(attempts, ?again, "a piece of a recording is recognised once more");
                 let piece = self.waiting[at].piece.clone();
-                self.waiting[at].ticket = self.submit(&piece, language);
+                self.waiting[at].ticket = self.submit(&piece, asking);
                 self.waiting[at].attempts = attempts + 1;
             }
         }

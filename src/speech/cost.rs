@@ -1,12 +1,12 @@
 //! What recognising costs, as measured: by length of audio, for partials and the rest apart. Pure.
 //!
-//! The length that counts is the encoder's window, in steps of 256 positions of 20 ms: encoding takes nearly all of the time, and
+//! The length that counts is the encoder's window, here in steps of 256 positions of 20 ms: encoding takes nearly all of the time, and
 //! grows in proportion to it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Encoder positions a second, their slack, and the step in which windows grow (as the recogniser cuts them).
+/// Encoder positions a second, their slack, and the step in which windows of stock models grow.
 const POSITIONS_PER_SECOND: f64 = 50.0;
 const SLACK: f64 = 64.0;
 const POSITIONS_PER_STEP: f64 = 256.0;

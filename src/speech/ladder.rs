@@ -2,7 +2,8 @@
 //!
 //! The rungs are those of the contract: first words come less often, then later, and only then are calls transcribed after they are
 //! over instead of while they last. Audio is not on the ladder. It climbs at once when its causes are there, a rung at a time, and
-//! descends a rung when they have been gone for a while, so that it does not swing.
+//! descends a rung when they have been gone for a while. That while is short, so that it is down soon after the pressure is gone, and
+//! doubles each time that it turns out to have been too short, so that it does not swing.
 
 use std::time::Duration;
 
@@ -110,8 +111,15 @@ const FINAL_TOO_LATE: Duration = Duration::from_secs(3);
 const REFUSE_AFTER: Duration = Duration::from_secs(5);
 /// Time for a rung to take effect before the next one is climbed.
 const CLIMB_PAUSE: Duration = Duration::from_millis(500);
-/// The causes of a rung have to be gone for this long.
-const CALM_FOR: Duration = Duration::from_secs(5);
+/// The causes of a rung have to be gone for this long: waits are looked at over three seconds, so that calm is old by then.
+const CALM_FOR: Duration = Duration::from_secs(2);
+/// A rung that is climbed so soon after one was descended was left too early: from then on calm has to last twice as long for the first
+/// rung down, half of that for the next, and so on,
+const TOO_EARLY: Duration = Duration::from_secs(30);
+/// this at most: 20 s for four rungs,
+const LONGEST_CALM: Duration = Duration::from_secs(10);
+/// until nothing was climbed for so long.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
 
 /// The ladder was climbed or descended by a rung.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -136,14 +144,29 @@ pub struct Ladder {
     /// Whether the last rung exists.
     refuses: bool,
     changed: Option<MediaInstant>,
+    climbed: Option<MediaInstant>,
+    descended: Option<MediaInstant>,
     /// Since when the causes of this rung are gone.
     calm: Option<MediaInstant>,
+    /// How long they have to be for the first rung down.
+    patience: Duration,
+    /// Rungs descended since one was climbed.
+    down: u32,
 }
 
 impl Ladder {
     /// At its foot. `refuses`: it has the last rung.
     pub fn new(refuses: bool) -> Self {
-        Self { rung: Rung::Calm, refuses, changed: None, calm: None }
+        Self {
+            rung: Rung::Calm,
+            refuses,
+            changed: None,
+            climbed: None,
+            descended: None,
+            calm: None,
+            patience: CALM_FOR,
+            down: 0,
+        }
     }
 
     /// Where it stands.
@@ -164,7 +187,8 @@ impl Ladder {
             return None;
         }
         let calm = *self.calm.get_or_insert(now);
-        (now.saturating_since(calm) >= CALM_FOR).then(|| {
+        let wanted = (self.patience / 2_u32.pow(self.down)).max(CALM_FOR);
+        (now.saturating_since(calm) >= wanted).then(|| {
             self.calm = None;
             self.change(self.rung.below(), pressure, now)
         })
@@ -172,6 +196,12 @@ impl Ladder {
 
     fn change(&mut self, rung: Rung, pressure: &Pressure, now: MediaInstant) -> RungChange {
         let is_climb = rung > self.rung;
+        if is_climb {
+            self.learn(now);
+        } else {
+            self.descended = Some(now);
+            self.down += 1;
+        }
         self.rung = rung;
         self.changed = Some(now);
         let lag = if pressure.final_wait.is_zero() { pressure.partial_wait } else { pressure.final_wait };
@@ -182,6 +212,20 @@ impl Ladder {
             utilisation: (pressure.utilisation * 1_000.0).round() / 1_000.0,
             is_climb,
         }
+    }
+
+    /// It climbs: whether it had come down too early.
+    fn learn(&mut self, now: MediaInstant) {
+        let since = |at: Option<MediaInstant>| at.map_or(Duration::MAX, |at| now.saturating_since(at));
+        if since(self.climbed) > FORGOTTEN_AFTER {
+            self.patience = CALM_FOR;
+        }
+        // Of several rungs that are climbed again in one go the first has told.
+        if since(self.descended.take()) < TOO_EARLY {
+            self.patience = (self.patience * 2).min(LONGEST_CALM);
+        }
+        self.climbed = Some(now);
+        self.down = 0;
     }
 
     /// Whether there is reason to climb to `rung` from the one below it, which was reached `passed` ago.
@@ -251,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_climbed_rung_by_rung_within_seconds_and_descended_slowly() {
+    fn it_is_climbed_rung_by_rung_within_seconds_and_descended_in_calm() {
         let mut ladder = Ladder::new(true);
         assert!(watch(&mut ladder, 0, 10, &CALM).is_empty());
         assert_eq!(
@@ -259,7 +303,7 @@ mod tests {
             [(0.0, 1), (0.5, 2), (1.0, 3), (1.5, 4), (6.5, 5)],
             "calls are refused only after a while"
         );
-        assert_eq!(watch(&mut ladder, 20, 30, &CALM), [(5.0, 4), (10.1, 3), (15.2, 2), (20.3, 1), (25.4, 0)]);
+        assert_eq!(watch(&mut ladder, 20, 30, &CALM), [(2.0, 4), (4.1, 3), (6.2, 2), (8.3, 1), (10.4, 0)]);
     }
 
     #[test]
@@ -294,7 +338,28 @@ mod tests {
             let pressure = if second % 4 == 0 { FLOODED } else { CALM };
             changes += watch(&mut ladder, second, 1, &pressure).len();
         }
-        assert_eq!((ladder.rung(), changes), (Rung::LiveOff, 4));
+        // Four up; one down and up again, which taught it to wait longer than three seconds of calm.
+        assert_eq!((ladder.rung(), changes), (Rung::LiveOff, 6));
+        // A longer calm is one, though,
+        let down = watch(&mut ladder, 60, 30, &CALM);
+        assert_eq!(down.iter().map(|(_, rung)| *rung).collect::<Vec<_>>(), [3, 2, 1, 0]);
+        // and what happened is forgotten in the end.
+        watch(&mut ladder, 90, 60, &CALM);
+        watch(&mut ladder, 150, 5, &FLOODED);
+        assert_eq!(watch(&mut ladder, 155, 20, &CALM)[0], (2.0, 3));
+    }
+
+    #[test]
+    fn pressure_that_comes_again_and_again_is_told_of_ever_less_often() {
+        let mut ladder = Ladder::new(false);
+        let mut changes = Vec::new();
+        for second in 0..600 {
+            let pressure = if second % 10 < 2 { FLOODED } else { CALM };
+            let moved = watch(&mut ladder, second, 1, &pressure).len();
+            changes.extend(std::iter::repeat_n(second / 120, moved));
+        }
+        let of = |part: u64| changes.iter().filter(|at| **at == part).count();
+        assert!(of(0) < 40 && of(4) == 0, "{changes:?}");
     }
 
     #[test]

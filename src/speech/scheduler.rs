@@ -72,11 +72,19 @@ pub struct Picked<P> {
 }
 
 const STRETCH_UP: f64 = 1.5;
-const STRETCH_DOWN: f64 = 0.9;
+/// What it shrinks by at a time: from eight times what is wished for back to it in six seconds.
+const STRETCH_DOWN: f64 = 0.7;
+/// It shrinks if no more than this would be asked for then, which is known: half-way between [`EASY`] and [`FULL`].
+const STRETCH_TO: f64 = 0.72;
 /// Between two changes of the step, so that the effect of the first shows.
 const STRETCH_PAUSE: Duration = Duration::from_secs(1);
-/// Easy time before the step shrinks.
-const RELAX_AFTER: Duration = Duration::from_secs(5);
+/// Easy time before the step shrinks,
+const RELAX_AFTER: Duration = Duration::from_secs(2);
+/// and time since it grew.
+const GROWN_FOR: Duration = Duration::from_secs(5);
+/// A partial looks at its utterance from the start: the longer that is, the more one costs and the less of what it says is new. With a
+/// step of at least this share of the utterance, what they cost grows with its length and not with the square of it.
+const STEP_SHARE: f64 = 0.2;
 /// One leg's partials take at most one part in this many of a worker.
 const COST_SHARE: f64 = 1.5;
 /// Waits are looked at for this long, so many at most.
@@ -137,7 +145,8 @@ pub struct Scheduler<P> {
     step: Duration,
     stretch: f64,
     changed: MediaInstant,
-    /// Since when little is asked for.
+    grown: MediaInstant,
+    /// Since when there has been room for a shorter step.
     easy: Option<MediaInstant>,
     costs: Costs,
     load: Load,
@@ -165,6 +174,7 @@ impl<P> Scheduler<P> {
             step,
             stretch: 1.0,
             changed: zero,
+            grown: zero,
             easy: None,
             costs: Costs::default(),
             load: Load::new(1, step),
@@ -218,9 +228,10 @@ impl<P> Scheduler<P> {
     }
 
     /// The step between partials, for now, of an utterance that has come to `audio`: what was wished for, stretched
-    /// while there is too much to do, and in any case longer than recognising one takes.
+    /// while there is too much to do, and in any case a share of the utterance, and longer than recognising one takes.
     pub fn partial_step(&self, audio: Duration) -> Duration {
-        self.step.mul_f64(self.stretch).max(self.costs.expected(audio, true).mul_f64(COST_SHARE))
+        let share = audio.mul_f64(STEP_SHARE);
+        self.step.mul_f64(self.stretch).max(share).max(self.costs.expected(audio, true).mul_f64(COST_SHARE))
     }
 
     /// What the ladder has come to.
@@ -246,16 +257,17 @@ impl<P> Scheduler<P> {
 
     /// Whether one more leg can be, by what those before it cost.
     pub fn admits(&mut self, now: MediaInstant) -> bool {
-        let admits = self.rung() < Rung::LiveOff && self.load.predicted(&self.costs, now) < ADMITTED;
-        if !admits {
+        let fits = self.load.predicted(&self.costs, now) < ADMITTED;
+        if !fits {
             self.turned_away = Some(now);
         }
-        admits
+        // Whom the rung alone turns away is no reason to stay on it.
+        fits && self.rung() < Rung::LiveOff
     }
 
     /// Whether a leg that was left can be taken up again.
     pub fn has_room(&mut self, now: MediaInstant) -> bool {
-        self.rung() <= Rung::LongerStep && self.load.predicted(&self.costs, now) < ADMITTED_AGAIN
+        self.rung() <= Rung::PartialsOff && self.load.predicted(&self.costs, now) < ADMITTED_AGAIN
     }
 
     /// How many legs are to be left, by now: where even without partials worth the name more is asked for than can be done, waits
@@ -409,18 +421,27 @@ impl<P> Scheduler<P> {
         self.ladder.look(&pressure, now)
     }
 
+    /// What a partial may wait for a worker: half of the step that is wished for, or a quarter of the one that there is.
+    fn bearable_wait(&self, stretch: f64) -> Duration {
+        self.step.mul_f64((stretch / 4.0).max(0.5))
+    }
+
     fn stretch_step(&mut self, utilisation: f64, partial_wait: Duration, now: MediaInstant) {
-        let is_easy = utilisation < EASY && partial_wait <= self.step / 2;
+        let before = self.stretch;
+        let shorter = (before * STRETCH_DOWN).max(1.0);
+        let is_easy = partial_wait <= self.bearable_wait(shorter) / 2
+            && self.load.utilisation(shorter, now) < STRETCH_TO;
         let easy_since = self.easy.filter(|_| is_easy).unwrap_or(now);
         self.easy = is_easy.then_some(easy_since);
         if now.saturating_since(self.changed) < STRETCH_PAUSE {
             return;
         }
-        let before = self.stretch;
-        if utilisation > FULL || partial_wait > self.step / 2 {
+        let has_been = |since: MediaInstant, time: Duration| now.saturating_since(since) >= time;
+        if utilisation > FULL || partial_wait > self.bearable_wait(before) {
             self.stretch = (before * STRETCH_UP).min(MOST_STRETCH);
-        } else if is_easy && now.saturating_since(easy_since) >= RELAX_AFTER {
-            self.stretch = (before * STRETCH_DOWN).max(1.0);
+            self.grown = now;
+        } else if is_easy && has_been(easy_since, RELAX_AFTER) && has_been(self.grown, GROWN_FOR) {
+            self.stretch = shorter;
         }
         if self.stretch > before {
             // What waited under the old step says nothing of the new one.

@@ -173,6 +173,12 @@ impl Segmenter {
         self.open.as_ref().is_some_and(|o| o.paused)
     }
 
+    /// For how long the open utterance's speaker has not clearly been heard.
+    pub fn silence(&self) -> Duration {
+        let since = self.open.as_ref().map_or(0, |open| self.judged().saturating_sub(open.clear_end));
+        time_of(since as usize / FRAME)
+    }
+
     /// The audio of the open utterance so far, and the position of its first sample.
     pub fn audio(&self) -> Option<(u64, Arc<[f32]>)> {
         let open = self.open.as_ref()?;

@@ -26,6 +26,9 @@ pub(super) use publish::{placed, seconds_at};
 
 /// Voiced audio that the first partial waits for.
 const FIRST_PARTIAL: Duration = Duration::from_millis(300);
+/// Of a speaker who has been silent for so long (three frames; the stops within words are shorter) no partial is asked for: the decode at the
+/// pause, which may be the end, would say the same a moment later, and as a rule it is what comes of it.
+const HOLD: Duration = Duration::from_millis(48);
 /// Words lie within the speech that the detector saw, give or take this much. Seconds.
 const EDGE: f64 = 0.1;
 /// An utterance begins at most this long before it is seen: pre-roll, onset and a frame, with room.
@@ -395,8 +398,11 @@ impl Session {
     /// Whether to ask for a partial, if there are to be `step` between two of them.
     pub fn partial_due(&self, step: Duration) -> bool {
         let Some(open) = self.pending.back().filter(|p| p.closed.is_none()) else { return false };
-        let waits =
-            self.is_behind || self.elsewhere || self.segmenter.is_paused() || self.segmenter.is_unclear();
+        let waits = self.is_behind
+            || self.elsewhere
+            || self.segmenter.is_paused()
+            || self.segmenter.silence() >= HOLD
+            || self.segmenter.is_unclear();
         if waits || self.segmenter.voiced() < FIRST_PARTIAL {
             return false;
         }

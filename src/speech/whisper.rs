@@ -38,8 +38,7 @@ pub struct WhisperModel(Arc<Inner>);
 struct Inner {
     name: String,
     context: WhisperContext,
-    /// The least `audio_ctx`: with less, stock models fall into loops.
-    floor: usize,
+    windows: Windows,
     longest: Option<Duration>,
 }
 
@@ -69,7 +68,7 @@ impl WhisperModel {
         Ok(Self(Arc::new(Inner {
             name: name.to_owned(),
             context,
-            floor: if demo { 256 } else { 512 },
+            windows: if demo { Windows::SHORT } else { Windows::STOCK },
             longest: demo.then_some(Duration::from_secs(8)),
         })))
     }
@@ -114,6 +113,29 @@ impl SpeechModel for WhisperModel {
     }
 }
 
+/// The encoder's windows (`audio_ctx`) that a model is used with, positions.
+#[derive(Clone, Copy, Debug)]
+struct Windows {
+    least: usize,
+    step: usize,
+    /// Beyond the audio.
+    slack: usize,
+}
+
+impl Windows {
+    /// Stock models were taught 30 s and nothing else: with less than this they fall into loops.
+    const STOCK: Self = Self { least: 512, step: 256, slack: 64 };
+    /// The model inside was taught windows cut to what is said. Every position costs: partials are about 2 s long in the mean, for which
+    /// steps of 256 would have it look at twice as much.
+    const SHORT: Self = Self { least: 96, step: 32, slack: 32 };
+
+    /// For `seconds` of audio, with slack: a window cut to the audio is what stock models cannot do.
+    fn of(self, seconds: f64) -> usize {
+        let wanted = (POSITIONS_PER_SECOND * seconds) as usize + self.slack;
+        wanted.next_multiple_of(self.step).clamp(self.least, MOST_POSITIONS)
+    }
+}
+
 struct WhisperRecogniser {
     model: Arc<Inner>,
     state: WhisperState,
@@ -124,7 +146,7 @@ struct WhisperRecogniser {
 impl Recogniser for WhisperRecogniser {
     fn recognise(&mut self, audio: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError> {
         let seconds = audio.len() as f64 / f64::from(RATE);
-        let window = audio_ctx(seconds, self.model.floor) as i32;
+        let window = self.model.windows.of(seconds) as i32;
         let mut padded = Vec::new();
         let enough = if audio.len() < SHORTEST {
             padded.extend_from_slice(audio);
@@ -265,13 +287,6 @@ impl WhisperRecogniser {
     }
 }
 
-/// Encoder positions for `seconds` of audio: with slack, for a window cut to the audio is what models cannot do; in steps
-/// of 256, which is how attention pads them anyway.
-fn audio_ctx(seconds: f64, floor: usize) -> usize {
-    let wanted = (POSITIONS_PER_SECOND * seconds) as usize + 64;
-    wanted.next_multiple_of(256).clamp(floor, MOST_POSITIONS)
-}
-
 struct WordBuilder {
     words: Vec<HypothesisWord>,
     bytes: Vec<u8>,
@@ -308,12 +323,9 @@ mod tests {
 
     #[test]
     fn the_window_has_slack_and_comes_in_steps() {
-        assert_eq!(audio_ctx(0.5, 512), 512);
-        assert_eq!(audio_ctx(0.5, 256), 256);
-        assert_eq!(audio_ctx(4.0, 256), 512);
-        assert_eq!(audio_ctx(8.0, 256), 512);
-        assert_eq!(audio_ctx(9.0, 256), 768);
-        assert_eq!(audio_ctx(12.0, 512), 768);
-        assert_eq!(audio_ctx(60.0, 512), 1_500);
+        let stock = [0.5, 4.0, 8.0, 9.0, 12.0, 60.0].map(|seconds| Windows::STOCK.of(seconds));
+        assert_eq!(stock, [512, 512, 512, 768, 768, 1_500]);
+        let short = [0.5, 1.2, 1.4, 2.5, 4.0, 8.0, 60.0].map(|seconds| Windows::SHORT.of(seconds));
+        assert_eq!(short, [96, 96, 128, 160, 256, 448, 1_500]);
     }
 }

@@ -234,7 +234,7 @@ table! {
         ("outcome", &["completed", "failed", "taken_over", "owed"]);
     Gauge ASR_REMOTE_UP = "asr_remote_up", "1 while the speech service elsewhere can be reached, 0 while not.";
     Gauge ASR_QUEUE = "asr_queue_depth", "Recognition tasks waiting.";
-    Gauge ASR_OWED_SECONDS = "asr_owed_seconds", "Seconds of recorded speech, or silence, of calls that are over that wait to be transcribed.";
+    Gauge ASR_CATCH_UP_BACKLOG = "asr_catch_up_backlog_seconds", "Seconds of recorded speech, or silence, of calls that are over that wait to be transcribed.";
     Gauge ASR_OWING_CALLS = "asr_owing_calls", "Calls that are over and whose transcripts are pending.";
     Counter ASR_CAUGHT_UP = "asr_caught_up_seconds_total", "Seconds of recordings gone through for what live transcription left out.";
     Gauge LISTEN_CHANNELS = "listen_channels", "Channels of live audio that clients push, being transcribed now.";

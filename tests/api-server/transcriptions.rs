@@ -9,6 +9,8 @@ use parking_lot::{Condvar, Mutex};
 use reqwest::{Body, Response};
 use serde_json::{Value, json};
 use sidetone::api::{TranscriptionPolicy, Transcriptions};
+use sidetone::calls::speech::Expectations;
+use sidetone::config::Settings;
 use sidetone::speech::recogniser::{
     Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel,
 };
@@ -23,6 +25,14 @@ const KEY: &str = "st_acme_0123456789abcdef";
 const MIB: u64 = 1 << 20;
 
 async fn server(data: &Path, model: Arc<dyn SpeechModel>) -> (Server, Arc<Transcriptions>) {
+    server_of(data, model, &Settings::default()).await
+}
+
+async fn server_of(
+    data: &Path,
+    model: Arc<dyn SpeechModel>,
+    settings: &Settings,
+) -> (Server, Arc<Transcriptions>) {
     let config = SpeechConfig { workers: 2, ..SpeechConfig::default() };
     let engine = Arc::new(SpeechEngine::start(config, model).unwrap());
     let policy = TranscriptionPolicy {
@@ -30,7 +40,7 @@ async fn server(data: &Path, model: Arc<dyn SpeechModel>) -> (Server, Arc<Transc
         most_bytes: 4 * MIB,
         most_duration: Duration::from_secs(120),
         min_free_mib: 1,
-        language: "en".into(),
+        expected: Expectations::of(settings),
     };
     let service = Arc::new(Transcriptions::open(engine, policy).unwrap());
     let setup = Setup { keys: vec![KEY], transcriptions: Some(service.clone()), ..Setup::default() };
@@ -286,6 +296,8 @@ struct Gated(Arc<(Mutex<Gate>, Condvar)>);
 struct Gate {
     is_open: bool,
     begun: usize,
+    /// Language and prompt of each piece.
+    asked: Vec<(String, Option<String>)>,
 }
 
 impl SpeechModel for Gated {
@@ -303,6 +315,7 @@ impl Recogniser for Gated {
         let (gate, changed) = &*self.0;
         let mut gate = gate.lock();
         gate.begun += 1;
+        gate.asked.push((request.language.clone(), request.prompt.clone()));
         changed.notify_all();
         changed.wait_while(&mut gate, |gate| !gate.is_open);
         let word = HypothesisWord { text: "word".into(), start: 0.1, end: 0.2, p: 0.9 };
@@ -359,6 +372,27 @@ async fn whoever_goes_away_is_worked_for_no_more() {
         assert_eq!(model.begun(), 3);
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn language_and_vocabulary_are_those_of_the_keys_tenant_and_a_prompt_comes_on_top() {
+    let mut settings = Settings::default();
+    settings.speech.vocabulary = vec!["Sidetone".into()];
+    let own = settings.speech.tenants.entry("acme".into()).or_default();
+    own.language = Some("de".into());
+    own.vocabulary = Some(vec!["Ms. Okafor".into(), "Frau Özgür".into()]);
+    let data = tempfile::tempdir().unwrap();
+    let model = Gated::default();
+    let (server, _) = server_of(data.path(), Arc::new(model.clone()), &settings).await;
+    model.open();
+    let file = wav(&[&prompt("digit-5")]);
+    for fields in [&[][..], &[("prompt", "Herr Yıldız"), ("language", "tr")]] {
+        transcribed(&server, fields, &file).await;
+    }
+    let asked = |language: &str, prompt: &str| (language.to_owned(), Some(prompt.to_owned()));
+    let wanted = [asked("de", "Ms. Okafor, Frau Özgür"), asked("tr", "Ms. Okafor, Frau Özgür Herr Yıldız")];
+    assert_eq!(model.0.0.lock().asked, wanted);
+    server.stop().await;
 }
 
 #[tokio::test]

@@ -16,39 +16,11 @@ use super::control::Control;
 use super::options::ListenOptions;
 use super::shape::{Reply, Shape};
 use crate::api::live::{
-    BadAudio, Gone, Inbound, Intake, LAST_WORDS, LiveSpeech, MOST_MESSAGE, Manner, News, Place, Unpacker,
-    Wire,
+    End, Gone, Inbound, Intake, LAST_WORDS, LiveSpeech, MOST_MESSAGE, Manner, News, Place, Unpacker, Wire,
+    all_final,
 };
 use crate::api::state::AppState;
 use crate::clock;
-
-/// Why a stream ends.
-#[derive(Debug)]
-enum End {
-    /// The client is done.
-    Done,
-    /// The client has gone.
-    Gone,
-    /// Nothing came for too long.
-    Silence,
-    TooLong,
-    /// What came is no audio.
-    Bad(String),
-    /// The server stops.
-    Stopping,
-}
-
-impl From<Gone> for End {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
-}
-
-impl From<BadAudio> for End {
-    fn from(bad: BadAudio) -> Self {
-        Self::Bad(bad.to_string())
-    }
-}
 
 /// What has to be final before more is read.
 struct Finalize {
@@ -103,10 +75,7 @@ pub(super) async fn run(
 
 impl Stream {
     async fn hear(&mut self, silence: Duration, closing: &CancellationToken) -> End {
-        match self.listen(silence, closing).await {
-            Ok(never) => match never {},
-            Err(end) => end,
-        }
+        End::of(self.listen(silence, closing).await)
     }
 
     async fn listen(&mut self, silence: Duration, closing: &CancellationToken) -> Result<Infallible, End> {
@@ -119,7 +88,7 @@ impl Stream {
             }
             tokio::select! {
                 Some(news) = self.news.recv() => self.pass_on(news).await?,
-                () = all_final(&mut self.finalize) => self.finalized().await?,
+                () = all_final(self.finalize.as_mut().map(|finalize| &mut finalize.all_final)) => self.finalized().await?,
                 inbound = self.wire.receive(), if may_read => {
                     if !matches!(inbound, Inbound::Alive) {
                         quiet.set(sleep(silence));
@@ -275,12 +244,5 @@ impl Stream {
         let rest: Vec<Reply> =
             self.channels.iter_mut().filter_map(|channel| channel.end_finalize(now)).collect();
         self.send(&rest).await
-    }
-}
-
-async fn all_final(finalize: &mut Option<Finalize>) {
-    match finalize {
-        Some(finalize) => (&mut finalize.all_final).await,
-        None => std::future::pending().await,
     }
 }

@@ -1,5 +1,6 @@
 //! Live recognition of audio that clients push over sockets: what the protocols have in common.
 
+mod end;
 mod intake;
 mod unpack;
 mod wire;
@@ -10,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub(super) use end::End;
 pub(super) use intake::{Intake, Manner, News};
 pub(super) use unpack::{BadAudio, Packing, Unpacker};
 pub(super) use wire::{Gone, Inbound, Wire};
@@ -23,6 +26,14 @@ use crate::telemetry::metric;
 
 /// Longest message that a client may send.
 pub(super) const MOST_MESSAGE: usize = 4 << 20;
+/// Resolves once all that was asked for is final; never, where nothing was.
+pub(super) async fn all_final(asked: Option<&mut BoxFuture<'static, ()>>) {
+    match asked {
+        Some(asked) => asked.await,
+        None => std::future::pending().await,
+    }
+}
+
 /// When the server stops, clients get what is still to come within this time.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Rates that are taken, samples a second; the filter that converts them needs a common measure with 16 000.

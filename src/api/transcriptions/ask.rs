@@ -1,6 +1,7 @@
 //! What the fields of the form ask for.
 
 use super::error::{Failure, Param};
+use crate::calls::speech::Expected;
 use crate::config;
 
 /// What to answer with.
@@ -19,6 +20,7 @@ pub(super) struct Ask {
     pub(super) language: String,
     /// The request names it, so that it had better be one that the model knows.
     pub(super) language_asked: bool,
+    /// The tenant's vocabulary, and behind it what the request has: of too long a text the model takes the end.
     pub(super) prompt: Option<String>,
     pub(super) format: ResponseFormat,
     pub(super) words: bool,
@@ -31,8 +33,8 @@ const ALIASES: [&str; 4] = ["whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-trans
 
 impl Ask {
     /// From the form's fields, in the order in which they came; the last of a name counts. What is not known is ignored: later versions
-    /// of the clients send more. `model` is the one there is, `language` that of requests that name none.
-    pub(super) fn of(fields: &[(String, String)], model: &str, language: &str) -> Result<Self, Failure> {
+    /// of the clients send more. `model` is the one there is, `expected` what holds for the tenant.
+    pub(super) fn of(fields: &[(String, String)], model: &str, expected: &Expected) -> Result<Self, Failure> {
         let get = |name: &str| {
             let value = fields.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.trim());
             value.filter(|value| !value.is_empty())
@@ -83,10 +85,12 @@ impl Ask {
             ));
         }
         let (words, segments) = granularities(fields, format)?;
+        let prompt = [expected.vocabulary.as_deref(), get("prompt")];
+        let prompt = prompt.into_iter().flatten().collect::<Vec<_>>().join(" ");
         Ok(Self {
             language_asked: asked.is_some(),
-            language: asked.unwrap_or_else(|| language.to_owned()),
-            prompt: get("prompt").map(str::to_owned),
+            language: asked.unwrap_or_else(|| expected.language.clone()),
+            prompt: (!prompt.is_empty()).then_some(prompt),
             format,
             words,
             segments,
@@ -119,7 +123,17 @@ mod tests {
 
     fn ask(fields: &[(&str, &str)]) -> Result<Ask, Failure> {
         let fields: Vec<_> = fields.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Ask::of(&fields, "base.en", "en")
+        Ask::of(&fields, "base.en", &Expected { language: "en".into(), vocabulary: None })
+    }
+
+    #[test]
+    fn what_a_request_has_to_lean_on_comes_behind_the_vocabulary_of_its_tenant() {
+        let expected = Expected { language: "auto".into(), vocabulary: Some("Sidetone, Ms. Okafor".into()) };
+        let prompt = |fields: &[(String, String)]| Ask::of(fields, "base.en", &expected).unwrap().prompt;
+        assert_eq!(prompt(&[]).as_deref(), Some("Sidetone, Ms. Okafor"));
+        let own = [("prompt".to_owned(), "Frau Özgür".to_owned())];
+        assert_eq!(prompt(&own).as_deref(), Some("Sidetone, Ms. Okafor Frau Özgür"));
+        assert_eq!(Ask::of(&[], "base.en", &expected).unwrap().language, "auto");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -22,9 +23,10 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::auth;
+use super::auth::{self, Principal};
 use super::state::AppState;
 use crate::audio::{AudioFile, Flaws, Limits, PcmSource};
+use crate::calls::speech::Expectations;
 use crate::speech::SpeechEngine;
 use crate::speech::batch::{self, BatchError, BatchNews, BatchOptions};
 use crate::speech::scheduler::Class;
@@ -49,8 +51,8 @@ pub struct TranscriptionPolicy {
     pub most_duration: Duration,
     /// Disk that is left to recordings, MiB.
     pub min_free_mib: u64,
-    /// Language of requests that name none.
-    pub language: String,
+    /// Language of requests that name none, and words that the model leans on, by the tenant of the key.
+    pub expected: Expectations,
 }
 
 /// Files that are being transcribed for users.
@@ -98,6 +100,7 @@ pub(super) async fn require(State(state): State<AppState>, mut request: Request,
 /// Transcribe the file of the form in the body.
 pub(super) async fn create(
     State(state): State<AppState>,
+    Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
@@ -105,7 +108,8 @@ pub(super) async fn create(
     let place = Arc::clone(&service.uploads).try_acquire_owned().map_err(|_| Failure::busy())?;
     let (upload, fields) =
         receive::form(&service.upload_policy(), receive::Keep::WhileOpen, &headers, body).await?;
-    let ask = Ask::of(&fields, service.engine.model(), &service.policy.language)?;
+    let expected = service.policy.expected.of_tenant(principal.tenant.as_deref());
+    let ask = Ask::of(&fields, service.engine.model(), expected)?;
     if let (Some(words), true) = (service.engine.deaf_to(&ask.language), ask.language_asked) {
         return Err(Failure::bad(Param::Language, words));
     }

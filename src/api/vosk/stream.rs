@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::message::{Config, Message};
 use super::shape::{Said, Shape};
 use crate::api::live::{
-    BadAudio, Gone, Inbound, Intake, LAST_WORDS, LiveSpeech, MOST_MESSAGE, Manner, News, Packing, Place,
-    Unpacker, Wire, request_id,
+    BadAudio, End, Inbound, Intake, LAST_WORDS, LiveSpeech, MOST_MESSAGE, Manner, News, Packing, Place,
+    Unpacker, Wire, all_final, request_id,
 };
 use crate::api::state::AppState;
 use crate::audio::wav::Encoding;
@@ -26,29 +26,6 @@ const RATE_HZ: u32 = 8_000;
 
 /// Answers that are owed at a time: small messages come no faster than they are heard.
 const MOST_OWED: usize = 1_000;
-
-/// Why a connection ends.
-enum End {
-    /// The client said so, and has its last final.
-    Done,
-    Gone,
-    TooLong,
-    /// What came is not of this protocol.
-    Bad(String),
-    Stopping,
-}
-
-impl From<Gone> for End {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
-}
-
-impl From<BadAudio> for End {
-    fn from(bad: BadAudio) -> Self {
-        Self::Bad(bad.to_string())
-    }
-}
 
 /// An answer that is owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +85,8 @@ pub(super) async fn run(socket: WebSocket, state: AppState, service: Arc<LiveSpe
     tracing::info!(name, "a client has been heard");
     match end {
         End::Done => wire.close(close_code::NORMAL, "").await,
-        End::Gone => {}
+        // A client of this protocol may be silent for as long as it likes.
+        End::Gone | End::Silence => {}
         End::TooLong => wire.close_too_long(MOST_MESSAGE).await,
         End::Bad(words) => wire.close(close_code::POLICY, &words).await,
         End::Stopping => wire.close(close_code::AWAY, "the server stops: come again").await,
@@ -118,10 +96,7 @@ pub(super) async fn run(socket: WebSocket, state: AppState, service: Arc<LiveSpe
 
 impl Stream {
     async fn hear(&mut self, closing: Option<&CancellationToken>) -> End {
-        match self.listen(closing).await {
-            Ok(never) => match never {},
-            Err(end) => end,
-        }
+        End::of(self.listen(closing).await)
     }
 
     /// The server stops: the client gets the final of all that came, as if it had asked for it.
@@ -262,14 +237,7 @@ async fn next(ear: &mut Option<Ear>) -> Option<News> {
     tokio::select! {
         biased;
         Some(news) = ear.news.recv() => Some(news),
-        () = all_final(&mut ear.all_final) => None,
-    }
-}
-
-async fn all_final(asked: &mut Option<BoxFuture<'static, ()>>) {
-    match asked {
-        Some(asked) => asked.await,
-        None => std::future::pending().await,
+        () = all_final(ear.all_final.as_mut()) => None,
     }
 }
 

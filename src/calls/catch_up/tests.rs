@@ -10,6 +10,7 @@ use super::*;
 use crate::audio::wav;
 use crate::calls::hub::{EventKind, HubConfig};
 use crate::calls::record::{CallMode, CallState, FileInfo, FileStatus};
+use crate::config::Settings;
 use crate::media::codec::Codec;
 use crate::media::leg::Leg;
 use crate::speech::recogniser::{
@@ -27,6 +28,8 @@ const SECONDS: f64 = 13.0;
 struct Model {
     heard: AtomicUsize,
     fails: bool,
+    /// What it was asked.
+    asked: Mutex<Vec<Request>>,
 }
 
 impl SpeechModel for Arc<Model> {
@@ -44,12 +47,13 @@ struct Hearing(Arc<Model>);
 impl Recogniser for Hearing {
     fn recognise(&mut self, audio: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError> {
         self.0.heard.fetch_add(1, Ordering::SeqCst);
+        self.0.asked.lock().push(request.clone());
         let seconds = audio.len() as f64 / 16_000.0;
         if self.0.fails {
             return Err(RecogniseError::Failed { model: "model".into(), seconds, reason: "a test".into() });
         }
         let word = HypothesisWord { text: "heard".into(), start: 0.3, end: 0.6, p: 0.9 };
-        let language = request.language.clone();
+        let language = if request.language == "auto" { "de".into() } else { request.language.clone() };
         Ok(Hypothesis { words: vec![word], avg_logprob: -0.1, no_speech: None, language })
     }
 }
@@ -159,6 +163,15 @@ impl Data {
         owed
     }
 
+    /// The words that the call's tenant has of its own.
+    fn expected(&self) -> Expectations {
+        let mut settings = Settings::default();
+        settings.speech.vocabulary = vec!["Sidetone".into()];
+        settings.speech.tenants.entry("default".into()).or_default().vocabulary =
+            Some(vec!["Ms. Okafor".into()]);
+        Expectations::of(&settings)
+    }
+
     fn events(&self) -> Vec<Value> {
         let text = fs::read_to_string(self.file("events.jsonl")).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -168,7 +181,9 @@ impl Data {
         let (hub, directory) = self.hub();
         let config = SpeechConfig { workers: 2, ..SpeechConfig::default() };
         let speech = model.map(|model| Arc::new(SpeechEngine::start(config, Arc::new(model)).unwrap()));
-        let caught_up = CatchUp::start(self.folder.path(), hub.clone(), directory.clone(), speech).unwrap();
+        let caught_up =
+            CatchUp::start(self.folder.path(), hub.clone(), directory.clone(), speech, self.expected())
+                .unwrap();
         let deadline = clock::now() + WITHIN;
         while caught_up.backlog().calls > 0 {
             assert!(clock::now() < deadline, "{:?}", caught_up.backlog());
@@ -225,7 +240,7 @@ fn shown(utterance: u64, start: f64, text: &str, kind: TranscriptKind) -> Transc
 }
 
 fn model() -> Arc<Model> {
-    Arc::new(Model { heard: AtomicUsize::new(0), fails: false })
+    Arc::new(Model { heard: AtomicUsize::new(0), fails: false, asked: Mutex::default() })
 }
 
 fn expected() -> Vec<(String, u64, String)> {
@@ -319,7 +334,7 @@ fn without_a_recording_or_a_model_what_was_told_of_keeps_the_words_last_shown() 
     off.owes();
     let failing = Data::new();
     failing.owes();
-    let fails = Arc::new(Model { heard: AtomicUsize::new(0), fails: true });
+    let fails = Arc::new(Model { heard: AtomicUsize::new(0), fails: true, asked: Mutex::default() });
     for (data, model, why) in [
         (&gone, Some(model()), "recording is gone"),
         (&off, None, "speech.model"),
@@ -370,7 +385,9 @@ fn what_a_removed_call_owes_is_dropped() {
     let (hub, directory) = data.hub();
     let config = SpeechConfig { workers: 1, ..SpeechConfig::default() };
     let engine = Arc::new(SpeechEngine::start(config, Arc::new(model())).unwrap());
-    let caught_up = CatchUp::start(data.folder.path(), hub.clone(), directory.clone(), Some(engine)).unwrap();
+    let caught_up =
+        CatchUp::start(data.folder.path(), hub.clone(), directory.clone(), Some(engine), data.expected())
+            .unwrap();
     caught_up.forget(CALL);
     assert_eq!(caught_up.backlog().calls, 0);
     directory.remove(CALL).unwrap();
@@ -384,7 +401,7 @@ fn what_a_removed_call_owes_is_dropped() {
     data.owes();
     fs::remove_file(data.file("call.json")).unwrap();
     let (hub, directory) = data.hub();
-    let caught_up = CatchUp::start(data.folder.path(), hub, directory, None).unwrap();
+    let caught_up = CatchUp::start(data.folder.path(), hub, directory, None, data.expected()).unwrap();
     assert_eq!(caught_up.backlog().calls, 0);
     assert_eq!(fs::read_dir(data.folder.path().join("owed")).unwrap().count(), 0);
 }
@@ -447,4 +464,36 @@ fn what_was_cut_off_is_all_that_no_final_covers() {
     assert!(spans.contains(&span(Leg::Caller, 7.75, 12.0, Some(4))), "{spans:?}");
     assert!(spans.contains(&span(Leg::Caller, 12.7, 14.0, None)), "{spans:?}");
     assert!(spans.contains(&span(Leg::Callee, 0.0, 14.0, None)), "{spans:?}");
+}
+
+#[test]
+fn the_model_leans_on_the_words_of_the_tenant() {
+    let data = Data::new();
+    data.owes();
+    let model = model();
+    data.caught_up(Some(model.clone()));
+    let asked = model.asked.lock();
+    let prompts: Vec<_> = asked.iter().map(|request| request.prompt.as_deref()).collect();
+    assert!(prompts.len() >= 4 && prompts.iter().all(|prompt| *prompt == Some("Ms. Okafor")), "{prompts:?}");
+}
+
+#[test]
+fn a_language_left_to_the_model_is_settled_by_the_rule_of_live_calls() {
+    let data = Data::new();
+    let (_, directory) = data.hub();
+    directory.update(CALL, |record| record.language = Some("auto".into())).unwrap();
+    directory.flush();
+    drop(directory);
+    data.owes();
+    let model = model();
+    let done = data.caught_up(Some(model.clone()));
+    let asked = model.asked.lock();
+    let of = |language: &str| asked.iter().filter(|request| request.language == language).count();
+    // What the caller's final of before says is known; the callee has none, and is asked about until it is known.
+    assert!(of("en") >= 3 && of("auto") >= 1 && of("en") + of("auto") + of("de") == asked.len(), "{asked:?}");
+    let language = |event: &Value| (event["leg"].clone(), event["language"].clone());
+    let finals = done.events.iter().filter(|event| event["type"] == "transcript.final").map(language);
+    for (leg, language) in finals {
+        assert_eq!(language, if leg == "caller" { "en" } else { "de" });
+    }
 }

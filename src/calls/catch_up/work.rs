@@ -15,7 +15,8 @@ use crate::calls::hub::EventKind;
 use crate::calls::record::CallRecord;
 use crate::calls::transcript::{self, Told};
 use crate::media::leg::Leg;
-use crate::speech::catch_up::{self as speech, CatchUpError, Keeper, Piece, Pieces, Stretch};
+use crate::speech::catch_up::{self as speech, Asking, CatchUpError, Keeper, Piece, Pieces, Stretch};
+use crate::speech::language::LegLanguage;
 use crate::speech::recogniser::{Hypothesis, RecogniseError};
 use crate::speech::{SpeechEngine, TranscriptEvent};
 
@@ -50,11 +51,25 @@ pub(super) fn catch_up(
     shared.open_stream(&record).map_err(Trouble::Later)?;
     let told = Told::read(&shared.hub, &call).map_err(|error| Trouble::Later(error.to_string()))?;
     tracing::info!(call, seconds = owed.seconds(), "a transcript is caught up");
-    let mut debt = Debt { shared, owed, cancel, told, record: &record, utterance: None, is_poison: false };
+    let asking = Leg::BOTH.map(|leg| asking(shared, &record, &told, leg));
+    let mut debt =
+        Debt { shared, owed, cancel, told, asking, record: &record, utterance: None, is_poison: false };
     if debt.told.saved.is_none() {
         debt.put_into_words()?;
     }
     debt.close()
+}
+
+/// What to ask for of a leg: the words to lean on are those of its tenant; a language that was left to the model is what it found in what
+/// the leg said before, by the rule of live calls.
+fn asking(shared: &Shared, record: &CallRecord, told: &Told, leg: Leg) -> Asking {
+    let mut language = LegLanguage::new(record.language.as_deref().unwrap_or_default());
+    for event in told.finals.iter().filter(|event| event.leg == leg && !event.words.is_empty()) {
+        let sum: f64 = event.words.iter().map(|word| word.confidence.max(f64::MIN_POSITIVE).ln()).sum();
+        language.last_word(&event.language, (sum / event.words.len() as f64) as f32, true);
+    }
+    let expected = shared.expected.of_tenant(Some(&record.tenant));
+    Asking { language, vocabulary: expected.vocabulary.clone() }
 }
 
 struct Debt<'a> {
@@ -62,6 +77,8 @@ struct Debt<'a> {
     owed: &'a mut OwedCall,
     cancel: &'a CancellationToken,
     told: Told,
+    /// Of each leg.
+    asking: [Asking; 2],
     record: &'a CallRecord,
     /// The span that is being worked on, and its utterance that was told of.
     utterance: Option<(usize, Option<TranscriptEvent>)>,
@@ -105,15 +122,16 @@ impl Debt<'_> {
             let known = span.utterance.and_then(|number| self.told_of(leg, number));
             let stretch = Stretch { leg, start: span.start, end: span.end, shown: known.clone() };
             self.utterance = Some((index, known));
-            let mut language = self.language(leg);
+            let mut asking = self.asking[leg.index()].clone();
             let config = speech::segments(engine);
             let cancel = self.cancel;
             let done = Pieces::open(recording, &stretch, config).map_err(CatchUpError::from).and_then(
                 |mut pieces| {
                     let end = pieces.recording_end();
-                    speech::recognise(engine, &mut pieces, &mut language, cancel, self).map(|()| end)
+                    speech::recognise(engine, &mut pieces, &mut asking, cancel, self).map(|()| end)
                 },
             );
+            self.asking[leg.index()] = asking;
             match done {
                 Ok(end) if end + SLACK < span.end => {
                     self.lack(&format!("the recording ends at {end:.1} s, {:.1} s were heard", span.end));
@@ -180,16 +198,6 @@ impl Debt<'_> {
 
     fn has_final(&self, leg: Leg, number: u64) -> bool {
         self.told.finals.iter().any(|event| event.leg == leg && event.utterance == number)
-    }
-
-    /// What to ask for: where it was left to the model, what it found in what the leg said for longer than a moment.
-    fn language(&self, leg: Leg) -> String {
-        let asked = self.record.language.clone().unwrap_or_default();
-        let is_sure = |event: &&TranscriptEvent| event.leg == leg && event.end - event.start >= 2.0;
-        match self.told.finals.iter().find(is_sure) {
-            Some(event) if asked == "auto" && !event.language.is_empty() => event.language.clone(),
-            _ => asked,
-        }
     }
 
     /// The transcript will lack something, and why.
