@@ -10,10 +10,10 @@ mod telephone;
 use std::path::Path;
 
 use sidetone::media::codec::Codec;
-use sidetone::speech::gate::Reason;
 use sidetone::speech::gate::echo::Said;
+use sidetone::speech::gate::{Gate, Reason};
 use sidetone::speech::segment::{SegmentEvent, Segmenter, Utterance};
-use sidetone::speech::vad::{FRAME, Vad};
+use sidetone::speech::vad::{FRAME, Vad, WINDOW};
 use support::{hush, prompt, prompts};
 use telephone::{Colour, RATE, TONES, amplitude, coded, dialled, hum, mixed, noise, rms, sines};
 
@@ -47,10 +47,10 @@ fn kept(clean: &[i16], heard: &[i16], far: Option<&[i16]>) -> f64 {
     let (utterances, _) = segmented(heard, far);
     let mut vad = Vad::default();
     let wide = drive::wide(clean);
-    let voiced: Vec<u64> = wide
-        .chunks_exact(FRAME)
+    let frames = wide.as_chunks::<WINDOW>().0.iter().flat_map(|window| vad.window(window));
+    let voiced: Vec<u64> = frames
         .enumerate()
-        .filter(|(_, frame)| vad.frame((*frame).try_into().unwrap()).voiced)
+        .filter(|(_, frame)| frame.voiced)
         .map(|(index, _)| (index * FRAME) as u64)
         .collect();
     let within = |at: &&u64| {
@@ -87,12 +87,10 @@ fn the_tones_of_no_country_are_an_utterance() {
         for dbm0 in [-10.0, -20.0, -35.0] {
             let (utterances, reasons) = segmented(&tone.sound(dbm0, 11 * RATE), None);
             assert!(utterances.is_empty(), "{} at {dbm0} dBm0: {utterances:?}", tone.name);
-            let known = [Reason::Tone, Reason::Keys, Reason::Noise, Reason::Music];
+            let known = [Reason::Tone, Reason::Keys];
             assert!(reasons.iter().all(|reason| known.contains(reason)), "{}: {reasons:?}", tone.name);
         }
     }
-    let (_, reasons) = segmented(&TONES[0].sound(-15.0, 11 * RATE), None);
-    assert!(reasons.contains(&Reason::Tone), "ring-back sounds like speech to the detector: {reasons:?}");
 }
 
 #[test]
@@ -120,10 +118,32 @@ fn noise_that_goes_on_as_it_is_is_no_utterance() {
     for colour in [Colour::White, Colour::Pink, Colour::Room] {
         for dbm0 in [-60.0, -50.0, -40.0, -30.0] {
             let (utterances, _) = segmented(&noise(colour, dbm0, 20 * RATE, 7), None);
-            let voiced: f64 = utterances.iter().map(|u| u.voiced.as_secs_f64()).sum();
-            // Pink noise has moments that are not like it; what the model makes of them is another test's.
-            let most = if colour == Colour::Pink && dbm0 > -45.0 { 0.15 * 20.0 } else { 0.0 };
-            assert!(voiced <= most, "{colour:?} at {dbm0} dBm0: {voiced} s");
+            assert!(utterances.is_empty(), "{colour:?} at {dbm0} dBm0: {utterances:?}");
+        }
+    }
+}
+
+#[test]
+fn speech_in_loud_noise_is_heard() {
+    for colour in [Colour::Pink, Colour::Room] {
+        let (hiss, mut said, mut heard) = (noise(colour, -20.0, 10 * RATE, 5), [0.0; 2], [0.0; 2]);
+        for (of, db) in [-10.0, -5.0].into_iter().enumerate() {
+            for prompt in prompts() {
+                let clean = between_silences(&prompt.pcm);
+                let gain = 10_f64.powf(db / 20.0) * rms(&prompt.pcm) / rms(&hiss);
+                let noisy = mixed(&clean, &hiss, gain);
+                assert!(kept(&clean, &noisy, None) > 0.9, "{} in {colour:?} noise of {db} dB", prompt.name);
+                let voiced = |pcm: &[i16]| -> f64 {
+                    segmented(pcm, None).0.iter().map(|u| u.voiced.as_secs_f64()).sum()
+                };
+                said[of] += voiced(&clean);
+                heard[of] += voiced(&noisy);
+            }
+            let share = heard[of] / said[of];
+            assert!(
+                (0.93..1.1).contains(&share),
+                "of what is said in {colour:?} noise of {db} dB, {share} is heard"
+            );
         }
     }
 }
@@ -153,12 +173,12 @@ fn prompts_stay_whole() {
 }
 
 #[test]
-fn speech_over_quiet_music_and_over_noise_stays_whole() {
+fn speech_over_music_and_over_noise_stays_whole() {
     let (_, tune) = &music()[2];
     let hiss = noise(Colour::Pink, -20.0, 10 * RATE, 5);
     for prompt in prompts() {
         let clean = between_silences(&prompt.pcm);
-        for (what, other, db) in [("music", &tune[..], -20.0), ("noise", &hiss[..], -15.0)] {
+        for (what, other, db) in [("music", &tune[..], -10.0), ("noise", &hiss[..], -15.0)] {
             let gain = 10_f64.powf(db / 20.0) * rms(&prompt.pcm) / rms(other);
             let heard = mixed(&clean, other, gain);
             let kept = kept(&clean, &heard, None);
@@ -209,11 +229,18 @@ fn digits_spoken_while_keys_are_pressed_are_heard() {
 }
 
 #[test]
-fn someone_who_hums_is_an_utterance() {
+fn someone_who_hums_is_no_tone() {
     for pitch in [100.0, 130.0, 180.0, 230.0] {
         let heard = between_silences(&hum(pitch, -18.0, RATE * 2 / 5, 3));
-        let (utterances, reasons) = segmented(&heard, None);
-        assert_eq!((utterances.len(), &reasons[..]), (1, &[][..]), "{pitch} Hz");
+        let wide = drive::wide(&heard);
+        let (mut vad, mut gate) = (Vad::default(), Gate::default());
+        // A wave made by rule is hardly a voice to the network, so the gates are asked by themselves.
+        for window in wide.as_chunks::<WINDOW>().0 {
+            for (samples, frame) in window.as_chunks::<FRAME>().0.iter().zip(vad.window(window)) {
+                gate.frame(samples, frame, None);
+                assert!(gate.verdicts().all(|reason| reason.is_none()), "{pitch} Hz");
+            }
+        }
     }
 }
 

@@ -1,8 +1,9 @@
-//! Telephone audio with truth, and what the voice detector in use makes of it: for `benches/vad/compare`, which sets Silero beside it.
+//! Telephone audio with truth, and what the voice detector in use makes of it: for `benches/vad/compare`, which sets others beside it.
 //!
 //! `vad --sounds DIR --out DIR`: DIR of `scripts/lab sounds`. Writes for each sound `NAME.s16` (mono 8 kHz), `NAME.truth` (a byte for 10 ms:
 //! 0 nobody speaks, 1 somebody does, 2 either), for each frame of 16 ms `NAME.scores` (a little-endian f32), `NAME.voiced` (with hysteresis and
-//! floor) and `NAME.gated` (what the gates leave of that in the end, which is what an utterance is made of), and `index.json`.
+//! floor), `NAME.gated` (what the gates leave of that in the end, which is what an utterance is made of) and `NAME.earshot` (the scores of
+//! another detector, an f32), and `index.json`.
 //!
 //! Truth is a matter of level, on the clean prompts: a frame within 24 dB of its prompt's loud ones (95th percentile) is speech;
 //! frames more than 40 dB below, and what is outside of prompts, are none, but for 50 ms before and 100 ms behind anything louder.
@@ -20,7 +21,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 use sidetone::clock;
 use sidetone::speech::gate::Gate;
-use sidetone::speech::vad::{FRAME, Vad};
+use sidetone::speech::vad::{FRAME, Frame, Vad, WINDOW};
 use telephone::{Colour, RATE, TONES, coded, dialled, mixed, noise, rms};
 
 #[derive(Parser)]
@@ -61,36 +62,48 @@ const BEHIND: usize = 10;
 const NOBODY: u8 = 0;
 const SOMEBODY: u8 = 1;
 const EITHER: u8 = 2;
+/// Root mean square of music that is mixed with something: not so loud that it clips.
+const LOUD: u16 = 2_000;
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     std::fs::create_dir_all(&args.out)?;
     let mut index = Vec::new();
-    let mut spent = 0.0;
-    let mut seconds = 0.0;
+    let (mut spent, mut earshot_spent, mut seconds, mut looked_at) = (0.0, 0.0, 0.0, 0);
     let mut write = |name: String, kind: &str, pcm: &[i16], truth: &[u8]| -> anyhow::Result<()> {
         let wide = drive::wide(pcm);
         let mut detector = Box::<earshot::Detector>::default();
         let begun = clock::now();
         let score = |frame: &[f32; FRAME]| detector.predict_f32(&frame.map(|s| s.clamp(-1.0, 1.0)));
-        let scores: Vec<f32> = wide.as_chunks::<FRAME>().0.iter().map(score).collect();
-        spent += clock::since(begun).as_secs_f64();
+        let earshot: Vec<f32> = wide.as_chunks::<FRAME>().0.iter().map(score).collect();
+        earshot_spent += clock::since(begun).as_secs_f64();
         seconds += pcm.len() as f64 / RATE as f64;
-        let (mut vad, mut gate) = (Vad::default(), Gate::default());
-        let (mut voiced, mut gated) = (Vec::new(), Vec::new());
-        for frame in wide.as_chunks::<FRAME>().0 {
-            let heard = vad.frame(frame);
-            voiced.push(u8::from(heard.voiced));
+        let begun = clock::now();
+        let mut vad = Vad::default();
+        let frames: Vec<Frame> =
+            wide.as_chunks::<WINDOW>().0.iter().flat_map(|window| vad.window(window)).collect();
+        spent += clock::since(begun).as_secs_f64();
+        looked_at += frames.iter().filter(|frame| frame.score > 0.0).count();
+        let mut gate = Gate::default();
+        let voiced: Vec<u8> = frames.iter().map(|frame| u8::from(frame.voiced)).collect();
+        let mut gated = Vec::new();
+        for (samples, heard) in wide.as_chunks::<FRAME>().0.iter().zip(&frames) {
             gated.push(u8::from(heard.voiced));
-            let changed = gate.frame(frame, heard, None);
+            let changed = gate.frame(samples, *heard, None);
             let newest = gated.iter_mut().zip(&voiced).rev();
             for ((gated, voiced), reason) in newest.zip(gate.verdicts()).take(changed) {
                 *gated = if reason.is_none() { *voiced } else { 0 };
             }
         }
+        let scores: Vec<f32> = frames.iter().map(|frame| frame.score).collect();
         let file = |extension: &str| args.out.join(format!("{name}.{extension}"));
         std::fs::write(file("s16"), pcm.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>())?;
-        std::fs::write(file("scores"), scores.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>())?;
+        for (extension, scores) in [("scores", scores), ("earshot", earshot)] {
+            std::fs::write(
+                file(extension),
+                scores.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>(),
+            )?;
+        }
         std::fs::write(file("voiced"), voiced)?;
         std::fs::write(file("gated"), gated)?;
         std::fs::write(file("truth"), truth)?;
@@ -98,6 +111,7 @@ fn main() -> anyhow::Result<()> {
         Ok(())
     };
 
+    let music = tracks(&args.sounds.join("moh"))?;
     for folder in folders(&args.sounds.join("sounds"))? {
         let language = folder.file_name().unwrap_or_default().to_string_lossy()[..2].to_owned();
         let (clean, truth) = spoken(&folder, args.prompts)?;
@@ -113,6 +127,12 @@ fn main() -> anyhow::Result<()> {
                 let name = format!("{language} {colour:?} {snr} dB").to_lowercase();
                 write(name, &format!("{snr} dB"), &mixed(&clean, &hiss, gain), &truth)?;
             }
+        }
+        let tune = medley(&music, clean.len());
+        for snr in [20.0, 10.0, 0.0] {
+            let gain = rms(&speech) / rms(&tune) / 10_f64.powf(snr / 20.0);
+            let kind = format!("{snr} dB over music");
+            write(format!("{language} {kind}"), &kind, &mixed(&clean, &tune, gain), &truth)?;
         }
     }
     let samples = args.seconds * RATE;
@@ -134,9 +154,8 @@ fn main() -> anyhow::Result<()> {
     }
     let keys: String = "123A456B789C*0#D".chars().cycle().take(samples * 5 / RATE).collect();
     other.push(("keys".into(), "keys", dialled(&keys, 100, 100, -9.0, -7.0)));
-    for path in wavs(&args.sounds.join("moh"))? {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let pcm: Vec<f64> = read(&path)?.into_iter().take(samples).map(f64::from).collect();
+    for (name, pcm) in &music {
+        let pcm: Vec<f64> = pcm.iter().take(samples).map(|&s| f64::from(s)).collect();
         other.push((format!("music {name}"), "music", coded(&pcm)));
     }
     for (name, kind, pcm) in other {
@@ -145,12 +164,37 @@ fn main() -> anyhow::Result<()> {
     }
     let report = json!({
         "sounds": Value::from(index),
-        "earshot_percent_of_a_core": 100.0 * spent / seconds,
+        "percent_of_a_core": 100.0 * spent / seconds,
+        "percent_of_a_core_looking": 100.0 * spent * RATE as f64 * 2.0 / (looked_at.max(1) * FRAME) as f64,
+        "earshot_percent_of_a_core": 100.0 * earshot_spent / seconds,
         "seconds": seconds,
     });
     std::fs::write(args.out.join("index.json"), serde_json::to_vec_pretty(&report)?)?;
     println!("{seconds:.0} s of audio in {}", args.out.display());
     Ok(())
+}
+
+type Track = (String, Vec<i16>);
+
+fn tracks(folder: &Path) -> anyhow::Result<Vec<Track>> {
+    let track = |path: PathBuf| -> anyhow::Result<Track> {
+        Ok((path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), read(&path)?))
+    };
+    let all: Vec<Track> = wavs(folder)?.into_iter().map(track).collect::<anyhow::Result<_>>()?;
+    anyhow::ensure!(!all.is_empty(), "{}: no music", folder.display());
+    Ok(all)
+}
+
+/// An equal part of each track, equally loud, in turn.
+fn medley(tracks: &[Track], samples: usize) -> Vec<i16> {
+    let part = samples.div_ceil(tracks.len());
+    let of = |(_, pcm): &Track| -> Vec<i16> {
+        let gain = f64::from(LOUD) / rms(pcm);
+        pcm.iter().cycle().take(part).map(|&s| (f64::from(s) * gain) as i16).collect()
+    };
+    let mut all: Vec<i16> = tracks.iter().flat_map(of).collect();
+    all.truncate(samples);
+    all
 }
 
 /// Prompts of a language with pauses of a silent line between, through mu-law, and the truth.

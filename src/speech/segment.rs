@@ -7,14 +7,12 @@ use std::time::Duration;
 use super::RATE;
 use super::gate::echo::Far;
 use super::gate::{Gate, MEMORY, Reason};
-use super::vad::{FRAME, Frame, Vad, frames_in};
+use super::vad::{FRAME, FRAMES, Frame, Vad, WINDOW, frames_in};
 
 /// Kept before the first voiced frame: the onset of soft consonants.
 const PRE_ROLL_MS: u64 = 250;
 /// Kept behind the last voiced frame.
 const POST_ROLL_MS: u64 = 200;
-/// A word dies away for so many frames at most: 190 ms.
-const BREATH_FRAMES: usize = 12;
 /// So many voiced frames in a row begin an utterance.
 const ONSET_FRAMES: usize = 3;
 /// The quiet place of a cut is sought over this many frames.
@@ -104,8 +102,7 @@ impl Judged {
 struct Open {
     audio_start: u64,
     speech_start: u64,
-    /// Behind the last frame that is clearly speech, and behind what goes with it.
-    clear_end: u64,
+    /// Behind the last voiced frame.
     speech_end: u64,
     voiced: usize,
     paused: bool,
@@ -173,9 +170,9 @@ impl Segmenter {
         self.open.as_ref().is_some_and(|o| o.paused)
     }
 
-    /// For how long the open utterance's speaker has not clearly been heard.
+    /// For how long the open utterance's speaker has not been heard.
     pub fn silence(&self) -> Duration {
-        let since = self.open.as_ref().map_or(0, |open| self.judged().saturating_sub(open.clear_end));
+        let since = self.open.as_ref().map_or(0, |open| self.judged().saturating_sub(open.speech_end));
         time_of(since as usize / FRAME)
     }
 
@@ -189,19 +186,21 @@ impl Segmenter {
     /// Take the next samples, while the other leg had `far` to say, and append what happened to `events`.
     pub fn push(&mut self, samples: &[f32], far: Option<&Far<'_>>, events: &mut Vec<SegmentEvent>) {
         self.kept.extend(samples);
-        while self.judged() + FRAME as u64 <= self.position() {
+        while self.judged() + WINDOW as u64 <= self.position() {
             let at = self.frames.len() * FRAME;
-            let mut frame = [0.0; FRAME];
-            for (to, from) in frame.iter_mut().zip(self.kept.range(at..at + FRAME)) {
+            let mut window = [0.0; WINDOW];
+            for (to, from) in window.iter_mut().zip(self.kept.range(at..at + WINDOW)) {
                 *to = *from;
             }
-            let heard = self.vad.frame(&frame);
-            self.frames.push_back(Judged { frame: heard, reason: None });
-            let changed = self.gate.frame(&frame, heard, far);
-            for (judged, reason) in self.frames.iter_mut().rev().zip(self.gate.verdicts()).take(changed) {
-                judged.reason = reason;
+            let heard: [Frame; FRAMES] = self.vad.window(&window);
+            for (frame, heard) in window.as_chunks::<FRAME>().0.iter().zip(heard) {
+                self.frames.push_back(Judged { frame: heard, reason: None });
+                let changed = self.gate.frame(frame, heard, far);
+                for (judged, reason) in self.frames.iter_mut().rev().zip(self.gate.verdicts()).take(changed) {
+                    judged.reason = reason;
+                }
+                self.step(changed > 1, events);
             }
-            self.step(changed > 1, events);
         }
     }
 
@@ -233,18 +232,16 @@ impl Segmenter {
         if changed && !self.recount(events) {
             return;
         }
-        let breath_end = self.open.as_ref().map(|open| self.breathed_out(open.clear_end));
         let Some(open) = &mut self.open else { return };
         if newest.is_speech() {
             if !changed {
                 open.voiced += 1;
             }
-            (open.clear_end, open.speech_end) = (now, now);
+            open.speech_end = now;
             if std::mem::take(&mut open.paused) {
                 events.push(SegmentEvent::Resumed);
             }
         } else {
-            open.speech_end = breath_end.unwrap_or(open.clear_end);
             let silent = now - open.speech_end;
             if silent >= samples_in(config.hangover) {
                 self.end(events);
@@ -312,8 +309,7 @@ impl Segmenter {
         }
         if let (Some(from), Some(last)) = (speech().next(), last) {
             open.voiced = voiced;
-            (open.speech_start, open.clear_end) = (position(from), position(last + 1));
-            open.speech_end = open.clear_end;
+            (open.speech_start, open.speech_end) = (position(from), position(last + 1));
             return true;
         }
         let speech = (open.speech_start, open.speech_end);
@@ -347,14 +343,7 @@ impl Segmenter {
         if let Some(tone) = before.rev().find(is_tone) {
             audio_start = audio_start.max(self.kept_from + (tone.saturating_sub(1) * FRAME) as u64);
         }
-        self.open = Some(Open {
-            audio_start,
-            speech_start,
-            clear_end: speech_end,
-            speech_end,
-            voiced,
-            paused: false,
-        });
+        self.open = Some(Open { audio_start, speech_start, speech_end, voiced, paused: false });
         audio_start
     }
 
@@ -430,14 +419,6 @@ impl Segmenter {
         let first = (speech_end.saturating_sub(self.kept_from) as usize / FRAME).min(self.frames.len());
         let tone = self.frames.range(first..).position(|f| f.reason == Some(Reason::Tone));
         tone.map_or(end, |frames| end.min(speech_end + (frames * FRAME) as u64))
-    }
-
-    /// Where a word ends whose last clear frame ends at `clear_end`: its last breath may be no louder than the noise.
-    fn breathed_out(&self, clear_end: u64) -> u64 {
-        let first = (clear_end.saturating_sub(self.kept_from) as usize / FRAME).min(self.frames.len());
-        let is_breath = |f: &&Judged| f.frame.voiced && matches!(f.reason, None | Some(Reason::Noise));
-        let breath = self.frames.range(first..).take(BREATH_FRAMES).take_while(is_breath).count();
-        clear_end + (breath * FRAME) as u64
     }
 
     /// The audio between two positions, as far as it is kept.

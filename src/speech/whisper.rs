@@ -222,7 +222,7 @@ impl WhisperRecogniser {
         let most = logits.iter().copied().fold(f32::MIN, f32::max);
         let all: f32 = logits.iter().map(|logit| (logit - most).exp()).sum();
         let nobody = logits.get(usize::try_from(nobody).ok()?)?;
-        Some((nobody - most).exp() / all)
+        Some((nobody - most).exp() / all).filter(|p| p.is_finite())
     }
 
     fn params(&mut self, language: &str) -> Result<FullParams<'static, 'static>, RecogniseError> {
@@ -267,14 +267,15 @@ impl WhisperRecogniser {
                 if data.id >= eot {
                     continue;
                 }
-                sum += data.plog;
+                let plog = finite(data.plog);
+                sum += plog;
                 count += 1;
                 let Ok(bytes) = token.to_bytes() else { continue };
                 let whole = std::str::from_utf8(&words.bytes).is_ok();
                 if bytes.first() == Some(&b' ') || (unspaced && whole) {
                     words.finish();
                 }
-                words.push(bytes, data.plog);
+                words.push(bytes, plog);
             }
         }
         words.finish();
@@ -285,6 +286,12 @@ impl WhisperRecogniser {
             language: language.to_owned(),
         }
     }
+}
+
+/// Weights that make no sense give probabilities that are no numbers; such a token is as unlikely as any.
+fn finite(plog: f32) -> f32 {
+    const NEVER: f32 = -100.0;
+    if plog.is_finite() { plog.max(NEVER) } else { NEVER }
 }
 
 struct WordBuilder {
@@ -319,6 +326,19 @@ mod tests {
     fn the_settings_know_the_languages_of_the_library_and_no_others() {
         let of_library: Vec<_> = (0..=whisper_rs::get_lang_max_id()).filter_map(get_lang_str).collect();
         assert_eq!(of_library, crate::config::LANGUAGES);
+    }
+
+    #[test]
+    fn tokens_without_a_probability_make_words_that_nobody_believes() {
+        for absurd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MIN] {
+            let mut builder = WordBuilder { words: Vec::new(), bytes: Vec::new(), plogs: Vec::new() };
+            builder.push(b" yes", finite(-0.1));
+            builder.push(b"ter", finite(absurd));
+            builder.finish();
+            let word = &builder.words[0];
+            assert!((0.0..0.001).contains(&word.p), "{absurd}: {}", word.p);
+        }
+        assert_eq!(finite(-0.1), -0.1);
     }
 
     #[test]

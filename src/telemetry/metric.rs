@@ -222,7 +222,7 @@ table! {
     Histogram ASR_FINAL_LATENCY = "asr_final_latency_seconds", "End of an utterance until its final.", RECOGNITION;
     Counter ASR_PARTIALS_SHED = "asr_partials_shed_total", "Partials skipped for want of time.";
     Counter ASR_SUPPRESSED = "asr_suppressed_total", "Sounds that were no speech, and words that were not believed, by reason.",
-        ("reason", &["tone", "keys", "noise", "music", "echo", "unlikely", "no_speech", "repetition", "flood", "phrase"]);
+        ("reason", &["tone", "keys", "echo", "unlikely", "no_speech", "repetition", "flood", "phrase"]);
     Counter ASR_SECONDS = "asr_seconds_processed_total", "Seconds of audio recognised.";
     Counter ASR_COMPUTE_SECONDS = "asr_compute_seconds_total", "Seconds of processor time spent recognising.";
     Gauge ASR_RUNG = "asr_ladder_rung", "How far overload has gone: 0 calm, 1 longer step, 2 partials off, 3 finals late, 4 live off, 5 calls refused.";

@@ -1,7 +1,8 @@
 //! Keys heard in the audio (DTMF, ITU-T Q.23): each frame by Goertzel's algorithm at the eight frequencies.
 //!
 //! Keys sent as events (RFC 4733) need no detection: the sender sends no audio meanwhile, and the media path has silence in
-//! their place.
+//! their place. What of a key some senders let through before they know it, 20 to 40 ms, is too short to begin an utterance; and the silence
+//! ends one only where a key is held for longer than the hangover. So the gates are told nothing of events.
 
 use std::f32::consts::TAU;
 

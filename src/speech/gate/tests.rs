@@ -2,8 +2,7 @@ use std::collections::HashSet;
 use std::f32::consts::TAU;
 
 use super::keys::Keys;
-use super::music::{Company, Heard, Music, company, judge};
-use super::noise::Floor;
+use super::music::{Heard, Music, judge};
 use super::spectrum::Spectrum;
 use super::tone::Tones;
 use super::*;
@@ -59,23 +58,6 @@ fn two_sines_make_a_key_only_if_they_are_of_the_sixteen_and_balanced() {
 }
 
 #[test]
-fn a_floor_hides_what_is_near_it_and_nothing_before_it_is_known() {
-    let mut floor = Floor::default();
-    for frame in 0..100 {
-        assert_eq!(floor.hides(0.011), frame >= 12, "frame {frame}");
-        floor.frame(0.01);
-    }
-    assert!(floor.hides(0.018) && !floor.hides(0.022));
-    // It rises only once nothing has been quieter for 1.5 s.
-    for frame in 0..60 {
-        floor.frame(0.1);
-        assert!(!floor.hides(0.1), "frame {frame}");
-    }
-    (0..60).for_each(|_| floor.frame(0.1));
-    assert!(floor.hides(0.1));
-}
-
-#[test]
 fn music_takes_half_a_second_to_be_told_and_speech_less() {
     let heard = |still: f32, count: usize| std::iter::repeat_n(Heard { still, rms: 0.1 }, count);
     assert_eq!(judge(heard(0.6, 31), false), Music::Unclear);
@@ -89,27 +71,27 @@ fn music_takes_half_a_second_to_be_told_and_speech_less() {
 }
 
 #[test]
-fn what_is_left_of_music_is_judged_by_its_company() {
-    let frames = |still: f32, rms: f32, is_left: bool, count: usize| {
-        std::iter::repeat_n((Heard { still, rms }, is_left), count)
-    };
-    // Half a second that does not stand still amid two that do.
-    let verse = || frames(0.1, 0.1, true, 32).chain(frames(0.5, 0.1, false, 96));
-    assert_eq!(company(verse(), false), Company::Music);
-    // Somebody speaks over it, ten times as loud; or after it, for long enough.
-    let over = frames(0.05, 1.0, true, 32).chain(frames(0.5, 0.1, false, 96));
-    assert_eq!(company(over, true), Company::Speech);
-    let begun = |count: usize| frames(0.05, 0.1, true, count).chain(frames(0.5, 0.1, false, 128 - count));
-    assert_eq!((company(begun(48), true), company(begun(90), true)), (Company::Music, Company::Speech));
-    // Noise does not stand still, however little of it is left.
-    assert_eq!(
-        company(frames(0.1, 0.1, true, 4).chain(frames(0.1, 0.1, false, 124)), false),
-        Company::Neither
-    );
-    // A moment says nothing, and less than a second not that somebody speaks.
-    assert_eq!(company(frames(0.05, 0.1, true, 31), true), Company::Music);
-    assert_eq!(company(frames(0.9, 0.1, false, 31), false), Company::Neither);
-    assert_eq!(company(frames(0.05, 0.1, true, 63), false), Company::Neither);
+fn what_may_be_music_is_unclear_until_somebody_speaks_clearly() {
+    let mut gate = Gate::default();
+    let heard = Frame { voiced: true, score: 0.9, rms: 0.1 };
+    let chord = [220.0, 330.0, 440.0, 554.0, 660.0, 880.0].map(|hz| (hz, 0.05));
+    for frame in frames(&chord, 64) {
+        gate.frame(&frame, heard, None);
+        assert!(gate.verdicts().all(|reason| reason.is_none()), "music is no verdict");
+    }
+    assert!(gate.is_unclear());
+    (0..60).for_each(|_| _ = gate.frame(&[0.0; FRAME], Frame::default(), None));
+    assert!(gate.is_unclear(), "a second of silence between two bars");
+    let mut phase = 0.0;
+    for frame in 0..64 {
+        let hz = 350.0 + 6.4 * frame as f32;
+        let glide = std::array::from_fn(|_| {
+            phase = (phase + TAU * hz / RATE as f32) % TAU;
+            0.1 * f32::sin(phase)
+        });
+        gate.frame(&glide, heard, None);
+    }
+    assert!(!gate.is_unclear());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::media::codec::Codec;
 use crate::media::time::SampleRate;
 use crate::speech::RATE;
 use crate::speech::resample::Resampler;
-use crate::speech::vad::{FRAME, Vad};
+use crate::speech::vad::{Vad, WINDOW};
 
 /// Prompts of Asterisk's (see models/LICENCE.md), µ-law at 8 kHz: 15 s, one to 17 words long.
 const PROMPTS: [&[u8]; 5] = [
@@ -106,9 +106,9 @@ impl Track {
         let narrow: Vec<f32> = pcm.iter().map(|&sample| f32::from(sample) / 32_768.0).collect();
         let wide = widened(&narrow, rate.hz())?;
         let mut vad = Vad::default();
-        let frames = wide.as_chunks::<FRAME>().0;
-        let voiced = frames.iter().filter(|frame| vad.frame(frame).voiced).count();
-        Ok(Self { rate, pcm, voiced: voiced as f64 / frames.len().max(1) as f64 })
+        let windows = wide.as_chunks::<WINDOW>().0;
+        let voiced = windows.iter().filter(|window| vad.window(window)[0].voiced).count();
+        Ok(Self { rate, pcm, voiced: voiced as f64 / windows.len().max(1) as f64 })
     }
 }
 

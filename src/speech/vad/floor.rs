@@ -1,8 +1,8 @@
-//! Noise that goes on as it is: lines, rooms, comfort noise of a sender's own making.
+//! The noise of a line, a room, or a sender's own making: whether anything rises above it.
 //!
 //! A voice rises and falls by 20 dB and more within any second; noise does not. So the quietest moment of the last 1.5 s is
-//! the noise, and what is not well above it is no voice (minimum statistics: R. Martin, IEEE Transactions on Speech and Audio
-//! Processing 9, 2001).
+//! the noise (minimum statistics: R. Martin, IEEE Transactions on Speech and Audio Processing 9, 2001). What is no louder than
+//! that is not worth a look; what is may be anything.
 
 use std::collections::VecDeque;
 
@@ -11,11 +11,11 @@ const STRETCHES: usize = 6;
 const STRETCH: usize = 16;
 /// Frames whose power is averaged: 64 ms. What is shorter is chance.
 const SMOOTH: usize = 4;
-/// Frames that have to be heard before there is a floor: 0.2 s, no more than what makes an utterance. A voice that has just
-/// begun is not measured by itself.
+/// Frames that have to be heard before there is a floor: 0.2 s. A voice that has just begun is not measured by itself.
 const SETTLED: usize = 12;
-/// Above the noise by 6 dB: a frame of 16 ms of pink noise, by chance, is by 4 or less.
-const ABOVE: f32 = 2.0;
+/// Above the noise by 3 dB: with a voice as loud as the noise that is a voice's every syllable, and white noise, 32 ms of which
+/// differ by 1 dB, never does it.
+const ABOVE: f32 = std::f32::consts::SQRT_2;
 
 /// The noise of one leg.
 #[derive(Debug, Default)]
@@ -49,18 +49,10 @@ impl Floor {
         self.heard = self.heard.saturating_add(1);
     }
 
-    /// Whether the newest frame is the one that there was a floor to measure by for the first time.
-    pub fn has_just_settled(&self) -> bool {
-        self.heard == SETTLED
-    }
-
-    /// Whether a frame of this root mean square may be no more than the noise, as far as is known by now.
-    pub fn hides(&self, rms: f32) -> bool {
-        if self.heard < SETTLED {
-            return false;
-        }
+    /// Whether audio of this root mean square may be more than the noise, as far as is known by now.
+    pub fn is_exceeded(&self, rms: f32) -> bool {
         let floor = self.stretches.iter().copied().fold(f32::MAX, f32::min).sqrt();
-        rms < ABOVE * floor
+        self.heard < SETTLED || rms >= ABOVE * floor
     }
 
     /// A frame of silence: what follows is averaged anew.
