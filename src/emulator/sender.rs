@@ -285,6 +285,19 @@ impl Sender {
         })
     }
 
+    /// Whether a packet with these numbers would be near one that this SSRC has sent, in both: within a minute of loss at 20 ms
+    /// (`MAX_DROPOUT`) by its sequence number, and within half a minute by its timestamp.
+    pub fn is_among_sent(&self, sequence: u16, timestamp: u32) -> bool {
+        let half_a_minute = 30 * self.codec.rtp_clock_rate();
+        self.wire.iter().filter_map(|datagram| datagram.sent).any(|sent| {
+            let step = sequence.wrapping_sub(sent.sequence as u16) as i16;
+            let ticks = timestamp.wrapping_sub(sent.timestamp) as i32;
+            sent.ssrc == self.ssrc
+                && (-MAX_DROPOUT..=MAX_DROPOUT).contains(&step.into())
+                && ticks.unsigned_abs() <= half_a_minute
+        })
+    }
+
     /// Timestamps that have nothing to do with those before, from `timestamp` on.
     pub fn begin_timeline(&mut self, timestamp: u32) -> &mut Self {
         self.end_stretch();
@@ -411,6 +424,25 @@ mod tests {
         assert!(!sender.repeats(40_000, 77_000_000));
         sender.change_source(0x2222, 5);
         assert!(!sender.repeats(1_000, 160_000));
+    }
+
+    #[test]
+    fn what_is_near_in_numbers_or_timestamps_alone_is_not_among_what_was_sent() {
+        let mut sender = Sender::new(Codec::Ulaw);
+        // Numbers from 1000, timestamps from 160000.
+        sender.talk(1_000).restart(40_000).begin_timeline(77_000_000).talk(600);
+        for (sequence, timestamp) in
+            [(1_000, 160_000), (4_049, 160_000), (63_536, 400_000), (40_000, 76_800_000)]
+        {
+            assert!(sender.is_among_sent(sequence, timestamp), "{sequence} {timestamp}");
+        }
+        for (sequence, timestamp) in
+            [(4_050, 160_000), (63_535, 160_000), (1_000, 407_841), (1_000, 77_000_000)]
+        {
+            assert!(!sender.is_among_sent(sequence, timestamp), "{sequence} {timestamp}");
+        }
+        sender.change_source(0x2222, 5);
+        assert!(!sender.is_among_sent(1_000, 160_000));
     }
 
     #[test]
