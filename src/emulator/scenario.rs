@@ -19,6 +19,9 @@ const SHRINKING_STEPS: usize = 600;
 /// what the others send. So all others begin away from what was sent by one of the two, however near they are by the other.
 const MAX_AMONG_SENT: u32 = 1;
 
+/// Packets that loss may take around the point where a sender begins anew: a dozen bursts of 8.
+const MISSING: u16 = 100;
+
 /// A thing that a sender does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Act {
@@ -151,7 +154,7 @@ impl Scenario {
         sender.talk(400);
         let mut among_sent = 0;
         for act in &self.acts {
-            perform(&mut sender, *act, !self.stops.is_empty(), &mut among_sent);
+            perform(self, &mut sender, *act, &mut among_sent);
         }
         sender.talk(200);
         sender
@@ -326,7 +329,9 @@ fn begun_at(sender: &Sender, timestamp: u32, queued: bool) -> u32 {
     if queued && (-rate / 2..=5 * rate).contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
 }
 
-fn perform(sender: &mut Sender, act: Act, queued: bool, among_sent: &mut u32) {
+fn perform(scenario: &Scenario, sender: &mut Sender, act: Act, among_sent: &mut u32) {
+    let queued = !scenario.stops.is_empty();
+    let missing = if scenario.loss == Loss::None { 0 } else { MISSING };
     match act {
         Act::Talk(ms) => sender.talk(ms),
         Act::Rest(ms) => sender.rest(ms).packet(true),
@@ -352,7 +357,8 @@ fn perform(sender: &mut Sender, act: Act, queued: bool, among_sent: &mut u32) {
             // sender began anew. From half a circle away they do, or from one of these: no stretch of numbers is near two.
             let numbers = TURNS.map(|turn| sequence ^ (turn << 13));
             let may_begin = |&number: &u16| {
-                !sender.is_near(number, timestamp) && may_be_among(sender, number, timestamp, *among_sent)
+                !sender.is_near(number, timestamp, missing)
+                    && may_be_among(sender, number, timestamp, *among_sent)
             };
             let sequence = numbers.into_iter().find(may_begin).unwrap_or(sequence);
             *among_sent += u32::from(sender.is_among_sent(sequence, timestamp));

@@ -258,10 +258,13 @@ impl Sender {
     /// timestamps of up to half a minute before: as packets they could have been held up for so long. A receiver might
     /// guess after a second of nothing else; it would have to keep late packets back from the recording until then, for
     /// the sake of a restart that by chance (RFC 3550, 5.1) happens once in a million.
-    pub fn is_near(&self, sequence: u16, timestamp: u32) -> bool {
+    ///
+    /// `missing` so many packets around may be lost: where the last ones before and the first ones from here on are, the rest is
+    /// nearer than what was sent.
+    pub fn is_near(&self, sequence: u16, timestamp: u32, missing: u16) -> bool {
         let step = sequence.wrapping_sub(self.sequence as u16) as i16;
         let ticks = timestamp.wrapping_sub(self.timestamp) as i32;
-        let follows = (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
+        let follows = (-MAX_MISORDER - i64::from(missing)..=MAX_DROPOUT).contains(&step.into())
             && ticks.unsigned_abs() <= 30 * self.codec.rtp_clock_rate();
         follows || self.repeats(sequence, timestamp)
     }
