@@ -389,6 +389,11 @@ impl Timelines {
         let live = reception.live.lag as i64;
         let (mut seen, mut placed) = (HashMap::new(), Vec::new());
         let believed = believed(reception);
+        // It overtook the last ones before it, and these were the first to come: nobody is known yet.
+        let alone = match media(reception)[..] {
+            [(_, first), (_, second), ..] if first.source > second.source => Some(first.id),
+            _ => None,
+        };
         let mut epochs: HashMap<(u32, u32, usize), i64> = HashMap::new();
         let mut first = None;
         // Where the audio that came ends.
@@ -423,7 +428,8 @@ impl Timelines {
                 }
             };
             // A packet alone is nobody's; it may be let go when its source is known by other means.
-            let most = if believed.contains(&sent.source) { Due::Surely } else { Due::Perhaps };
+            let is_alone = alone == Some(sent.id) || !believed.contains(&sent.source);
+            let most = if !is_alone { Due::Surely } else { Due::Perhaps };
             let packet = Placed { sent, place, recorder: due(repair).min(most), live: due(live).min(most) };
             drift.note(at, at - place, per_ms);
             highest = highest.max(end);
