@@ -39,9 +39,12 @@ impl Body {
                 if (waited || pace != Pace::Steady)
                     && self.is_merely_late(&anchor, self.config.repair_window) => {}
             (Question::Jump { .. }, Some(anchor)) => self.settle_jump(&anchor, now),
-            // Telephone events have been told already, and cannot anchor anything.
+            // Telephone events have been told already, and cannot anchor anything. They are of no source, but they did come.
             (_, None) => {
-                self.tally.received += self.hold.packets().len() as u64;
+                let came = self.hold.packets().len() as u64;
+                self.tally.received += came;
+                self.tally.expected += came;
+                self.tally.arrived += came;
                 return self.hold.clear();
             }
         }
