@@ -466,7 +466,8 @@ impl Body {
                 return self.dispatch(packet, kind, arrival);
             }
             Some(Pending { question: Question::Jump { highest, .. }, .. }) => {
-                if number.since(*highest) > 0 {
+                // An event says nothing of the timestamps: media from right before it may answer.
+                if kind != Kind::Event && number.since(*highest) > 0 {
                     *highest = number;
                 }
             }
