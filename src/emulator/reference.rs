@@ -324,7 +324,7 @@ impl Timelines {
         Ok(())
     }
 
-    /// The first timeline begins at the least delay of the first 200 ms.
+    /// The first timeline begins at the least delay of the first 200 ms, unless another source cuts these short.
     fn check_first(&self, reception: &Reception) -> Result<(), Disagreement> {
         let sent = || reception.arrived.iter().filter_map(|datagram| Some((datagram.at, datagram.sent?)));
         let Some((begun, first)) = sent().next() else { return Ok(()) };
@@ -334,9 +334,11 @@ impl Timelines {
         let rate = reception.codec.sample_rate();
         let window: Vec<_> = sent()
             .filter(|&(at, sent)| sent.is_media() && at < begun + ANCHOR_WINDOW_MS as u64 * MS)
-            .map(|(at, sent)| (rate.samples_in_nanos(at as i64) - sent.position, sent.timeline))
+            .map(|(at, sent)| {
+                (rate.samples_in_nanos(at as i64) - sent.position, (sent.source, sent.timeline))
+            })
             .collect();
-        let alone = window.iter().all(|&(_, timeline)| timeline == first.timeline);
+        let alone = window.iter().all(|&(_, whose)| whose == (first.source, first.timeline));
         let Some(least) = window.iter().map(|&(delay, _)| delay).min().filter(|_| alone) else {
             return Ok(());
         };
