@@ -322,15 +322,23 @@ fn may_be_among(sender: &Sender, sequence: u16, timestamp: u32, times: u32) -> b
 /// A timestamp with which `sender` can begin anew: `timestamp`, or one half a circle away. What waits in a queue of the network is
 /// late by nobody knows how much. Timestamps a little ahead of those before may be theirs, behind a pause, as late as the queue
 /// makes them, or others that are not late at all.
-fn begun_at(sender: &Sender, timestamp: u32, queued: bool) -> u32 {
+fn begun_at(scenario: &Scenario, sender: &Sender, timestamp: u32) -> u32 {
     let rate = sender.codec.rtp_clock_rate() as i32;
     let ahead = timestamp.wrapping_sub(sender.timestamp()) as i32;
-    // A stop is 3 s at most, and its queue takes some time to drain; the last packets before may be lost.
-    if queued && (-rate / 2..=5 * rate).contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
+    let in_doubt = if !scenario.stops.is_empty() {
+        // A stop is 3 s at most, and its queue takes some time to drain; the last packets before may be lost.
+        -rate / 2..=5 * rate
+    } else if scenario.loss != Loss::None || matches!(scenario.jitter, Jitter::Spikes { .. }) {
+        // Those that come, the first ones lost, may be as late by the timestamps before as the last one was, which a spike held up:
+        // 700 ms at most, and the seam.
+        -rate..=0
+    } else {
+        return timestamp;
+    };
+    if in_doubt.contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
 }
 
 fn perform(scenario: &Scenario, sender: &mut Sender, act: Act, among_sent: &mut u32) {
-    let queued = !scenario.stops.is_empty();
     let missing = if scenario.loss == Loss::None { 0 } else { MISSING };
     match act {
         Act::Talk(ms) => sender.talk(ms),
@@ -347,12 +355,12 @@ fn perform(scenario: &Scenario, sender: &mut Sender, act: Act, among_sent: &mut 
             let ssrc = sender.ssrc() + 0x1111;
             sender.change_source(ssrc, sequence);
             if let Some(timestamp) = timestamp {
-                sender.begin_timeline(begun_at(sender, timestamp, queued));
+                sender.begin_timeline(begun_at(scenario, sender, timestamp));
             }
             sender.talk(600)
         }
         Act::Restart(sequence, timestamp) => {
-            let timestamp = begun_at(sender, timestamp, queued);
+            let timestamp = begun_at(scenario, sender, timestamp);
             // Numbers that go on or come again are those of packets that were late or sent twice: nothing tells that the
             // sender began anew. From half a circle away they do, or from one of these: no stretch of numbers is near two.
             let numbers = TURNS.map(|turn| sequence ^ (turn << 13));
