@@ -207,7 +207,15 @@ impl Reference {
                 "{} received, {distinct} came",
                 stats.packets_received
             );
-            ensure!(stats.packets_expected == span, "{} expected of {span}", stats.packets_expected);
+            // Events alone make no source: what is lost between them and the first packet of media, nobody knows.
+            let of_media = sent.iter().filter(|packet| packet.is_media()).map(|packet| packet.sequence).min();
+            let leading = ids.iter().filter(|&&id| of_media.is_some_and(|first| id < first)).count() as u64;
+            let least = of_media.map_or(distinct, |first| ids[ids.len() - 1] - first + 1 + leading);
+            ensure!(
+                (least..=span).contains(&stats.packets_expected),
+                "{} expected of {span}",
+                stats.packets_expected
+            );
             ensure!(known == distinct, "{} lost of {}", stats.packets_lost, span - distinct);
         }
         Ok(())
@@ -316,7 +324,7 @@ impl Timelines {
         Ok(())
     }
 
-    /// The first timeline begins at the least delay of the first 200 ms.
+    /// The first timeline begins at the least delay of the first 200 ms, unless another source cuts these short.
     fn check_first(&self, reception: &Reception) -> Result<(), Disagreement> {
         let sent = || reception.arrived.iter().filter_map(|datagram| Some((datagram.at, datagram.sent?)));
         let Some((begun, first)) = sent().next() else { return Ok(()) };
@@ -326,9 +334,11 @@ impl Timelines {
         let rate = reception.codec.sample_rate();
         let window: Vec<_> = sent()
             .filter(|&(at, sent)| sent.is_media() && at < begun + ANCHOR_WINDOW_MS as u64 * MS)
-            .map(|(at, sent)| (rate.samples_in_nanos(at as i64) - sent.position, sent.timeline))
+            .map(|(at, sent)| {
+                (rate.samples_in_nanos(at as i64) - sent.position, (sent.source, sent.timeline))
+            })
             .collect();
-        let alone = window.iter().all(|&(_, timeline)| timeline == first.timeline);
+        let alone = window.iter().all(|&(_, whose)| whose == (first.source, first.timeline));
         let Some(least) = window.iter().map(|&(delay, _)| delay).min().filter(|_| alone) else {
             return Ok(());
         };
@@ -389,6 +399,11 @@ impl Timelines {
         let live = reception.live.lag as i64;
         let (mut seen, mut placed) = (HashMap::new(), Vec::new());
         let believed = believed(reception);
+        // It overtook the last ones before it, and these were the first to come: nobody is known yet.
+        let alone = match media(reception)[..] {
+            [(_, first), (_, second), ..] if first.source > second.source => Some(first.id),
+            _ => None,
+        };
         let mut epochs: HashMap<(u32, u32, usize), i64> = HashMap::new();
         let mut first = None;
         // Where the audio that came ends.
@@ -423,7 +438,8 @@ impl Timelines {
                 }
             };
             // A packet alone is nobody's; it may be let go when its source is known by other means.
-            let most = if believed.contains(&sent.source) { Due::Surely } else { Due::Perhaps };
+            let is_alone = alone == Some(sent.id) || !believed.contains(&sent.source);
+            let most = if !is_alone { Due::Surely } else { Due::Perhaps };
             let packet = Placed { sent, place, recorder: due(repair).min(most), live: due(live).min(most) };
             drift.note(at, at - place, per_ms);
             highest = highest.max(end);

@@ -11,6 +11,17 @@ use crate::media::receiver::LegConfig;
 /// Scenarios looked at while one is made smaller.
 const SHRINKING_STEPS: usize = 600;
 
+/// How often in one run a sender begins anew near numbers *and* timestamps of its own ([`Sender::is_among_sent`]).
+///
+/// RFC 3550 (5.1) has both begin at random. A restart lands within 3,000 of given numbers and within 30 s of their timestamps with a
+/// chance of 6,001 in 2^16 times 480,001 in 2^32 (8 kHz), one in 10^5. That is worth being told apart once; twice in one call, one
+/// in 10^10, nobody will meet, and among three stretches in one place no receiver can tell late packets and copies of each from
+/// what the others send. So all others begin away from what was sent by one of the two, however near they are by the other.
+const MAX_AMONG_SENT: u32 = 1;
+
+/// Packets that loss may take around the point where a sender begins anew: a dozen bursts of 8.
+const MISSING: u16 = 100;
+
 /// A thing that a sender does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Act {
@@ -31,9 +42,9 @@ pub enum Act {
     /// Another SSRC that begins at this sequence number; timestamps go on, or begin anew at this one.
     Source(u16, Option<u32>),
     /// The same SSRC begins anew, with these sequence numbers and timestamps; with other sequence numbers where nobody could
-    /// know it from these ([`Sender::is_near`]).
+    /// know it from these ([`Sender::is_near`]), or where it would be the run's second to begin among its own ([`MAX_AMONG_SENT`]).
     Restart(u16, u32),
-    /// Timestamps leap by so many ticks.
+    /// Timestamps leap by so many ticks; further where that would be such a second one.
     Leap(i64),
 }
 
@@ -141,8 +152,9 @@ impl Scenario {
             .with_ppm(self.ppm.into());
         sender.now = sender.samples(self.begins_ms);
         sender.talk(400);
+        let mut among_sent = 0;
         for act in &self.acts {
-            perform(&mut sender, *act, !self.stops.is_empty());
+            perform(self, &mut sender, *act, &mut among_sent);
         }
         sender.talk(200);
         sender
@@ -299,17 +311,35 @@ fn draw_stops(choice: &mut impl Choice) -> Vec<Stop> {
     vec![Stop { from, length, spacing: choice.one_of(&[0, MS / 10, MS, 5 * MS]) }]
 }
 
+/// Eighths of a circle: half of it first. A run has fewer stretches, and each is near one of them at most.
+const TURNS: [u16; 8] = [0, 4, 2, 6, 1, 5, 3, 7];
+
+/// Whether `sender` may begin anew here, having done so `times` among what it had sent.
+fn may_be_among(sender: &Sender, sequence: u16, timestamp: u32, times: u32) -> bool {
+    times < MAX_AMONG_SENT || !sender.is_among_sent(sequence, timestamp)
+}
+
 /// A timestamp with which `sender` can begin anew: `timestamp`, or one half a circle away. What waits in a queue of the network is
 /// late by nobody knows how much. Timestamps a little ahead of those before may be theirs, behind a pause, as late as the queue
 /// makes them, or others that are not late at all.
-fn begun_at(sender: &Sender, timestamp: u32, queued: bool) -> u32 {
+fn begun_at(scenario: &Scenario, sender: &Sender, timestamp: u32) -> u32 {
     let rate = sender.codec.rtp_clock_rate() as i32;
     let ahead = timestamp.wrapping_sub(sender.timestamp()) as i32;
-    // A stop is 3 s at most, and its queue takes some time to drain; the last packets before may be lost.
-    if queued && (-rate / 2..=5 * rate).contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
+    let in_doubt = if !scenario.stops.is_empty() {
+        // A stop is 3 s at most, and its queue takes some time to drain; the last packets before may be lost.
+        -rate / 2..=5 * rate
+    } else if scenario.loss != Loss::None || matches!(scenario.jitter, Jitter::Spikes { .. }) {
+        // Those that come, the first ones lost, may be as late by the timestamps before as the last one was, which a spike held up:
+        // 700 ms at most, and the seam.
+        -rate..=0
+    } else {
+        return timestamp;
+    };
+    if in_doubt.contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
 }
 
-fn perform(sender: &mut Sender, act: Act, queued: bool) {
+fn perform(scenario: &Scenario, sender: &mut Sender, act: Act, among_sent: &mut u32) {
+    let missing = if scenario.loss == Loss::None { 0 } else { MISSING };
     match act {
         Act::Talk(ms) => sender.talk(ms),
         Act::Rest(ms) => sender.rest(ms).packet(true),
@@ -325,22 +355,33 @@ fn perform(sender: &mut Sender, act: Act, queued: bool) {
             let ssrc = sender.ssrc() + 0x1111;
             sender.change_source(ssrc, sequence);
             if let Some(timestamp) = timestamp {
-                sender.begin_timeline(begun_at(sender, timestamp, queued));
+                sender.begin_timeline(begun_at(scenario, sender, timestamp));
             }
             sender.talk(600)
         }
         Act::Restart(sequence, timestamp) => {
-            let timestamp = begun_at(sender, timestamp, queued);
+            let timestamp = begun_at(scenario, sender, timestamp);
             // Numbers that go on or come again are those of packets that were late or sent twice: nothing tells that the
             // sender began anew. From half a circle away they do, or from one of these: no stretch of numbers is near two.
-            let turns = [0, 0x8000, 0x4000, 0xc000, 0x2000, 0xa000, 0x6000, 0xe000];
-            let numbers = turns.map(|turn| sequence ^ turn);
-            let free = numbers.into_iter().find(|&number| !sender.is_near(number, timestamp));
-            sender.restart(free.unwrap_or(sequence)).begin_timeline(timestamp).talk(600)
+            let numbers = TURNS.map(|turn| sequence ^ (turn << 13));
+            let may_begin = |&number: &u16| {
+                !sender.is_near(number, timestamp, missing)
+                    && may_be_among(sender, number, timestamp, *among_sent)
+            };
+            let sequence = numbers.into_iter().find(may_begin).unwrap_or(sequence);
+            *among_sent += u32::from(sender.is_among_sent(sequence, timestamp));
+            sender.restart(sequence).begin_timeline(timestamp).talk(600)
         }
         Act::Leap(ticks) => {
-            let target = sender.timestamp().wrapping_add(ticks as u32);
-            let ticks = if sender.repeats(sender.sequence(), target) { -ticks } else { ticks };
+            let (number, timestamp) = (sender.sequence(), sender.timestamp());
+            let turned = TURNS.map(|turn| ticks + (i64::from(turn) << 29));
+            let may_begin = |&ticks: &i64| {
+                let target = timestamp.wrapping_add(ticks as u32);
+                !sender.repeats(number, target) && may_be_among(sender, number, target, *among_sent)
+            };
+            let ticks = [ticks, -ticks].into_iter().chain(turned).find(may_begin).unwrap_or(ticks);
+            let target = timestamp.wrapping_add(ticks as u32);
+            *among_sent += u32::from(sender.is_among_sent(number, target));
             sender.leap(ticks).talk(600)
         }
     };
@@ -361,7 +402,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::emulator::Bytes;
+    use crate::emulator::{Bytes, Sent};
 
     #[test]
     fn a_seed_is_a_run_and_bytes_are_one_too() {
@@ -385,6 +426,30 @@ mod tests {
             let wire = Scenario { acts, ..plain.clone() }.sender().wire;
             let sent: HashSet<_> = wire.iter().map(|datagram| datagram.bytes[2..8].to_vec()).collect();
             assert_eq!(sent.len(), wire.len());
+        }
+    }
+
+    #[test]
+    fn a_run_begins_anew_near_numbers_and_timestamps_of_its_own_at_most_once() {
+        let plain = Scenario::draw(&mut Bytes(&[]));
+        let near = Act::Restart(plain.sequence.wrapping_sub(1_500), plain.timestamp.wrapping_add(40_000));
+        let [there, back] = [3_600 * 8_000, -3_600 * 8_000].map(Act::Leap);
+        let far = Act::Restart(30_000, 2_000_000_000);
+        for acts in
+            [vec![near; 6], vec![far, near, far, near, far, near], vec![there, back, there, back, near]]
+        {
+            let wire = Scenario { acts, ..plain.clone() }.sender().wire;
+            let sent: Vec<_> = wire.iter().filter_map(|datagram| datagram.sent).collect();
+            let is_near = |a: &Sent, b: &Sent| {
+                (a.sequence as u16).wrapping_sub(b.sequence as u16).cast_signed().unsigned_abs() <= 3_000
+                    && a.timestamp.wrapping_sub(b.timestamp).cast_signed().unsigned_abs() <= 240_000
+            };
+            let among = (1..sent.len()).filter(|&n| {
+                let stretch = |sent: &Sent| (sent.source, sent.timeline);
+                stretch(&sent[n]) != stretch(&sent[n - 1])
+                    && sent[..n].iter().any(|old| is_near(&sent[n], old))
+            });
+            assert_eq!(among.count(), 1);
         }
     }
 

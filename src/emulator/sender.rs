@@ -258,10 +258,13 @@ impl Sender {
     /// timestamps of up to half a minute before: as packets they could have been held up for so long. A receiver might
     /// guess after a second of nothing else; it would have to keep late packets back from the recording until then, for
     /// the sake of a restart that by chance (RFC 3550, 5.1) happens once in a million.
-    pub fn is_near(&self, sequence: u16, timestamp: u32) -> bool {
+    ///
+    /// `missing` so many packets around may be lost: where the last ones before and the first ones from here on are, the rest is
+    /// nearer than what was sent.
+    pub fn is_near(&self, sequence: u16, timestamp: u32, missing: u16) -> bool {
         let step = sequence.wrapping_sub(self.sequence as u16) as i16;
         let ticks = timestamp.wrapping_sub(self.timestamp) as i32;
-        let follows = (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
+        let follows = (-MAX_MISORDER - i64::from(missing)..=MAX_DROPOUT).contains(&step.into())
             && ticks.unsigned_abs() <= 30 * self.codec.rtp_clock_rate();
         follows || self.repeats(sequence, timestamp)
     }
@@ -282,6 +285,19 @@ impl Sender {
             ssrc == self.ssrc
                 && (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
                 && ticks.contains(&(timestamp.wrapping_sub(end) as i32))
+        })
+    }
+
+    /// Whether a packet with these numbers would be near one that this SSRC has sent, in both: within a minute of loss at 20 ms
+    /// (`MAX_DROPOUT`) by its sequence number, and within half a minute by its timestamp.
+    pub fn is_among_sent(&self, sequence: u16, timestamp: u32) -> bool {
+        let half_a_minute = 30 * self.codec.rtp_clock_rate();
+        self.wire.iter().filter_map(|datagram| datagram.sent).any(|sent| {
+            let step = sequence.wrapping_sub(sent.sequence as u16) as i16;
+            let ticks = timestamp.wrapping_sub(sent.timestamp) as i32;
+            sent.ssrc == self.ssrc
+                && (-MAX_DROPOUT..=MAX_DROPOUT).contains(&step.into())
+                && ticks.unsigned_abs() <= half_a_minute
         })
     }
 
@@ -411,6 +427,25 @@ mod tests {
         assert!(!sender.repeats(40_000, 77_000_000));
         sender.change_source(0x2222, 5);
         assert!(!sender.repeats(1_000, 160_000));
+    }
+
+    #[test]
+    fn what_is_near_in_numbers_or_timestamps_alone_is_not_among_what_was_sent() {
+        let mut sender = Sender::new(Codec::Ulaw);
+        // Numbers from 1000, timestamps from 160000.
+        sender.talk(1_000).restart(40_000).begin_timeline(77_000_000).talk(600);
+        for (sequence, timestamp) in
+            [(1_000, 160_000), (4_049, 160_000), (63_536, 400_000), (40_000, 76_800_000)]
+        {
+            assert!(sender.is_among_sent(sequence, timestamp), "{sequence} {timestamp}");
+        }
+        for (sequence, timestamp) in
+            [(4_050, 160_000), (63_535, 160_000), (1_000, 407_841), (1_000, 77_000_000)]
+        {
+            assert!(!sender.is_among_sent(sequence, timestamp), "{sequence} {timestamp}");
+        }
+        sender.change_source(0x2222, 5);
+        assert!(!sender.is_among_sent(1_000, 160_000));
     }
 
     #[test]

@@ -329,6 +329,72 @@ fn what_goes_on_behind_a_stop_is_no_straggler_of_the_source_before() {
 }
 
 #[test]
+fn a_late_key_of_the_source_before_is_no_number_ahead_of_the_current_one() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(600).press(5, 3, 3).restart(1_001).begin_timeline(877_815_333).talk(3_000);
+    // The last copy of the key's end: its number comes again half a second later.
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived[34].at += 440 * MS;
+    arrived.sort_by_key(|datagram| datagram.at);
+    let reception = Reception::of(sender.codec, arrived, 3_700 * MS);
+    reception.check();
+    let case = format!("{:?}", reception.stats);
+    assert_eq!((reception.stats.packets_received, reception.stats.packets_duplicate), (185, 0), "{case}");
+    assert!(reception.states(700, 3_690).iter().all(|state| state.is_audio()), "{case}");
+}
+
+#[test]
+fn packets_of_the_source_before_that_a_stop_held_up_are_no_new_source() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(1_360).restart(21_589).begin_timeline(2_493_539_688).talk(3_000);
+    let mut network = Network {
+        stops: vec![Stop { from: 1_722 * MS, length: 2_000 * MS, spacing: MS }],
+        ..Network::perfect()
+    };
+    // They are late as it is, and get into the queue.
+    for late in [62, 64] {
+        sender.wire[late].at += 640 * MS;
+    }
+    sender.wire.sort_by_key(|datagram| datagram.at);
+    let reception = Reception::of(sender.codec, network.carry(&sender.wire), 4_400 * MS);
+    reception.check();
+    assert_eq!(reception.displacements(), [40, 40]);
+    assert_eq!(
+        (reception.stats.packets_lost, reception.stats.packets_invalid),
+        (0, 0),
+        "{:?}",
+        reception.stats
+    );
+}
+
+#[test]
+fn a_key_that_overtakes_the_first_packet_in_time_behind_a_stop_leaves_it_its_say() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(1_480).rest(639).packet(true).press(2, 1, 2).talk(2_000);
+    let mut network = Network {
+        stops: vec![Stop { from: 1_309 * MS, length: 1_032 * MS, spacing: 0 }],
+        ..Network::perfect()
+    };
+    let mut arrived = network.carry(&sender.wire);
+    // All of the queue comes at once.
+    arrived.swap(74, 75);
+    let reception = Reception::with(sender.codec, arrived, 4_300 * MS, |config| {
+        config.repair_window = Duration::from_millis(500);
+    });
+    reception.check();
+    assert_eq!(reception.stats.packets_lost, 0, "{:?}", reception.stats);
+}
+
+#[test]
+fn a_key_that_is_all_that_came_for_a_while_is_expected_as_well_as_received() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.press(9, 1, 1).rest(321).talk(1_000);
+    let reception = Reception::of_perfect(&sender);
+    reception.check();
+    assert_eq!((reception.stats.packets_expected, reception.stats.packets_received), (51, 51));
+}
+
+#[test]
 fn packets_that_share_a_jump_share_its_place_however_late_each_is() {
     // The source begins in a queue and rests before it is dry: what follows is about a second before its time, as far as is known.
     let mut sender = Sender::new(Codec::Ulaw);

@@ -12,8 +12,9 @@ use super::super::timeline::Timeline;
 use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, Pace, Question, nanos};
 use super::{Body, Kind, PREROLL_SLOTS, Previous, Stream};
 
-/// Packets of a source that was replaced are still taken for this long.
-const STRAGGLERS: Duration = Duration::from_secs(2);
+/// Packets of a source that was replaced are still known for this long: in a network that stands still for some seconds, two that
+/// had been held up already would else be a source that begins anew.
+const STRAGGLERS: Duration = Duration::from_secs(5);
 /// A stored anchor is gone on with if it is off by less than this: a day at 50 ppm.
 const MAX_RESUME_DRIFT: Duration = Duration::from_secs(5);
 /// Segments, and sources, that are remembered of a leg: a sender that goes mad fills no memory.
@@ -38,9 +39,12 @@ impl Body {
                 if (waited || pace != Pace::Steady)
                     && self.is_merely_late(&anchor, self.config.repair_window) => {}
             (Question::Jump { .. }, Some(anchor)) => self.settle_jump(&anchor, now),
-            // Telephone events have been told already, and cannot anchor anything.
+            // Telephone events have been told already, and cannot anchor anything. They are of no source, but they did come.
             (_, None) => {
-                self.tally.received += self.hold.packets().len() as u64;
+                let came = self.hold.packets().len() as u64;
+                self.tally.received += came;
+                self.tally.expected += came;
+                self.tally.arrived += came;
                 return self.hold.clear();
             }
         }

@@ -149,6 +149,15 @@ impl Body {
                 {
                     return Route::Straggler;
                 }
+                // A key of the source before that was held up: by its number alone it would be ahead of the current one, and the
+                // packet that has the number there a copy of it.
+                Arrival::InOrder { .. }
+                    if kind == Kind::Event
+                        && !self.goes_on(packet)
+                        && self.is_straggler(packet, kind, arrival) =>
+                {
+                    return Route::Straggler;
+                }
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
                 // It began a few numbers lower, and passes the old ones.
                 Arrival::InOrder { .. } if self.follows_held(packet, kind) => return Route::NewSource,
@@ -457,7 +466,8 @@ impl Body {
                 return self.dispatch(packet, kind, arrival);
             }
             Some(Pending { question: Question::Jump { highest, .. }, .. }) => {
-                if number.since(*highest) > 0 {
+                // An event says nothing of the timestamps: media from right before it may answer.
+                if kind != Kind::Event && number.since(*highest) > 0 {
                     *highest = number;
                 }
             }
