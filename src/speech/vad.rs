@@ -56,6 +56,11 @@ impl Vad {
     /// Judge the next frames.
     pub fn window(&mut self, samples: &[f32; WINDOW]) -> [Frame; FRAMES] {
         let mut frames = [Frame::default(); FRAMES];
+        if !samples.iter().all(|sample| sample.is_finite()) {
+            // Files may hold numbers that are none: nobody says them, and what follows is heard as if it were the first.
+            (*self.silero, self.voiced) = (Silero::default(), false);
+            return frames;
+        }
         for (frame, samples) in frames.iter_mut().zip(samples.as_chunks::<FRAME>().0) {
             frame.rms = rms(samples);
             if frame.rms >= FLOOR {

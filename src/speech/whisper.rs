@@ -38,8 +38,7 @@ pub struct WhisperModel(Arc<Inner>);
 struct Inner {
     name: String,
     context: WhisperContext,
-    /// Of finals, and of partials.
-    windows: [Windows; 2],
+    windows: Windows,
     longest: Option<Duration>,
 }
 
@@ -69,7 +68,7 @@ impl WhisperModel {
         Ok(Self(Arc::new(Inner {
             name: name.to_owned(),
             context,
-            windows: if demo { [Windows::SHORT, Windows::SHORT_PARTIAL] } else { [Windows::STOCK; 2] },
+            windows: if demo { Windows::SHORT } else { Windows::STOCK },
             longest: demo.then_some(Duration::from_secs(8)),
         })))
     }
@@ -126,12 +125,9 @@ struct Windows {
 impl Windows {
     /// Stock models were taught 30 s and nothing else: with less than this they fall into loops.
     const STOCK: Self = Self { least: 512, step: 256, slack: 64 };
-    /// The model inside was taught windows cut to what is said.
+    /// The model inside was taught windows cut to what is said. Closer ones cost less (with steps of 32 a third less, live), and make other
+    /// words of speech that breaks off in the middle of one, twice in a row, so that they are believed.
     const SHORT: Self = Self { least: 256, ..Self::STOCK };
-    /// Every position costs, and partials are about 2 s long in the mean, for which steps of 256 would have it look at twice as much. A
-    /// word that errs in one is not believed before the next says the same. Finals have only themselves: with windows as close as these,
-    /// a start a few frames earlier or later made other words of the same audio.
-    const SHORT_PARTIAL: Self = Self { least: 128, step: 64, slack: 64 };
 
     /// For `seconds` of audio, with slack: a window cut to the audio is what stock models cannot do.
     fn of(self, seconds: f64) -> usize {
@@ -150,7 +146,7 @@ struct WhisperRecogniser {
 impl Recogniser for WhisperRecogniser {
     fn recognise(&mut self, audio: &[f32], request: &Request) -> Result<Hypothesis, RecogniseError> {
         let seconds = audio.len() as f64 / f64::from(RATE);
-        let window = self.model.windows[usize::from(request.partial)].of(seconds) as i32;
+        let window = self.model.windows.of(seconds) as i32;
         let mut padded = Vec::new();
         let enough = if audio.len() < SHORTEST {
             padded.extend_from_slice(audio);
@@ -351,7 +347,5 @@ mod tests {
         assert_eq!(stock, [512, 512, 512, 768, 768, 1_500]);
         let short = [0.5, 3.0, 4.0, 8.0, 60.0].map(|seconds| Windows::SHORT.of(seconds));
         assert_eq!(short, [256, 256, 512, 512, 1_500]);
-        let partial = [0.5, 1.2, 1.4, 2.5, 4.0, 8.0, 60.0].map(|seconds| Windows::SHORT_PARTIAL.of(seconds));
-        assert_eq!(partial, [128, 128, 192, 192, 320, 512, 1_500]);
     }
 }

@@ -231,12 +231,6 @@ impl Silero {
             self.hidden[n] = sigmoid(output) * tanh(self.cell[n]);
             sum += network.last[n] * self.hidden[n].max(0.0);
         }
-        // Files may hold numbers that are none; what follows them is heard all the same. The sum does not tell: the greater of such a
-        // number and 0 is 0.
-        if !self.hidden.iter().chain(&self.cell).all(|state| state.is_finite()) {
-            (self.hidden, self.cell, self.context) = ([0.0; WIDE], [0.0; WIDE], [0.0; CONTEXT]);
-            return 0.0;
-        }
         sigmoid(sum)
     }
 }
