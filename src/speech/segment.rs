@@ -9,8 +9,9 @@ use super::gate::echo::Far;
 use super::gate::{Gate, MEMORY, Reason};
 use super::vad::{FRAME, FRAMES, Frame, Vad, WINDOW, frames_in};
 
-/// Kept before the first voiced frame: the onset of soft consonants.
-const PRE_ROLL_MS: u64 = 250;
+/// Kept before the first voiced frame: the detector sees an onset up to 0.37 s late where it is soft (the first word of
+/// `auth-incorrect`), and a soft consonant goes before that.
+const PRE_ROLL_MS: u64 = 450;
 /// Kept behind the last voiced frame.
 const POST_ROLL_MS: u64 = 200;
 /// So many voiced frames in a row begin an utterance.
