@@ -49,7 +49,7 @@ fn an_utterance_has_its_speech_and_a_little_silence_around() {
     let length = spoken().len() as f64 / f64::from(RATE);
     assert!((1.0..1.25).contains(&seconds(u.speech_start)), "{}", seconds(u.speech_start));
     assert!((length + 0.7..length + 1.1).contains(&seconds(u.speech_end)), "{}", seconds(u.speech_end));
-    assert!((0.2..0.3).contains(&seconds(u.speech_start - u.audio_start)));
+    assert!((0.4..0.5).contains(&seconds(u.speech_start - u.audio_start)));
     let end = u.audio_start + u.audio.len() as u64;
     assert_eq!(end, u.speech_end + 3_200);
     assert_eq!(u.audio[..], audio[u.audio_start as usize..end as usize]);
