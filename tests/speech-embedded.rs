@@ -60,6 +60,18 @@ fn wide(pcm: &[i16]) -> Vec<f32> {
     out
 }
 
+/// What is pushed at once may hold the pause and the end of an utterance, and the start of the next.
+#[test]
+fn what_is_heard_is_no_matter_of_how_much_comes_at_once() {
+    let said = [padded(&prompt("hello-world").pcm), padded(&prompt("vm-goodbye").pcm)].concat();
+    for part in [320, 4_800, 6_400, 12_800, 16_000, 32_000, said.len() * 2] {
+        let mut recogniser = model().recogniser().unwrap();
+        let mut leg = drive::Driven::new(&mut *recogniser);
+        leg.hear_in_parts(&said, part);
+        assert_eq!(leg.text(), "hello world goodbye", "{part} samples at a time");
+    }
+}
+
 #[test]
 fn prompts_come_out_word_for_word() {
     let (mut errors, mut words) = (0, 0);

@@ -309,8 +309,13 @@ impl Segmenter {
             last = Some(at);
         }
         if let (Some(from), Some(last)) = (speech().next(), last) {
+            let end = position(last + 1);
+            // What seemed a pause was none: whatever was begun because of it has not heard all.
+            if end > open.speech_end && std::mem::take(&mut open.paused) {
+                events.push(SegmentEvent::Resumed);
+            }
             open.voiced = voiced;
-            (open.speech_start, open.speech_end) = (position(from), position(last + 1));
+            (open.speech_start, open.speech_end) = (position(from), end);
             return true;
         }
         let speech = (open.speech_start, open.speech_end);

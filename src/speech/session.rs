@@ -457,13 +457,21 @@ impl Session {
     }
 
     fn follow(&mut self, segments: Vec<SegmentEvent>) {
+        // Of several events at once each but the last is past: a pause is only looked at if it still is one, since the
+        // audio is what is open now, which may be the next utterance.
+        let mut pauses = false;
         for event in segments {
+            pauses = match event {
+                SegmentEvent::Paused => true,
+                SegmentEvent::Suppressed(_) => pauses,
+                _ => false,
+            };
             match event {
                 SegmentEvent::Started { audio_start } => {
                     self.pending.push_back(Pending::new(self.next_serial, audio_start));
                     self.next_serial += 1;
                 }
-                SegmentEvent::Paused => self.speculate(),
+                SegmentEvent::Paused => {}
                 SegmentEvent::Resumed => self.forget_speculation(),
                 SegmentEvent::Ended(utterance) => self.close(utterance),
                 SegmentEvent::Dropped { reason, speech } => {
@@ -474,6 +482,9 @@ impl Session {
                 }
                 SegmentEvent::Suppressed(reason) => self.suppressed.add(reason),
             }
+        }
+        if pauses {
+            self.speculate();
         }
         self.publish_finals();
     }

@@ -42,7 +42,12 @@ impl<'a> Driven<'a> {
 
     /// All of `pcm` (8 kHz) as a live leg would get it, 20 ms at a time, with partials, until its last final.
     pub fn hear(&mut self, pcm: &[i16]) {
-        for part in wide(pcm).chunks(320) {
+        self.hear_in_parts(pcm, 320);
+    }
+
+    /// The same, `part` samples of 16 kHz at a time: as a leg that is behind, or a client that does not wait.
+    pub fn hear_in_parts(&mut self, pcm: &[i16], part: usize) {
+        for part in wide(pcm).chunks(part) {
             self.session.push(part);
             if self.session.partial_due(Duration::from_millis(500)) {
                 self.session.ask_partial();
