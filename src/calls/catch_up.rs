@@ -173,9 +173,8 @@ impl CatchUp {
         state.tell();
         drop(state);
         shared.hub.close_call(call_id);
-        let asked = clock::now();
-        while shared.hub.call_changed(call_id).is_some() && clock::since(asked) < RELEASED_WITHIN {
-            std::thread::sleep(Duration::from_millis(2));
+        if !shared.hub.until_released(call_id, RELEASED_WITHIN) {
+            tracing::warn!(call = call_id, "the journal of a call that is to be removed is still open");
         }
     }
 

@@ -8,6 +8,7 @@
 mod journal;
 mod kind;
 mod log;
+mod open;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -15,9 +16,10 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::Sender;
-use dashmap::{DashMap, Entry};
+use dashmap::Entry;
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -27,6 +29,7 @@ pub use log::Batch;
 pub use stream::{CallHead, StoredEvent};
 
 use log::Log;
+use open::OpenStreams;
 use stream::Stream;
 
 /// Bounds of what the hub keeps in memory.
@@ -87,7 +90,7 @@ pub enum ReadError {
 /// The events of all calls. One for the process, shared by reference counting; see the module.
 pub struct EventHub {
     config: HubConfig,
-    calls: Arc<DashMap<Arc<str>, Arc<Stream>>>,
+    calls: Arc<OpenStreams>,
     /// Stream of the events that belong to no call.
     node: Stream,
     log: Mutex<Log>,
@@ -106,7 +109,7 @@ impl EventHub {
     /// If the writer's thread cannot be started.
     pub fn new(config: HubConfig, journals: Option<Arc<dyn Journals>>) -> std::io::Result<Self> {
         let (dirty, work) = crossbeam_channel::unbounded();
-        let calls = Arc::new(DashMap::new());
+        let calls = Arc::new(OpenStreams::default());
         let writer = journal::Writer::new(Arc::clone(&calls), work);
         let writer = std::thread::Builder::new().name("event-journal".into()).spawn(move || writer.run())?;
         // Positions go on upwards over a restart without being stored anywhere: fewer than a million events happen in
@@ -142,7 +145,7 @@ impl EventHub {
     /// # Errors
     /// [`OpenError`].
     pub fn open_call(&self, tenant: &str, call_id: &str, journal: Option<PathBuf>) -> Result<u64, OpenError> {
-        if self.calls.contains_key(call_id) {
+        if self.calls.map().contains_key(call_id) {
             return Err(OpenError::AlreadyOpen(call_id.into()));
         }
         let last_seq = match &journal {
@@ -162,7 +165,7 @@ impl EventHub {
         journal: Option<PathBuf>,
         last_seq: u64,
     ) -> Result<(), OpenError> {
-        match self.calls.entry(call_id.into()) {
+        match self.calls.map().entry(call_id.into()) {
             Entry::Occupied(_) => Err(OpenError::AlreadyOpen(call_id.into())),
             Entry::Vacant(place) => {
                 let recent = self.config.recent_events;
@@ -181,6 +184,12 @@ impl EventHub {
         } else {
             self.calls.remove(call_id);
         }
+    }
+
+    /// Wait until the stream of a call that was closed has left memory, its journal complete; says whether that came within
+    /// `within`. Blocks.
+    pub fn until_released(&self, call_id: &str, within: Duration) -> bool {
+        self.calls.until_left(call_id, within)
     }
 
     /// A call is over, and its stream stays open for what is still to be said of it: until then it takes next to no memory, and no
@@ -288,11 +297,11 @@ impl EventHub {
 
     /// Calls with a stream in memory.
     pub fn open_calls(&self) -> usize {
-        self.calls.len()
+        self.calls.map().len()
     }
 
     fn stream(&self, call_id: &str) -> Option<Arc<Stream>> {
-        self.calls.get(call_id).map(|stream| Arc::clone(&stream))
+        self.calls.map().get(call_id).map(|stream| Arc::clone(&stream))
     }
 
     fn append(&self, stream: &Stream, kind: EventKind, body: &str) -> Option<Arc<StoredEvent>> {

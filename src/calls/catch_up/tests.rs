@@ -184,11 +184,11 @@ impl Data {
         let caught_up =
             CatchUp::start(self.folder.path(), hub.clone(), directory.clone(), speech, self.expected())
                 .unwrap();
-        let deadline = clock::now() + WITHIN;
-        while caught_up.backlog().calls > 0 {
-            assert!(clock::now() < deadline, "{:?}", caught_up.backlog());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let mut state = caught_up.shared.state.lock();
+        let waited =
+            caught_up.shared.changed.wait_while_for(&mut state, |state| state.backlog().calls > 0, WITHIN);
+        assert!(!waited.timed_out(), "{:?}", state.backlog());
+        drop(state);
         let record = directory.get(CALL).unwrap();
         drop((caught_up, hub, directory));
         assert!(!self.folder.path().join("owed").join(format!("{CALL}.json")).exists(), "it is struck off");

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use dashmap::DashMap;
 use serde::Deserialize;
 
+use super::open::OpenStreams;
 use super::stream::{Pending, Stream};
 use super::{EventKind, StoredEvent};
 use crate::telemetry::metric;
@@ -24,7 +24,7 @@ const CLOSE_ATTEMPTS: u32 = 60;
 /// Appends to journals, on a thread of its own. It is told which streams have something new and takes it from there
 /// itself, as any reader: what the disk does not take stays in the stream's memory until it does.
 pub(super) struct Writer {
-    calls: Arc<DashMap<Arc<str>, Arc<Stream>>>,
+    calls: Arc<OpenStreams>,
     work: Receiver<Arc<Stream>>,
     open: HashMap<Arc<str>, Open>,
     failing: HashMap<Arc<str>, Failing>,
@@ -44,7 +44,7 @@ struct Failing {
 }
 
 impl Writer {
-    pub(super) fn new(calls: Arc<DashMap<Arc<str>, Arc<Stream>>>, work: Receiver<Arc<Stream>>) -> Self {
+    pub(super) fn new(calls: Arc<OpenStreams>, work: Receiver<Arc<Stream>>) -> Self {
         Self { calls, work, open: HashMap::new(), failing: HashMap::new() }
     }
 
