@@ -6,6 +6,20 @@ use sidetone::emulator::{Datagram, MS, Network, Reception, Sender, Stop, voice};
 use sidetone::media::codec::Codec;
 use sidetone::media::report::Segment;
 
+/// What came of `arrived`, in whatever order, by `end` nanoseconds; it agrees with the reference.
+fn checked(sender: &Sender, mut arrived: Vec<Datagram>, end: u64) -> Reception {
+    arrived.sort_by_key(|datagram| datagram.at);
+    let reception = Reception::of(sender.codec, arrived, end);
+    reception.check();
+    reception
+}
+
+/// Every slot between two times, milliseconds, has audio.
+fn assert_all_heard(reception: &Reception, from: u64, to: u64) {
+    let states = reception.states(from, to);
+    assert!(states.iter().all(|state| state.is_audio()), "{:?}", reception.stats);
+}
+
 #[test]
 fn everything_is_late_in_the_beginning_but_one_packet() {
     let mut sender = Sender::new(Codec::Alaw);
@@ -14,9 +28,7 @@ fn everything_is_late_in_the_beginning_but_one_packet() {
     for datagram in &mut arrived[..6] {
         datagram.at += 60 * MS;
     }
-    arrived.sort_by_key(|datagram| datagram.at);
-    let reception = Reception::of(sender.codec, arrived, 3_000 * MS);
-    reception.check();
+    let reception = checked(&sender, arrived, 3_000 * MS);
     assert_eq!(reception.displacements(), [40]);
 }
 
@@ -39,9 +51,7 @@ fn stragglers_of_the_old_source_find_their_place() {
         for datagram in &mut arrived[145..150] {
             datagram.at += 600 * MS;
         }
-        arrived.sort_by_key(|datagram| datagram.at);
-        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
-        reception.check();
+        let reception = checked(&sender, arrived, 6_000 * MS);
         assert!(reception.displacements().iter().all(|&by| by == 40));
         assert_eq!(reception.stats.packets_lost, 0, "{sequence}");
         assert_eq!(reception.stats.packets_repaired, 5, "{sequence}");
@@ -67,7 +77,7 @@ fn a_restart_is_noticed_wherever_its_sequence_numbers_begin() {
             reception.check();
             let case = format!("{sequence} {ticks}: {:?}", reception.stats);
             assert_eq!(reception.recorder.pcm.len(), 8_000 + 48_000, "{case}");
-            assert!(reception.states(0, 6_000).iter().all(|state| state.is_audio()), "{case}");
+            assert_all_heard(&reception, 0, 6_000);
             assert_eq!(reception.stats.packets_lost, 0, "{case}");
             assert_eq!(reception.stats.packets_invalid, 0, "{case}");
         }
@@ -98,8 +108,7 @@ fn a_sender_that_goes_back_by_a_few_numbers_passes_the_old_ones_before_it_is_bel
         };
         let end = sender.nanos_of(sender.now);
         for arrived in [Network::perfect().carry(&sender.wire), queue.carry(&sender.wire)] {
-            let reception = Reception::of(sender.codec, arrived, end);
-            reception.check();
+            let reception = checked(&sender, arrived, end);
             let case = format!("{sequence}: {:?}", reception.stats);
             assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
             assert_eq!(reception.length(), 48_000, "{case}");
@@ -160,8 +169,7 @@ fn a_restart_in_a_queue_that_rests_where_its_numbers_pass_the_old_ones_loses_not
         ..Network::perfect()
     };
     let arrived = network.carry(&sender.wire);
-    let reception = Reception::of(sender.codec, arrived, sender.nanos_of(sender.now) + 400 * MS);
-    reception.check();
+    let reception = checked(&sender, arrived, sender.nanos_of(sender.now) + 400 * MS);
     assert_eq!(
         (reception.stats.packets_lost, reception.stats.packets_invalid),
         (0, 0),
@@ -181,7 +189,7 @@ fn a_sender_that_goes_back_twice_by_just_over_a_thousand_numbers_comes_among_str
             let reception = Reception::of_perfect(&sender);
             reception.check();
             let case = format!("{between} {sequence}: {:?}", reception.stats);
-            assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
+            assert_all_heard(&reception, 0, 6_590);
             assert_eq!(reception.stats.packets_late, 0, "{case}");
         }
     }
@@ -199,7 +207,7 @@ fn a_sender_that_goes_back_near_its_old_numbers_at_once_is_no_straggler() {
             let reception = Reception::of_perfect(&sender);
             reception.check();
             let case = format!("{sequence} {ticks}: {:?}", reception.stats);
-            assert!(reception.states(0, 6_590).iter().all(|state| state.is_audio()), "{case}");
+            assert_all_heard(&reception, 0, 6_590);
             assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
         }
     }
@@ -217,11 +225,9 @@ fn of_two_packets_with_one_number_at_a_restart_the_late_one_is_placed_once_by_it
             let copy = Datagram { at: arrived[late].at + 70 * MS, ..arrived[late].clone() };
             arrived.push(copy);
         }
-        arrived.sort_by_key(|datagram| datagram.at);
-        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
-        reception.check();
+        let reception = checked(&sender, arrived, 6_000 * MS);
         let case = format!("{late}: {:?}", reception.stats);
-        assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        assert_all_heard(&reception, 0, 5_990);
         let counts = (reception.stats.packets_received, reception.stats.packets_duplicate);
         assert_eq!(counts, (300, u64::from(copies)), "{case}");
         assert_eq!(reception.stats.packets_repaired, 1, "{case}");
@@ -243,11 +249,9 @@ fn of_two_packets_with_one_number_the_later_one_may_be_of_either_side_of_a_resta
         for (n, by) in late {
             arrived[n].at += by * MS;
         }
-        arrived.sort_by_key(|datagram| datagram.at);
-        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
-        reception.check();
+        let reception = checked(&sender, arrived, 6_000 * MS);
         let case = format!("{:?}", reception.stats);
-        assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        assert_all_heard(&reception, 0, 5_990);
         let counts = (reception.stats.packets_received, reception.stats.packets_duplicate);
         assert_eq!(counts, (300, 0), "{case}");
     }
@@ -260,8 +264,7 @@ fn a_source_of_which_two_packets_came_is_not_mixed_with_the_one_that_begins_anew
     sender.restart(65_020).begin_timeline(877_815_333).talk(3_000);
     let mut arrived = Network::perfect().carry(&sender.wire);
     arrived.drain(150..178);
-    let reception = Reception::of(sender.codec, arrived, 6_600 * MS);
-    reception.check();
+    let reception = checked(&sender, arrived, 6_600 * MS);
     assert_eq!(reception.stats.segments.len(), 3);
     assert!(reception.states(3_560, 6_590).iter().all(|state| state.is_audio()));
 }
@@ -280,10 +283,9 @@ fn a_restart_whose_numbers_and_timestamps_were_all_used_before_is_noticed_by_the
             arrived.remove(210);
             arrived.drain(180..182);
         }
-        let reception = Reception::of(sender.codec, arrived, 7_200 * MS);
-        reception.check();
+        let reception = checked(&sender, arrived, 7_200 * MS);
         let case = format!("{:?}", reception.stats);
-        assert!(reception.states(4_220, 7_190).iter().all(|state| state.is_audio()), "{case}");
+        assert_all_heard(&reception, 4_220, 7_190);
         assert_eq!((reception.stats.packets_duplicate, reception.stats.packets_invalid), (0, 0), "{case}");
     }
 }
@@ -295,11 +297,9 @@ fn a_straggler_of_which_the_next_source_could_have_the_timestamp_is_told_by_its_
     sender.talk(400).restart(9).begin_timeline(160_000).talk(3_000);
     let mut arrived = Network::perfect().carry(&sender.wire);
     arrived[4].at += 640 * MS;
-    arrived.sort_by_key(|datagram| datagram.at);
-    let reception = Reception::of(sender.codec, arrived, 3_400 * MS);
-    reception.check();
+    let reception = checked(&sender, arrived, 3_400 * MS);
     let case = format!("{:?}", reception.stats);
-    assert!(reception.states(0, 3_390).iter().all(|state| state.is_audio()), "{case}");
+    assert_all_heard(&reception, 0, 3_390);
     assert_eq!((reception.stats.packets_lost, reception.stats.packets_repaired), (0, 1), "{case}");
 }
 
@@ -316,15 +316,14 @@ fn what_goes_on_behind_a_stop_is_no_straggler_of_the_source_before() {
         let mut arrived = network.carry(&sender.wire);
         // The last ones before the stop.
         arrived.drain(206 - lost..206);
-        let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
-        reception.check();
+        let reception = checked(&sender, arrived, 6_000 * MS);
         let case = format!("{:?}", reception.stats);
         assert_eq!(
             (reception.stats.packets_expected, reception.stats.packets_lost),
             (300, lost as u64),
             "{case}"
         );
-        assert!(reception.states(4_200, 5_990).iter().all(|state| state.is_audio()), "{case}");
+        assert_all_heard(&reception, 4_200, 5_990);
     }
 }
 
@@ -335,12 +334,10 @@ fn a_late_key_of_the_source_before_is_no_number_ahead_of_the_current_one() {
     // The last copy of the key's end: its number comes again half a second later.
     let mut arrived = Network::perfect().carry(&sender.wire);
     arrived[34].at += 440 * MS;
-    arrived.sort_by_key(|datagram| datagram.at);
-    let reception = Reception::of(sender.codec, arrived, 3_700 * MS);
-    reception.check();
+    let reception = checked(&sender, arrived, 3_700 * MS);
     let case = format!("{:?}", reception.stats);
     assert_eq!((reception.stats.packets_received, reception.stats.packets_duplicate), (185, 0), "{case}");
-    assert!(reception.states(700, 3_690).iter().all(|state| state.is_audio()), "{case}");
+    assert_all_heard(&reception, 700, 3_690);
 }
 
 #[test]
@@ -431,8 +428,7 @@ fn another_source_that_is_as_late_as_the_one_before_goes_on_with_its_timeline() 
             ..Network::perfect()
         };
         let arrived = network.carry(&sender.wire);
-        let reception = Reception::of(sender.codec, arrived, sender.nanos_of(sender.now) + 1_400 * MS);
-        reception.check();
+        let reception = checked(&sender, arrived, sender.nanos_of(sender.now) + 1_400 * MS);
         assert_eq!(reception.displacements(), [40, 40], "{ms}");
     }
 }
@@ -468,13 +464,11 @@ fn a_packet_that_is_late_at_a_jump_is_placed_by_its_timestamp_on_the_side_that_i
             sender.talk(3_000).leap(ticks).talk(3_000);
             let mut arrived = Network::perfect().carry(&sender.wire);
             arrived[n].at += 266 * MS;
-            arrived.sort_by_key(|datagram| datagram.at);
-            let reception = Reception::of(sender.codec, arrived, 6_000 * MS);
-            reception.check();
+            let reception = checked(&sender, arrived, 6_000 * MS);
             let case = format!("{n} at {ticks}: {:?}", reception.stats);
             assert_eq!(reception.displacements(), [40, 40], "{case}");
             assert_eq!((reception.stats.packets_lost, reception.stats.packets_repaired), (0, 1), "{case}");
-            assert!(reception.states(0, 5_990).iter().all(|state| state.is_audio()), "{case}");
+            assert_all_heard(&reception, 0, 5_990);
         }
     }
 }

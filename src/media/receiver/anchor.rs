@@ -9,7 +9,8 @@ use super::super::skew::Skew;
 use super::super::source::{Arrival, Source};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, Pace, Question, nanos};
+use super::pending::{Pace, Question};
+use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, nanos};
 use super::{Body, Kind, PREROLL_SLOTS, Previous, Stream};
 
 /// Packets of a source that was replaced are still known for this long: in a network that stands still for some seconds, two that

@@ -15,6 +15,8 @@
 mod anchor;
 mod decode;
 mod flow;
+mod locate;
+mod pending;
 mod place;
 mod reorder;
 mod report;
@@ -357,7 +359,7 @@ struct Body {
     /// When a packet of the current source came last.
     active_heard: Option<MediaInstant>,
     previous: Option<Previous>,
-    pending: Option<route::Pending>,
+    pending: Option<pending::Pending>,
     hold: Hold,
     /// Ring sample behind the newest packet of media.
     tail: u64,

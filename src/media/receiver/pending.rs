@@ -1,0 +1,289 @@
+//! Packets that are held, until it is known what they are: a new source, or one begun anew; timestamps that jumped, or a network that
+//! stopped for a while.
+
+use std::time::Duration;
+
+use super::super::counter::{SequenceNumber, Ssrc};
+use super::super::hold::Held;
+use super::super::rtp::RtpPacket;
+use super::super::source::{MAX_MISORDER, MIN_SEQUENTIAL};
+use super::super::time::MediaInstant;
+use super::route::{MAX_STEP, nanos};
+use super::{Body, Kind, PacketOutcome};
+
+/// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile. Well
+/// within the repair window, so that its audio still has a place.
+const PROBATION: Duration = Duration::from_secs(1);
+
+/// Packets tell their pace over this much time and no less, and there must be three of them: two may have been delayed by
+/// chance, each alone.
+const STEADY: Duration = Duration::from_millis(100);
+
+/// Packets are being held, and this is why.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub since: MediaInstant,
+    pub question: Question,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Question {
+    /// Is this a new source (or the old one begun anew), and where is its anchor?
+    NewSource { ssrc: Ssrc, highest: SequenceNumber, in_sequence: u32 },
+    /// Did the current source's timestamps jump, or did the network stop for a while? `waited` if a packet from before came
+    /// as late meanwhile: then the network did.
+    Jump { highest: SequenceNumber, waited: bool },
+}
+
+/// How packets held came in, against how they were sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// Faster: the network had stopped, and its queue drains.
+    CatchingUp,
+    /// As they were sent: whatever made them late goes on.
+    Steady,
+    /// They are too few to say.
+    Unknown,
+}
+
+impl Body {
+    /// The network had stopped, and this packet is newer than those held and fits again.
+    pub(super) fn is_answered_by(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let Some(Pending { question: Question::Jump { highest, .. }, .. }) = self.pending else {
+            return false;
+        };
+        // One that cannot have waited, alone, may be the first of a sender that began anew a few numbers lower, ahead of the last
+        // ones of before.
+        let last = if self.is_late_queue() || self.has_jumped() { 0 } else { MAX_STEP };
+        kind != Kind::Event && packet.sequence().since(highest) > last
+    }
+
+    /// Whether those held did jump, for all that is known already: two in sequence that cannot have waited.
+    pub(super) fn has_jumped(&self) -> bool {
+        let mut held = self.held_media(Kind::ComfortNoise);
+        let Some(first) = held.next() else { return false };
+        let is_next = |held: &Held| {
+            let step = held.sequence.since(first.sequence).abs();
+            (1..=MAX_STEP).contains(&step) && !self.is_far(held.timestamp, first.timestamp)
+        };
+        held.any(is_next) && !self.is_late_queue()
+    }
+
+    pub(super) fn hold_new_source(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        kind: Kind,
+        arrival: MediaInstant,
+    ) -> PacketOutcome {
+        let (ssrc, number) = (packet.ssrc(), packet.sequence());
+        // Lower numbers with other timestamps are those of a sender that began anew again.
+        let boundary = self.jumps_from_held(packet, kind)
+            || self.is_confirmed() && self.active.is_some() && self.jumps_to_held(packet, kind);
+        let begun = Question::NewSource { ssrc, highest: number, in_sequence: 1 };
+        match &mut self.pending {
+            None => self.pending = Some(Pending { since: arrival, question: begun }),
+            Some(Pending { question: Question::NewSource { ssrc: of, highest, in_sequence }, .. })
+                if *of == ssrc && i64::from(number.since(*highest)).abs() < MAX_MISORDER && !boundary =>
+            {
+                let step = number.since(*highest);
+                if step != 0 && step.abs() <= MAX_STEP {
+                    *in_sequence += 1;
+                }
+                if step > 0 {
+                    *highest = number;
+                }
+            }
+            Some(_) => {
+                self.settle_or_discard(arrival);
+                return self.dispatch(packet, kind, arrival);
+            }
+        }
+        let outcome = self.hold_packet(packet, kind, arrival);
+        // A second packet in sequence may come when the window is over already.
+        self.settle_if_due(arrival);
+        outcome
+    }
+
+    pub(super) fn hold_jump(
+        &mut self,
+        packet: &RtpPacket<'_>,
+        kind: Kind,
+        arrival: MediaInstant,
+    ) -> PacketOutcome {
+        let number = packet.sequence();
+        let timestamp = packet.timestamp();
+        let may_have_waited = self.may_have_waited(timestamp, timestamp, arrival, self.config.repair_window);
+        let (from_held, to_held) = (self.jumps_from_held(packet, kind), self.jumps_to_held(packet, kind));
+        let was_overtaken = may_have_waited && to_held;
+        match &mut self.pending {
+            None => {
+                let question = Question::Jump { highest: number, waited: false };
+                self.pending = Some(Pending { since: arrival, question })
+            }
+            // Those that jumped have overtaken the last packets before them.
+            Some(Pending { question: Question::Jump { .. }, .. }) if was_overtaken => {
+                return self.accept_in_order(packet, kind, arrival);
+            }
+            // This one jumps, whether those before it did or waited in the queue that it waited in.
+            Some(Pending { question: Question::Jump { .. }, .. }) if from_held || to_held => {
+                self.settle(arrival);
+                return self.dispatch(packet, kind, arrival);
+            }
+            Some(Pending { question: Question::Jump { highest, .. }, .. }) => {
+                // An event says nothing of the timestamps: media from right before it may answer.
+                if kind != Kind::Event && number.since(*highest) > 0 {
+                    *highest = number;
+                }
+            }
+            // Another source has overtaken the last packets of this one, in the queue or out of it.
+            Some(Pending { question: Question::NewSource { .. }, .. }) if may_have_waited => {
+                return self.accept_in_order(packet, kind, arrival);
+            }
+            Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) => {
+                // If it began anew, it goes on behind a pause.
+                if *ssrc != packet.ssrc() && self.is_confirmed() {
+                    return self.implausible(packet);
+                }
+                self.settle_or_discard(arrival);
+                return self.dispatch(packet, kind, arrival);
+            }
+        }
+        self.hold_packet(packet, kind, arrival)
+    }
+
+    fn hold_packet(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
+        let (number, timestamp) = (packet.sequence(), packet.timestamp());
+        let held = self.hold.packets();
+        if held.iter().any(|held| held.sequence == number && held.timestamp == timestamp) {
+            self.tally.duplicate += 1;
+            self.hold.note_copy();
+            return PacketOutcome::Duplicate;
+        }
+        if !self.hold.push(arrival, number, timestamp, kind != Kind::Event, packet.datagram()) {
+            self.settle_or_discard(arrival);
+            return self.dispatch(packet, kind, arrival);
+        }
+        PacketOutcome::Held
+    }
+
+    /// Whether the timestamp of `packet` is far from that of the packet held which was sent last before it.
+    fn jumps_from_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let before = self.held_media(kind).filter(|held| packet.sequence().since(held.sequence) > 0);
+        let last = before.min_by_key(|held| packet.sequence().since(held.sequence));
+        last.is_some_and(|last| self.is_far(packet.timestamp(), last.timestamp))
+    }
+
+    /// Whether `packet` was sent before all those held, or has the number of the first, and its timestamp is far from theirs.
+    fn jumps_to_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let first = self.held_media(kind).min_by_key(|held| held.sequence.since(packet.sequence()));
+        first.is_some_and(|first| {
+            first.sequence.since(packet.sequence()) >= 0 && self.is_far(first.timestamp, packet.timestamp())
+        })
+    }
+
+    /// The packets of media held, if `kind` is that of media.
+    fn held_media(&self, kind: Kind) -> impl Iterator<Item = &Held> {
+        self.hold.packets().iter().filter(move |held| held.is_media && kind != Kind::Event)
+    }
+
+    /// Whether `packet` goes on with what is held of a source that asks to be believed. By its number it may be one of the current
+    /// source that is very late as well: a sender that begins anew a thousand numbers lower comes among those.
+    pub(super) fn follows_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) = self.pending else {
+            return false;
+        };
+        ssrc == packet.ssrc() && self.goes_on_from_held(packet, kind)
+    }
+
+    /// Whether `packet` has a number and a timestamp that follow closely on those of a packet held.
+    pub(super) fn goes_on_from_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let step = |held: &&Held| packet.sequence().since(held.sequence);
+        let before =
+            self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
+        before.is_some_and(|before| !self.is_far(packet.timestamp(), before.timestamp))
+    }
+
+    /// Whether `packet` was sent between packets that are held, or right before them, by its number and its timestamp.
+    pub(super) fn is_among_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let step = |held: &&Held| held.sequence.since(packet.sequence());
+        let after =
+            self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
+        after.is_some_and(|after| !self.is_far(after.timestamp, packet.timestamp()))
+    }
+
+    /// Whether what is held is to be believed: a source in sequence, or the only one there is.
+    pub(super) fn is_confirmed(&self) -> bool {
+        match self.pending {
+            Some(Pending { question: Question::NewSource { in_sequence, .. }, .. }) => {
+                in_sequence >= MIN_SEQUENTIAL || self.active.is_none()
+            }
+            Some(Pending { question: Question::Jump { .. }, .. }) => true,
+            None => false,
+        }
+    }
+
+    /// A packet came of another source than the one held: decide about that one now.
+    fn settle_or_discard(&mut self, now: MediaInstant) {
+        let in_sequence = match self.pending {
+            Some(Pending { question: Question::NewSource { in_sequence, .. }, .. }) => in_sequence,
+            _ => MIN_SEQUENTIAL,
+        };
+        if in_sequence >= MIN_SEQUENTIAL {
+            self.settle(now);
+        } else {
+            self.discard_held();
+        }
+    }
+
+    pub(super) fn discard_held(&mut self) {
+        self.pending = None;
+        self.tally.invalid += self.hold.packets().len() as u64;
+        self.hold.clear();
+    }
+
+    pub(super) fn settle_deadline(&self) -> Option<MediaInstant> {
+        let pending = self.pending.as_ref()?;
+        let is_open = match pending.question {
+            Question::NewSource { .. } => self.active.is_some() && self.pace() == Pace::CatchingUp,
+            Question::Jump { waited, .. } => waited || self.pace() != Pace::Steady,
+        };
+        let long = !self.is_confirmed() || is_open;
+        let wait = if long { PROBATION } else { self.config.anchor_window };
+        Some(pending.since + wait)
+    }
+
+    /// How the packets held came in. Timestamps that jumped back and a network that stopped make the same delay of the first
+    /// packet; the ones after it are as late as it is, or less and less.
+    pub(super) fn pace(&self) -> Pace {
+        let mut media = self.hold.packets().iter().filter(|held| held.is_media);
+        let Some(first) = media.next() else { return Pace::Unknown };
+        // The last one to come may have been overtaken.
+        let (count, passed, ticks) = media.fold((1, 0, 0), |(count, _, ticks), held| {
+            let since = i64::from(held.timestamp.since(first.timestamp));
+            (count + 1, held.arrival.nanos_since(first.arrival), since.max(ticks))
+        });
+        if ticks * 1_000_000_000 / i64::from(self.config.codec.rtp_clock_rate()) > passed + passed / 4 {
+            Pace::CatchingUp
+        } else if passed >= nanos(STEADY) && count >= 3 {
+            Pace::Steady
+        } else {
+            Pace::Unknown
+        }
+    }
+
+    pub(super) fn settle_if_due(&mut self, now: MediaInstant) {
+        if self.settle_deadline().is_some_and(|due| due <= now) {
+            self.settle_at_end(now);
+        }
+    }
+
+    /// Decide by what is known; no more will be.
+    pub(super) fn settle_at_end(&mut self, now: MediaInstant) {
+        let alone = self.pending.is_some_and(|pending| Some(pending.since) > self.active_heard);
+        if self.is_confirmed() || alone {
+            self.settle(now);
+        } else {
+            self.discard_held();
+        }
+    }
+}
