@@ -12,6 +12,18 @@ pub fn private() -> OpenOptions {
     options
 }
 
+/// A file in `folder` (which is made) that has no name: nothing of it is left once it is closed, however that comes.
+///
+/// # Errors
+/// What the file system says.
+pub fn nameless(folder: &Path) -> io::Result<File> {
+    std::fs::create_dir_all(folder)?;
+    let path = folder.join(format!(".sidetone-{}", uuid::Uuid::now_v7()));
+    let file = private().read(true).write(true).create_new(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
+}
+
 /// Write `contents` to `path` in one step. Does not wait for the disk: a power cut may bring the old file back.
 ///
 /// # Errors

@@ -178,7 +178,7 @@ on_both! {
         claimed(&jobs, "n/1", 0).await.unwrap();
         assert!(jobs.note(&key("a"), "n/1", &json!({ "channel": "x" }), 1).await.unwrap());
         jobs.progress(&key("a"), "n/1", 0.25, 1).await.unwrap();
-        let again = |counts| Settled::Again { after: 50, error: Some("busy".into()), counts, to_broker: false };
+        let again = |counts| Settled::Again { after: 50, error: Some("busy".into()), counts };
         assert!(jobs.settle(&key("a"), "n/1", &again(true), &[], 2).await.unwrap());
         let job = jobs.get(&key("a")).await.unwrap().unwrap();
         assert_eq!((job.state, job.attempts, job.run_after), (JobState::Queued, 1, 50));

@@ -71,6 +71,30 @@ impl From<PathRejection> for Problem {
     }
 }
 
+/// Entries of a page unless asked otherwise, and at most.
+const PAGE: usize = 50;
+const LONGEST_PAGE: usize = 500;
+
+/// How many entries a page of `what` has.
+pub(super) fn page_length(asked: Option<usize>, what: &str) -> Result<usize, Problem> {
+    match asked.unwrap_or(PAGE) {
+        limit @ 1..=LONGEST_PAGE => Ok(limit),
+        limit => Err(Problem::bad_request(
+            format!("`limit` is {limit}."),
+            format!("Ask for 1 to {LONGEST_PAGE} {what}, and page on with `before`."),
+        )),
+    }
+}
+
+/// Whose entries a list has for `principal`, who asked for those of the tenant `asked`: `None` for nobody's, since a tenant that asks for
+/// another's sees what there is for it; else of one tenant, or of all.
+pub(super) fn listed(principal: &Principal, asked: Option<String>) -> Option<Option<String>> {
+    if asked.as_deref().is_some_and(|tenant| !principal.may_see(tenant)) {
+        return None;
+    }
+    Some(principal.tenant.as_deref().map(Into::into).or(asked))
+}
+
 /// Run what reads a disk where blocking is allowed.
 pub(super) async fn blocking<T: Send + 'static>(
     what: &'static str,

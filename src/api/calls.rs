@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::access::{Params, VisibleCall, blocking};
+use super::access::{Params, VisibleCall, blocking, listed, page_length};
 use super::auth::Principal;
 use super::problem::Problem;
 use super::recording;
@@ -19,10 +19,6 @@ use super::state::AppState;
 use crate::calls::control::ControlError;
 use crate::calls::directory::{CallQuery, Cursor, RemoveError};
 use crate::calls::record::{CallRecord, CallState, FileStatus};
-
-/// Calls of a page unless asked otherwise, and at most.
-const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 500;
 
 /// A filter that is misspelt must not pass for none: unknown names are refused.
 #[derive(Deserialize)]
@@ -48,19 +44,12 @@ pub(super) async fn list(
     let before = params.before.as_deref().map(str::parse::<Cursor>).transpose().map_err(|_| {
         Problem::bad_request("`before` is not a cursor.", "Give the `next` of the page before, unchanged.")
     })?;
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::bad_request(
-            format!("`limit` is {limit}."),
-            format!("Ask for 1 to {MAX_LIMIT} calls, and page on with `before`."),
-        ));
-    }
-    // A tenant asking for another's calls sees what there is for it: none.
-    if params.tenant.as_deref().is_some_and(|tenant| !principal.may_see(tenant)) {
+    let limit = page_length(params.limit, "calls")?;
+    let Some(tenant) = listed(&principal, params.tenant) else {
         return Ok(Json(json!({ "calls": [], "next": null })).into_response());
-    }
+    };
     let query = CallQuery {
-        tenant: principal.tenant.as_deref().map(Into::into).or(params.tenant),
+        tenant,
         state: params.state,
         text: Some(params.q.trim().to_owned()).filter(|text| !text.is_empty()),
         before,

@@ -7,7 +7,6 @@ mod client;
 mod config;
 mod convert;
 mod jobs;
-mod jobs_server;
 mod limits;
 mod models;
 mod output;

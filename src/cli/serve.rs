@@ -10,6 +10,8 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+mod jobs;
+
 use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};
 use crate::api::{self, AppState, Auth, LivePolicy, LiveSpeech, TranscriptionPolicy, Transcriptions};
@@ -74,7 +76,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     state.transcriptions = transcriptions(&services)?;
     state.synthesiser = super::say::start(&services.settings)?;
     state.live = live(&services);
-    let jobs = super::jobs_server::start(&services, state.synthesiser.clone(), &readiness).await?;
+    let jobs = jobs::start(&services, state.synthesiser.clone(), &readiness).await?;
     state.jobs = Some(jobs.clone());
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));

@@ -160,10 +160,8 @@ pub(super) fn extension(name: &str) -> Result<AudioFormat, String> {
 /// Standard input in a file without a name: formats are told by going back and forth.
 fn spooled_stdin() -> anyhow::Result<File> {
     let folder = std::env::temp_dir();
-    let path = folder.join(format!("sidetone-{}", uuid::Uuid::now_v7()));
     let spool = || {
-        let mut file = files::private().read(true).write(true).create_new(true).open(&path)?;
-        std::fs::remove_file(&path)?;
+        let mut file = files::nameless(&folder)?;
         io::copy(&mut io::stdin().lock(), &mut file)?;
         Ok::<_, io::Error>(file)
     };

@@ -18,4 +18,4 @@ pub use example::example;
 pub use language::{LANGUAGES, language};
 pub use load::{ConfigError, DEFAULT_FILES, ENV_OURS, ENV_PREFIX, Sources};
 pub use settings::{Settings, Tts};
-pub use validate::{MIN_REPAIR_MS, is_tenant};
+pub use validate::{MIN_REPAIR_MS, MOST_WORKERS, is_tenant};

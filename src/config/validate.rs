@@ -42,7 +42,7 @@ const JOB_ENGINES: [&str; 2] = ["embedded", "rabbitmq"];
 /// Who converts files.
 const CONVERTERS: [&str; 3] = ["sidetone", "asterisk", "dialplan"];
 /// Most workers of a kind.
-const MOST_WORKERS: usize = 256;
+pub const MOST_WORKERS: usize = 256;
 
 fn jobs(s: &Settings, check: &mut dyn FnMut(bool, String)) {
     let is_queue = |name: &str| !name.is_empty() && name.len() <= 200 && !name.starts_with("amq.");

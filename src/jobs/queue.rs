@@ -101,6 +101,7 @@ struct Shared {
     engine: Arc<dyn Engine>,
     /// This process among all that use the database: the node's name, and which of its runs.
     owner: String,
+    node: String,
     alone: bool,
     bells: HashMap<JobKind, Bell>,
     running: Mutex<HashMap<JobKey, CancellationToken>>,
@@ -117,11 +118,19 @@ struct Bell {
 impl Queue {
     /// The queue of the process `node` over `jobs`, brought to workers by `engine`.
     pub fn new(jobs: Jobs, engine: Arc<dyn Engine>, node: &str) -> Self {
-        let owner = owner_of(node);
+        let owner = format!("{node}/{}", uuid::Uuid::now_v7().simple());
         let alone = jobs.store().dialect() == crate::store::Dialect::Sqlite;
         let bells = JobKind::ALL.iter().map(|kind| (*kind, Bell::default())).collect();
-        let shared =
-            Shared { jobs, engine, owner, alone, bells, running: Mutex::default(), letters: Notify::new() };
+        let shared = Shared {
+            jobs,
+            engine,
+            owner,
+            node: node.to_owned(),
+            alone,
+            bells,
+            running: Mutex::default(),
+            letters: Notify::new(),
+        };
         Self { shared: Arc::new(shared) }
     }
 
@@ -252,12 +261,6 @@ impl Queue {
     pub async fn settle(&self, job: &Job, settled: Settled) -> Result<(), StoreError> {
         let now = now_ms();
         let letters = self.letters_of(job, &settled, now);
-        let settled = match settled {
-            Settled::Again { after, error, counts, .. } => {
-                Settled::Again { after, error, counts, to_broker: job.route.queue.is_some() }
-            }
-            other => other,
-        };
         let is_final = !matches!(settled, Settled::Again { .. });
         let ours = self.shared.jobs.settle(&job.key, &self.shared.owner, &settled, &letters, now).await?;
         self.shared.running.lock().remove(&job.key);
@@ -365,8 +368,7 @@ impl Queue {
                 }
                 Err(error) => tracing::warn!(%error, "no sign of life could be given for running jobs"),
             }
-            let node = self.shared.owner.split('/').next().unwrap_or_default();
-            match self.shared.jobs.take_back(node, &self.shared.owner, now_ms()).await {
+            match self.recover().await {
                 Ok(0) => {}
                 Ok(jobs) => {
                     tracing::warn!(jobs, "jobs of a process that died wait again");
@@ -385,13 +387,12 @@ impl Queue {
         self.shared.jobs.let_go(&self.shared.owner, kind, now_ms()).await
     }
 
-    /// What earlier runs of this node worked on when they died waits again.
+    /// What earlier runs of this node worked on when they died, and others that give no sign of life, waits again; says how many jobs.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn recover(&self) -> Result<u64, StoreError> {
-        let node = self.shared.owner.split('/').next().unwrap_or_default();
-        self.shared.jobs.take_back(node, &self.shared.owner, now_ms()).await
+        self.shared.jobs.take_back(&self.shared.node, &self.shared.owner, now_ms()).await
     }
 }
 
@@ -407,10 +408,6 @@ pub struct Taken {
     pub job: Job,
     /// Cancelled when nobody wants it any more.
     pub cancel: CancellationToken,
-}
-
-fn owner_of(node: &str) -> String {
-    format!("{node}/{}", uuid::Uuid::now_v7().simple())
 }
 
 fn job_letter(key: &JobKey, queue: &str, payload: &Value, at: Millis) -> NewLetter {

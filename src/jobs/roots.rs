@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
+use super::error::JobError;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 
 /// The folders.
@@ -65,22 +66,22 @@ impl PathError {
     }
 }
 
+impl From<PathError> for JobError {
+    fn from(error: PathError) -> Self {
+        if error.is_transient() { Self::transient(error) } else { Self::permanent(error) }
+    }
+}
+
 /// An input: open, and found again by [`InputFile::path`] whatever becomes of its name.
 #[derive(Debug)]
 pub struct InputFile {
     file: File,
-    bytes: u64,
 }
 
 impl InputFile {
     /// A path that leads to the open file, and to nothing else.
     pub fn path(&self) -> PathBuf {
         descriptor(self.file.as_raw_fd())
-    }
-
-    /// Its size.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
     }
 }
 
@@ -132,7 +133,7 @@ impl Roots {
         if meta.len() > most {
             return Err(PathError::TooLarge { path: path.into(), bytes: meta.len(), most });
         }
-        Ok(InputFile { file, bytes: meta.len() })
+        Ok(InputFile { file })
     }
 
     /// Open the folder that `tenant`'s output `path` is to lie in; folders that are missing below the root are made.

@@ -129,7 +129,7 @@ impl TtsCalls {
         };
         let spoken = tokio::select! {
             spoken = self.synthesiser.speak(&request) => spoken,
-            reason = super::conversion::unwanted(&attempt.cancel, &attempt.stop) => return Err(reason),
+            reason = attempt.given_up() => return Err(reason),
         };
         let spoken = spoken.map_err(|error| match error.is_transient() {
             true => JobError::transient(error),
@@ -189,7 +189,7 @@ impl TtsCalls {
             }
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                reason = super::conversion::unwanted(&attempt.cancel, &attempt.stop) => return Err(reason),
+                reason = attempt.given_up() => return Err(reason),
             }
         }
     }

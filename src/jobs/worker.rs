@@ -13,11 +13,10 @@ use tokio_util::task::TaskTracker;
 use super::error::JobError;
 use super::queue::{Queue, Taken, now_ms};
 use crate::clock;
+use crate::config::MOST_WORKERS;
 use crate::store::jobs::{Job, JobKind, Settled};
 use crate::telemetry::metric;
 
-/// Most workers of a kind.
-pub const MOST_WORKERS: usize = 256;
 /// While the database does not answer it is asked this often.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Progress is written down no more often than this: it is for people.
@@ -69,6 +68,14 @@ impl Attempt {
     /// A way to tell it from a thread of one's own.
     pub fn progress_teller(&self) -> watch::Sender<f64> {
         self.progress.clone()
+    }
+
+    /// Waits until nobody waits for this attempt any more, and says why.
+    pub async fn given_up(&self) -> JobError {
+        tokio::select! {
+            () = self.cancel.cancelled() => JobError::Cancelled,
+            () = self.stop.cancelled() => JobError::Stopped,
+        }
     }
 
     /// Note what the next attempt has to know should this process die now. Nothing that relies on it may be done before.
@@ -284,7 +291,6 @@ impl Run {
             after: now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)),
             error,
             counts,
-            to_broker: false,
         };
         match outcome {
             Ok(result) => Settled::Completed { result },

@@ -151,10 +151,19 @@ impl RabbitMq {
              disk_free_limit.absolute = 50MB\n",
         )
         .unwrap();
-        let mut broker =
-            Self { folder, port: free_port(), dist: free_port(), epmd: free_port(), child: None };
-        broker.run();
-        broker
+        let mut broker = Self { folder, port: 0, dist: 0, epmd: 0, child: None };
+        // A port that was free a moment ago may be somebody else's by now: then it ends at once.
+        for _ in 0..5 {
+            (broker.port, broker.dist, broker.epmd) = (free_port(), free_port(), free_port());
+            if broker.launch() {
+                return broker;
+            }
+        }
+        panic!("RabbitMQ does not start:\n{}", broker.said());
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.folder.path().join("broker.log")).unwrap_or_default()
     }
 
     pub fn url(&self) -> String {
@@ -167,6 +176,11 @@ impl RabbitMq {
 
     /// Start it, with what it kept.
     pub fn run(&mut self) {
+        assert!(self.launch(), "RabbitMQ does not start again:\n{}", self.said());
+    }
+
+    /// Says whether it listens; else it has ended.
+    fn launch(&mut self) -> bool {
         let at = |name: &str| self.folder.path().join(name);
         let (out, err) = log(self.folder.path(), "broker.log");
         let child = Command::new("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -187,9 +201,13 @@ impl RabbitMq {
             .stderr(err)
             .spawn()
             .expect("RabbitMQ is installed by scripts/setup");
-        self.child = Some(child);
-        let port = self.port;
-        until("RabbitMQ", || listens(port));
+        let child = self.child.insert(child);
+        let (port, mut has_ended) = (self.port, false);
+        until("RabbitMQ", || {
+            has_ended = child.try_wait().unwrap().is_some();
+            has_ended || listens(port)
+        });
+        !has_ended
     }
 
     /// As by a power cut: nothing is put in order.

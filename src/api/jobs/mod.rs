@@ -11,14 +11,15 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path as UrlPath, State};
+use axum::extract::{FromRequestParts, Path as UrlPath};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::access::{Params, blocking};
+use super::access::{Params, blocking, listed, page_length};
 use super::auth::Principal;
 use super::problem::Problem;
 use super::state::AppState;
@@ -37,9 +38,6 @@ pub(super) use workers::{set_workers, stats};
 
 /// Bytes of a body of JSON: as many jobs as are taken at once.
 pub(super) const MOST_BYTES: usize = 16 << 20;
-/// Jobs of a page unless asked otherwise, and at most.
-const DEFAULT_LIMIT: i64 = 50;
-const MAX_LIMIT: i64 = 500;
 
 /// What text-to-speech calls may ask for.
 #[derive(Debug)]
@@ -71,11 +69,54 @@ pub struct JobsApi {
     pub most_upload: u64,
 }
 
-fn api(state: &AppState) -> Result<Arc<JobsApi>, Problem> {
-    state.jobs.clone().ok_or_else(|| {
-        let detail = "This server does no jobs.";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-jobs", "No jobs here", detail, "Ask one that does.")
-    })
+/// What does the jobs, on a server that does any.
+pub(super) struct Jobs(Arc<JobsApi>);
+
+impl FromRequestParts<AppState> for Jobs {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        state.jobs.clone().map(Self).ok_or_else(|| {
+            let detail = "This server does no jobs.";
+            let remedy = "Ask one that does.";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-jobs", "No jobs here", detail, remedy)
+        })
+    }
+}
+
+/// The job named in the path, if the caller may see it.
+pub(super) struct VisibleJob {
+    api: Arc<JobsApi>,
+    job: Job,
+}
+
+impl FromRequestParts<AppState> for VisibleJob {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, Problem> {
+        let Jobs(api) = Jobs::from_request_parts(parts, state).await?;
+        let principal = Principal::from_request_parts(parts, state).await?;
+        let UrlPath(id) = UrlPath::<String>::from_request_parts(parts, state).await?;
+        let jobs = api.service.queue().jobs();
+        let job = match (&principal.tenant, is_valid_name(&id)) {
+            (_, false) => None,
+            (Some(own), true) => {
+                let key = JobKey { tenant: own.clone(), id: id.as_str().into() };
+                jobs.get(&key).await.map_err(failed)?
+            }
+            (None, true) => jobs.find(&id).await.map_err(failed)?,
+        };
+        let job = job.ok_or_else(|| {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "no-such-job",
+                "No such job",
+                format!("There is no job `{id}`."),
+                "List the jobs with GET /api/jobs; those that are over are forgotten after jobs.keep_days.",
+            )
+        })?;
+        Ok(Self { api, job })
+    }
 }
 
 fn failed(error: StoreError) -> Problem {
@@ -113,7 +154,7 @@ fn tenant_of(api: &JobsApi, principal: &Principal, asked: Option<&str>) -> Resul
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ListParams {
-    limit: Option<i64>,
+    limit: Option<usize>,
     kind: Option<JobKind>,
     state: Option<JobState>,
     before: Option<i64>,
@@ -124,58 +165,24 @@ pub(super) struct ListParams {
 
 /// Jobs that the caller may see, the newest first; `next` is the `before` of the next page.
 pub(super) async fn list(
-    State(state): State<AppState>,
+    Jobs(api): Jobs,
     principal: Principal,
     Params(params): Params<ListParams>,
 ) -> Result<Json<Value>, Problem> {
-    let api = api(&state)?;
-    let limit = params.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::bad_request(
-            format!("`limit` is {limit}."),
-            format!("Ask for 1 to {MAX_LIMIT} jobs, and page on with `before`."),
-        ));
-    }
-    if params.tenant.as_deref().is_some_and(|tenant| !principal.may_see(tenant)) {
+    let limit = page_length(params.limit, "jobs")?;
+    let Some(tenant) = listed(&principal, params.tenant) else {
         return Ok(Json(json!({ "jobs": [], "next": null })));
-    }
-    let tenant = principal.tenant.as_deref().map(str::to_owned).or(params.tenant);
-    let filter = Filter { tenant, kind: params.kind, state: params.state, before: params.before, limit };
+    };
+    let filter =
+        Filter { tenant, kind: params.kind, state: params.state, before: params.before, limit: limit as i64 };
     let jobs = api.service.queue().jobs().list(&filter).await.map_err(failed)?;
-    let next = (jobs.len() as i64 == limit).then(|| jobs.last().map(|job| job.place)).flatten();
+    let next = (jobs.len() == limit).then(|| jobs.last().map(|job| job.place)).flatten();
     let jobs: Vec<Value> = jobs.iter().map(shape::job).collect();
     Ok(Json(json!({ "jobs": jobs, "next": next })))
 }
 
-/// The job of that id, if the caller may see it.
-async fn visible(api: &JobsApi, principal: &Principal, id: &str) -> Result<Job, Problem> {
-    let jobs = api.service.queue().jobs();
-    let job = match (&principal.tenant, is_valid_name(id)) {
-        (_, false) => None,
-        (Some(own), true) => {
-            jobs.get(&JobKey { tenant: own.clone(), id: id.into() }).await.map_err(failed)?
-        }
-        (None, true) => jobs.find(id).await.map_err(failed)?,
-    };
-    job.ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_FOUND,
-            "no-such-job",
-            "No such job",
-            format!("There is no job `{id}`."),
-            "List the jobs with GET /api/jobs; those that are over are forgotten after jobs.keep_days.",
-        )
-    })
-}
-
 /// One job; with how many are before it while it waits.
-pub(super) async fn show(
-    State(state): State<AppState>,
-    principal: Principal,
-    UrlPath(id): UrlPath<String>,
-) -> Result<Json<Value>, Problem> {
-    let api = api(&state)?;
-    let job = visible(&api, &principal, &id).await?;
+pub(super) async fn show(VisibleJob { api, job }: VisibleJob) -> Result<Json<Value>, Problem> {
     let mut shown = shape::job(&job);
     if job.state == JobState::Queued {
         shown["ahead"] = api.service.queue().jobs().ahead_of(&job).await.map_err(failed)?.into();
@@ -184,13 +191,7 @@ pub(super) async fn show(
 }
 
 /// Have a job not done: 200 if it is cancelled, 202 if whoever works on it is told.
-pub(super) async fn cancel(
-    State(state): State<AppState>,
-    principal: Principal,
-    UrlPath(id): UrlPath<String>,
-) -> Result<Response, Problem> {
-    let api = api(&state)?;
-    let job = visible(&api, &principal, &id).await?;
+pub(super) async fn cancel(VisibleJob { api, job }: VisibleJob) -> Result<Response, Problem> {
     match api.service.cancel(&job.key).await.map_err(failed)? {
         Cancelled::Done(job) => Ok(Json(shape::job(&job)).into_response()),
         Cancelled::Asked(job) => Ok((StatusCode::ACCEPTED, Json(shape::job(&job))).into_response()),
@@ -200,13 +201,7 @@ pub(super) async fn cancel(
 }
 
 /// Do a job once more that failed or was cancelled.
-pub(super) async fn retry(
-    State(state): State<AppState>,
-    principal: Principal,
-    UrlPath(id): UrlPath<String>,
-) -> Result<Response, Problem> {
-    let api = api(&state)?;
-    let job = visible(&api, &principal, &id).await?;
+pub(super) async fn retry(VisibleJob { api, job }: VisibleJob) -> Result<Response, Problem> {
     match api.service.retry(&job).await.map_err(failed)? {
         Some(job) => Ok((StatusCode::ACCEPTED, Json(shape::job(&job))).into_response()),
         None => {
@@ -221,13 +216,7 @@ fn over(job: &Job, what: &str, remedy: &'static str) -> Problem {
 }
 
 /// The transcript that a job made, as it was written.
-pub(super) async fn transcript(
-    State(state): State<AppState>,
-    principal: Principal,
-    UrlPath(id): UrlPath<String>,
-) -> Result<Response, Problem> {
-    let api = api(&state)?;
-    let job = visible(&api, &principal, &id).await?;
+pub(super) async fn transcript(VisibleJob { job, .. }: VisibleJob) -> Result<Response, Problem> {
     let path = job.result.as_ref().and_then(|result| result["transcript_path"].as_str().map(str::to_owned));
     let (true, Some(path)) = (job.kind == JobKind::Transcription, path) else {
         return Err(Problem::no_such_file(

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::try_join_all;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::{JobsApi, MOST_BYTES, api, failed, tenant_of};
+use super::{Jobs, JobsApi, MOST_BYTES, failed, tenant_of};
 use crate::api::auth::Principal;
 use crate::api::problem::Problem;
-use crate::api::state::AppState;
 use crate::api::transcriptions::{UploadPolicy, receive};
 use crate::jobs::queue::Submission;
 use crate::jobs::transcription::{TranscriptionAsked, Upload};
@@ -26,11 +24,10 @@ const MOST_AT_ONCE: usize = 10_000;
 
 /// One conversion, or a list of them.
 pub(in crate::api) async fn convert(
-    State(state): State<AppState>,
+    Jobs(api): Jobs,
     principal: Principal,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let api = api(&state)?;
     let submissions = each(&body, |value| {
         let (message, tenant) = read(&api, &principal, JobKind::Conversion, value)?;
         let asked = ConversionAsked::deserialize(&message.payload).map_err(|error| bad(&error))?;
@@ -42,12 +39,11 @@ pub(in crate::api) async fn convert(
 
 /// One transcription of a file named by path or URL, or a list of them; or an upload, as a form.
 pub(in crate::api) async fn transcribe(
-    State(state): State<AppState>,
+    Jobs(api): Jobs,
     principal: Principal,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let api = api(&state)?;
     let Some(policy) = &api.transcriptions else {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,

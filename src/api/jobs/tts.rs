@@ -2,27 +2,24 @@
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path as UrlPath, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::submit::{bad, each, read, refused, submission, submit};
-use super::{api, shape, visible};
+use super::{Jobs, VisibleJob, shape};
 use crate::api::auth::Principal;
 use crate::api::problem::Problem;
-use crate::api::state::AppState;
 use crate::jobs::{JobError, TtsAsked};
 use crate::store::jobs::JobKind;
 
 /// One call, or a list of them.
 pub(in crate::api) async fn call(
-    State(state): State<AppState>,
+    Jobs(api): Jobs,
     principal: Principal,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let api = api(&state)?;
     let Some(calls) = &api.calls else {
         return Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -49,15 +46,9 @@ pub(in crate::api) async fn call(
 }
 
 /// What became of a call: its job, and besides its outcome in one word.
-pub(in crate::api) async fn status(
-    State(state): State<AppState>,
-    principal: Principal,
-    UrlPath(id): UrlPath<String>,
-) -> Result<Json<Value>, Problem> {
-    let api = api(&state)?;
-    let job = visible(&api, &principal, &id).await?;
+pub(in crate::api) async fn status(VisibleJob { job, .. }: VisibleJob) -> Json<Value> {
     let mut shown = shape::job(&job);
     shown["job_id"] = shown["id"].clone();
     shown["outcome"] = shown["result"]["outcome"].clone();
-    Ok(Json(shown))
+    Json(shown)
 }

@@ -1,25 +1,21 @@
 //! How the queue stands, and how many work on it.
 
 use axum::Json;
-use axum::extract::{Path as UrlPath, State};
+use axum::body::Bytes;
+use axum::extract::Path as UrlPath;
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{api, failed};
+use super::{Jobs, failed};
 use crate::api::auth::Principal;
 use crate::api::problem::Problem;
-use crate::api::state::AppState;
 use crate::clock;
-use crate::jobs::worker::MOST_WORKERS;
+use crate::config::MOST_WORKERS;
 use crate::store::jobs::{JobKind, JobState, Priority};
 
 /// How many jobs there are of each kind and state, how long the oldest waits, and who works.
-pub(in crate::api) async fn stats(
-    State(state): State<AppState>,
-    principal: Principal,
-) -> Result<Json<Value>, Problem> {
-    let api = api(&state)?;
+pub(in crate::api) async fn stats(Jobs(api): Jobs, principal: Principal) -> Result<Json<Value>, Problem> {
     let counts = api.service.queue().jobs().counts(principal.tenant.as_deref()).await.map_err(failed)?;
     let now = clock::timestamp().as_millisecond();
     let mut kinds = Map::new();
@@ -62,12 +58,17 @@ pub(in crate::api) struct Wanted {
 
 /// Have so many workers of a kind from now on.
 pub(in crate::api) async fn set_workers(
-    State(state): State<AppState>,
+    Jobs(api): Jobs,
     principal: Principal,
     UrlPath(kind): UrlPath<String>,
-    Json(wanted): Json<Wanted>,
+    body: Bytes,
 ) -> Result<Json<Value>, Problem> {
-    let api = api(&state)?;
+    let wanted: Wanted = serde_json::from_slice(&body).map_err(|error| {
+        Problem::bad_request(
+            format!("The body is not the JSON of a number of workers: {error}."),
+            "Send {\"workers\": 4}.",
+        )
+    })?;
     if principal.tenant.is_some() {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,

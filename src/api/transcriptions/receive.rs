@@ -215,13 +215,14 @@ impl Receiver<'_> {
     }
 
     fn spool(&self) -> std::io::Result<File> {
-        let path = self.policy.folder.join(&self.name);
-        std::fs::create_dir_all(&self.policy.folder)?;
-        let file = files::private().read(true).write(true).create_new(true).open(&path)?;
-        match self.keep {
-            Keep::WhileOpen => std::fs::remove_file(&path)?,
-            Keep::Named => File::open(&self.policy.folder)?.sync_all()?,
+        let folder = &self.policy.folder;
+        if self.keep == Keep::WhileOpen {
+            return files::nameless(folder);
         }
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join(&self.name);
+        let file = files::private().read(true).write(true).create_new(true).open(&path)?;
+        File::open(folder)?.sync_all()?;
         Ok(file)
     }
 

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{ConversionPolicy, DialplanPlace, unwanted};
+use super::{ConversionPolicy, DialplanPlace};
 use crate::asterisk::ami::{self, AmiAction, AmiClient, AmiError, FileConvertError};
 use crate::audio::Format;
 use crate::audio::convert::{Converted, Target, read_back};
 use crate::jobs::error::JobError;
 use crate::jobs::message::ConversionAsked;
-use crate::jobs::roots::PathError;
 use crate::jobs::worker::Attempt;
 use crate::store::jobs::Job;
 
@@ -29,7 +28,7 @@ pub(super) async fn file_convert(
     target: Target,
 ) -> Result<Converted, JobError> {
     let seconds = length_of(policy, job, asked)?;
-    let place = policy.roots.place(&job.key.tenant, &asked.output).map_err(path_error)?;
+    let place = policy.roots.place(&job.key.tenant, &asked.output)?;
     let draft_name = format!(".sidetone-{}.{}", uuid::Uuid::now_v7(), extension_for_asterisk(target));
     // Asterisk cannot be given our descriptor; it gets the name, and what we use afterwards is in the folder that we opened.
     let folder = asked.output.parent().unwrap_or(Path::new("/"));
@@ -69,7 +68,7 @@ impl Dialplan<'_> {
         attempt: &Attempt,
     ) -> Result<Converted, JobError> {
         let seconds = length_of(policy, job, asked)?;
-        let place = policy.roots.place(&job.key.tenant, &asked.output).map_err(path_error)?;
+        let place = policy.roots.place(&job.key.tenant, &asked.output)?;
         let arguments = [argument("ARG1", &asked.input)?, argument("ARG2", &asked.output)?];
         // What lies there from before must not be taken for what this conversion wrote.
         match std::fs::remove_file(place.path()) {
@@ -108,7 +107,7 @@ impl Dialplan<'_> {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK) => {}
-                reason = unwanted(&attempt.cancel, &attempt.stop) => return Err(reason),
+                reason = attempt.given_up() => return Err(reason),
                 () = &mut deadline => {
                     return Err(JobError::transient(format!(
                         "the dialplan at {extension}@{context} did not write {} within {} s: {last} (stock Asterisk has no Convert(); see \
@@ -146,13 +145,9 @@ fn ami_error(error: AmiError) -> JobError {
     }
 }
 
-fn path_error(error: PathError) -> JobError {
-    if error.is_transient() { JobError::transient(error) } else { JobError::permanent(error) }
-}
-
 /// How long the input is, seconds; it is opened as for our own codecs, so that the same inputs are refused.
 fn length_of(policy: &ConversionPolicy, job: &Job, asked: &ConversionAsked) -> Result<f64, JobError> {
-    let input = policy.roots.open(&job.key.tenant, &asked.input, policy.most_bytes).map_err(path_error)?;
+    let input = policy.roots.open(&job.key.tenant, &asked.input, policy.most_bytes)?;
     let wrong = |error| JobError::permanent(format!("{}: {error}", asked.input.display()));
     let done = read_back(&input.path(), Format::of_name(&asked.input)).map_err(wrong)?;
     Ok(done.seconds)

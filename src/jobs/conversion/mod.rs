@@ -4,7 +4,6 @@
 
 mod by_asterisk;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::background;
 use super::error::JobError;
@@ -171,8 +169,7 @@ impl ConversionFailed {
     fn into_job_error(self, asked: &ConversionAsked) -> JobError {
         let (input, output) = (asked.input.display(), asked.output.display());
         match self {
-            Self::Path(error) if error.is_transient() => JobError::transient(error),
-            Self::Path(error) => JobError::permanent(error),
+            Self::Path(error) => error.into(),
             Self::Convert(ConvertError::Cancelled) => JobError::Cancelled,
             Self::Convert(ConvertError::Source(error @ (AudioError::Open(_) | AudioError::Io(_)))) => {
                 JobError::transient(format!("{input}: {error}"))
@@ -189,24 +186,15 @@ impl ConversionFailed {
     }
 }
 
-/// Where the caller's own look at `path` counts: for messages over HTTP, before they are taken in.
+/// What can be known of a job before it is taken in: a request is refused then, where a message would lie among the dead letters.
 ///
 /// # Errors
 /// [`JobError::Permanent`] for what can never be done.
 pub fn check(policy: &ConversionPolicy, tenant: &str, asked: &ConversionAsked) -> Result<(), JobError> {
     target(asked)?;
-    let same = |path: &Path| PathBuf::from(path);
-    if same(&asked.input) == same(&asked.output) {
+    if asked.input == asked.output {
         return Err(JobError::permanent("input and output are the same file"));
     }
     policy.roots.open(tenant, &asked.input, policy.most_bytes).map_err(JobError::permanent)?;
     Ok(())
-}
-
-/// What nobody waits for any more.
-pub(super) async fn unwanted(cancel: &CancellationToken, stop: &CancellationToken) -> JobError {
-    tokio::select! {
-        () = cancel.cancelled() => JobError::Cancelled,
-        () = stop.cancelled() => JobError::Stopped,
-    }
 }

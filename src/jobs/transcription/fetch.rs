@@ -183,7 +183,7 @@ impl Fetcher {
         if response.content_length().is_some_and(|length| length > most) {
             return Err(too_large());
         }
-        let mut file = nameless(folder).map_err(disk)?;
+        let mut file = files::nameless(folder).map_err(disk)?;
         let mut bytes = 0;
         while let Some(chunk) = response.chunk().await.map_err(network)? {
             bytes += chunk.len() as u64;
@@ -194,14 +194,6 @@ impl Fetcher {
         }
         Ok(Fetched(file))
     }
-}
-
-fn nameless(folder: &Path) -> std::io::Result<File> {
-    std::fs::create_dir_all(folder)?;
-    let path = folder.join(format!("fetched-{}", uuid::Uuid::now_v7()));
-    let file = files::private().read(true).write(true).create_new(true).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 impl Allowed {

@@ -1,6 +1,7 @@
 //! Files to text: named by path or URL, or uploaded. The work stands behind that of live calls, on the same recognisers.
 
 mod fetch;
+mod uploads;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::background;
 use super::error::JobError;
-use super::roots::{PathError, Roots};
+use super::roots::Roots;
 use super::worker::{Attempt, Handler};
 use crate::audio::{AudioError, AudioFile, Format, Limits, PcmSource as _};
 use crate::clock;
@@ -27,6 +28,7 @@ use crate::speech::transcript::Transcript;
 use crate::store::jobs::{Job, JobKey, JobKind};
 
 pub use fetch::{FetchError, Fetcher};
+pub use uploads::sweep;
 
 /// A file to be transcribed: one of `path`, `url` and `upload`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -194,8 +196,7 @@ impl Transcriptions {
         attempt: &Attempt,
     ) -> Result<Source, JobError> {
         if let Some(path) = &asked.path {
-            let opened =
-                self.policy.roots.open(&job.key.tenant, path, self.policy.most_bytes).map_err(path_error)?;
+            let opened = self.policy.roots.open(&job.key.tenant, path, self.policy.most_bytes)?;
             let (shown, hint) = (path.display().to_string(), Format::of_name(path));
             return Ok(Source { path: opened.path(), shown, hint, _open: Box::new(opened) });
         }
@@ -208,8 +209,7 @@ impl Transcriptions {
         let folder = self.policy.data.join("jobs");
         let fetched = tokio::select! {
             fetched = self.fetcher.fetch(url, &folder, self.policy.most_bytes) => fetched,
-            () = attempt.cancel.cancelled() => return Err(JobError::Cancelled),
-            () = attempt.stop.cancelled() => return Err(JobError::Stopped),
+            reason = attempt.given_up() => return Err(reason),
         };
         let fetched = fetched.map_err(|error| match error.is_transient() {
             true => JobError::transient(error),
@@ -257,8 +257,7 @@ impl Transcriptions {
         tokio::pin!(work);
         let outcome = tokio::select! {
             outcome = &mut work => outcome?,
-            () = attempt.cancel.cancelled() => return Err(JobError::Cancelled),
-            () = attempt.stop.cancelled() => return Err(JobError::Stopped),
+            reason = attempt.given_up() => return Err(reason),
         };
         let (transcript, flaws) = outcome.map_err(|error| failed(&shown, error))?;
         let format = asked.format.unwrap_or_default();
@@ -290,10 +289,6 @@ impl Transcriptions {
             "finished_at": clock::timestamp().to_string(),
         }))
     }
-}
-
-fn path_error(error: PathError) -> JobError {
-    if error.is_transient() { JobError::transient(error) } else { JobError::permanent(error) }
 }
 
 fn failed(shown: &str, error: BatchError) -> JobError {

@@ -1,6 +1,9 @@
 //! What came of an attempt, and what people decide about a job.
 
 use serde_json::Value;
+use sqlx::Any;
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
 
 use super::outbox::{self, NewLetter};
 use super::row::{columns, job};
@@ -32,8 +35,6 @@ pub enum Settled {
         error: Option<String>,
         /// Whether this was an attempt at all: what only waits for its hour was none.
         counts: bool,
-        /// Whether a broker is to keep it meanwhile (a letter brings it there).
-        to_broker: bool,
     },
 }
 
@@ -64,39 +65,31 @@ impl Jobs {
         now: Millis,
     ) -> Result<bool, StoreError> {
         let failed = StoreError::of("writing down what came of a job");
-        let (state, run_after, result, error, uncount, holder, finished) = match settled {
-            Settled::Completed { result } => {
-                (JobState::Completed, None, Some(result.to_string()), None, 0, None, Some(now))
+        let (state, run_after, result, error, uncount) = match settled {
+            Settled::Completed { result } => (JobState::Completed, None, Some(result.to_string()), None, 0),
+            Settled::Failed { error, result } => {
+                (JobState::Failed, None, result.as_ref().map(Value::to_string), Some(error.clone()), 0)
             }
-            Settled::Failed { error, result } => (
-                JobState::Failed,
-                None,
-                result.as_ref().map(Value::to_string),
-                Some(error.clone()),
-                0,
-                None,
-                Some(now),
-            ),
-            Settled::Cancelled => (JobState::Cancelled, None, None, None, 0, None, Some(now)),
-            Settled::Again { after, error, counts, to_broker } => {
-                let holder = to_broker.then_some("broker");
-                (JobState::Queued, Some(*after), None, error.clone(), i64::from(!counts), holder, None)
+            Settled::Cancelled => (JobState::Cancelled, None, None, None, 0),
+            Settled::Again { after, error, counts } => {
+                (JobState::Queued, Some(*after), None, error.clone(), i64::from(!counts))
             }
         };
         let mut commit = self.store.write.begin().await.map_err(&failed)?;
         let statement = "UPDATE jobs SET state = $1, run_after = COALESCE($2, run_after), result = $3, \
                          error = CASE WHEN $1 = 'completed' THEN NULL ELSE COALESCE($4, error) END, \
-                         attempts = attempts - $5, holder = COALESCE($6, holder), finished_at = $7, updated_at = $8, owner = NULL, \
+                         attempts = attempts - $5, finished_at = $6, updated_at = $7, owner = NULL, \
+                         holder = CASE WHEN $1 = 'queued' AND holder <> '' THEN 'broker' ELSE holder END, \
                          lease_until = NULL, progress = CASE WHEN $1 = 'completed' THEN 1.0 ELSE progress END, \
                          memo = CASE WHEN $1 = 'queued' THEN memo ELSE NULL END \
-                         WHERE tenant = $9 AND id = $10 AND state = 'processing' AND owner = $11";
+                         WHERE tenant = $8 AND id = $9 AND state = 'processing' AND owner = $10";
+        let finished = state.is_final().then_some(now);
         let done = sqlx::query(statement)
             .bind(state.name())
             .bind(run_after)
             .bind(result)
             .bind(error)
             .bind(uncount)
-            .bind(holder)
             .bind(finished)
             .bind(now)
             .bind(&*key.tenant)
@@ -173,32 +166,31 @@ impl Jobs {
         letters: &[NewLetter],
         now: Millis,
     ) -> Result<Cancelled, StoreError> {
-        let failed = StoreError::of("cancelling a job");
-        let mut commit = self.store.write.begin().await.map_err(&failed)?;
-        let statement = concat!(
+        const DOING: &str = "cancelling a job";
+        let at_once = concat!(
             "UPDATE jobs SET state = 'cancelled', finished_at = $1, updated_at = $1, memo = NULL \
              WHERE tenant = $2 AND id = $3 AND state = 'queued' RETURNING ",
             columns!()
         );
-        let query = sqlx::query(statement).bind(now).bind(&*key.tenant).bind(&*key.id);
-        if let Some(row) = query.fetch_optional(&mut *commit).await.map_err(&failed)? {
-            for letter in letters {
-                outbox::write(&self.store, &mut commit, key, letter, now).await?;
-            }
-            commit.commit().await.map_err(&failed)?;
-            return Ok(Cancelled::Done(job(&row)?));
-        }
-        let statement = concat!(
+        let told = concat!(
             "UPDATE jobs SET cancel = 1, updated_at = $1 WHERE tenant = $2 AND id = $3 AND state = 'processing' RETURNING ",
             columns!()
         );
-        let query = sqlx::query(statement).bind(now).bind(&*key.tenant).bind(&*key.id);
-        let asked = query.fetch_optional(&mut *commit).await.map_err(&failed)?;
-        commit.commit().await.map_err(&failed)?;
-        if let Some(row) = asked {
-            return Ok(Cancelled::Asked(job(&row)?));
+        loop {
+            let of = |statement| sqlx::query(statement).bind(now).bind(&*key.tenant).bind(&*key.id);
+            if let Some(job) = self.decide(DOING, of(at_once), key, letters, now).await? {
+                return Ok(Cancelled::Done(job));
+            }
+            if let Some(job) = self.decide(DOING, of(told), key, &[], now).await? {
+                return Ok(Cancelled::Asked(job));
+            }
+            match self.get(key).await? {
+                None => return Ok(Cancelled::Unknown),
+                Some(job) if job.state.is_final() => return Ok(Cancelled::Over(job)),
+                // It went from the one to the other between the looks.
+                Some(_) => {}
+            }
         }
-        Ok(self.get(key).await?.map_or(Cancelled::Unknown, Cancelled::Over))
     }
 
     /// Do a job once more that failed or was cancelled, from its first attempt; `None` where it did neither. `holder` and `letter` as for a
@@ -213,22 +205,39 @@ impl Jobs {
         letter: Option<&NewLetter>,
         now: Millis,
     ) -> Result<Option<Job>, StoreError> {
-        let failed = StoreError::of("beginning a job anew");
-        let mut commit = self.store.write.begin().await.map_err(&failed)?;
         let statement = concat!(
             "UPDATE jobs SET state = 'queued', attempts = 0, cancel = 0, run_after = $1, updated_at = $1, finished_at = NULL, result = NULL, \
              holder = $2 WHERE tenant = $3 AND id = $4 AND state IN ('failed', 'cancelled') RETURNING ",
             columns!()
         );
         let query = sqlx::query(statement).bind(now).bind(holder).bind(&*key.tenant).bind(&*key.id);
-        let row = query.fetch_optional(&mut *commit).await.map_err(&failed)?;
-        if row.is_some()
-            && let Some(letter) = letter
-        {
+        self.decide(
+            "beginning a job anew",
+            query,
+            key,
+            letter.map(std::slice::from_ref).unwrap_or_default(),
+            now,
+        )
+        .await
+    }
+
+    /// What people decide about a job, and the letters that tell of it, in one commit; the job, if `change` applied to it.
+    async fn decide(
+        &self,
+        doing: &'static str,
+        change: Query<'_, Any, AnyArguments>,
+        key: &JobKey,
+        letters: &[NewLetter],
+        now: Millis,
+    ) -> Result<Option<Job>, StoreError> {
+        let failed = StoreError::of(doing);
+        let mut commit = self.store.write.begin().await.map_err(&failed)?;
+        let Some(row) = change.fetch_optional(&mut *commit).await.map_err(&failed)? else { return Ok(None) };
+        for letter in letters {
             outbox::write(&self.store, &mut commit, key, letter, now).await?;
         }
         commit.commit().await.map_err(&failed)?;
-        row.as_ref().map(job).transpose()
+        job(&row).map(Some)
     }
 
     /// Forget jobs that were over before `before`, as many as `most`; says how many.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::serve::ami_config;
+use super::ami_config;
 use crate::api::{CallsApi, JobsApi};
 use crate::asterisk::ami::{AmiClient, AmiConfig};
 use crate::calls::services::Services;
@@ -16,7 +16,7 @@ use crate::jobs::conversion::{By, ConversionPolicy, Conversions, DialplanPlace};
 use crate::jobs::queue::{Embedded, Engine, Queue};
 use crate::jobs::roots::Roots;
 use crate::jobs::service::{Department, JobService};
-use crate::jobs::transcription::{Fetcher, TranscriptionPolicy, Transcriptions};
+use crate::jobs::transcription::{Fetcher, TranscriptionPolicy, Transcriptions, sweep};
 use crate::jobs::tts::TtsCalls;
 use crate::jobs::worker::Retries;
 use crate::speech::NoModel;
@@ -87,6 +87,15 @@ pub(super) async fn start(
     let keep = (settings.jobs.keep_days > 0).then(|| DAY * settings.jobs.keep_days);
     watch(store, readiness.clone());
     let service = JobService::start(queue.clone(), departments, keep, reqwest::Client::new()).await?;
+    if let Some(policy) = &transcriptions {
+        let (queue, folder) = (queue.clone(), policy.uploads());
+        service.beside(|stop| async move {
+            tokio::select! {
+                () = sweep(queue, folder) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
     if let Some(rabbit) = rabbit {
         readiness.set("broker", Health::Degraded, "not connected to RabbitMQ yet");
         let numbers = service.all_workers().map(|workers| (workers.kind(), workers.numbers())).collect();
