@@ -84,7 +84,7 @@ const RELAX_AFTER: Duration = Duration::from_secs(2);
 const GROWN_FOR: Duration = Duration::from_secs(5);
 /// A partial looks at its utterance from the start: the longer that is, the more one costs and the less of what it says is new. With a
 /// step of at least this share of the utterance, what they cost grows with its length and not with the square of it.
-const STEP_SHARE: f64 = 0.2;
+const STEP_SHARE: f64 = 0.25;
 /// One leg's partials take at most one part in this many of a worker.
 const COST_SHARE: f64 = 1.5;
 /// Waits are looked at for this long, so many at most.

@@ -125,8 +125,11 @@ impl Jobs {
     pub async fn counts(&self, tenant: Option<&str>) -> Result<Vec<Counts>, StoreError> {
         let failed = StoreError::of("counting jobs");
         let of = if tenant.is_some() { " WHERE tenant = $1" } else { "" };
+        // By tenant first, so that an index (`jobs_counted`) has all of it.
         let statement = format!(
-            "SELECT kind, state, priority, COUNT(*) AS count, MIN(created_at) AS oldest FROM jobs{of} GROUP BY kind, state, priority"
+            "SELECT kind, state, priority, CAST(SUM(count) AS BIGINT) AS count, MIN(oldest) AS oldest FROM \
+             (SELECT tenant, kind, state, priority, COUNT(*) AS count, MIN(created_at) AS oldest \
+             FROM jobs{of} GROUP BY tenant, kind, state, priority) AS of_tenants GROUP BY kind, state, priority"
         );
         let mut query = sqlx::query(AssertSqlSafe(statement));
         if let Some(tenant) = tenant {
