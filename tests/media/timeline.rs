@@ -270,6 +270,21 @@ fn a_source_of_which_two_packets_came_is_not_mixed_with_the_one_that_begins_anew
 }
 
 #[test]
+fn a_sender_that_begins_anew_lower_while_the_leg_is_being_anchored_loses_nothing() {
+    // So much of the beginning is lost that the restart comes while its first packets are held, one of them late.
+    let mut sender = Sender::beginning_at(Codec::Ulaw, 65_535, 160_000);
+    sender.talk(400).restart(65_278).begin_timeline(4_278_124_286).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived[18].at += 65 * MS;
+    arrived.drain(..15);
+    let reception = checked(&sender, arrived, 3_400 * MS);
+    assert_all_heard(&reception, 0, 3_090);
+    let case = format!("{:?}", reception.stats);
+    assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+    assert_eq!(reception.stats.segments.len(), 2, "{case}");
+}
+
+#[test]
 fn a_restart_whose_numbers_and_timestamps_were_all_used_before_is_noticed_by_their_match() {
     // Numbers of the stretch before, timestamps two seconds older than the one before that.
     let mut sender = Sender::new(Codec::Ulaw);
