@@ -77,8 +77,8 @@ impl Body {
     ) -> PacketOutcome {
         let (ssrc, number) = (packet.ssrc(), packet.sequence());
         // Lower numbers with other timestamps are those of a sender that began anew again.
-        let boundary = self.jumps_from_held(packet, kind)
-            || self.is_confirmed() && self.jumps_to_held(packet, kind);
+        let boundary =
+            self.jumps_from_held(packet, kind) || self.is_confirmed() && self.jumps_to_held(packet, kind);
         let begun = Question::NewSource { ssrc, highest: number, in_sequence: 1 };
         match &mut self.pending {
             None => self.pending = Some(Pending { since: arrival, question: begun }),
