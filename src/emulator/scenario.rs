@@ -377,7 +377,7 @@ fn perform(scenario: &Scenario, sender: &mut Sender, act: Act, among_sent: &mut 
             let turned = TURNS.map(|turn| ticks + (i64::from(turn) << 29));
             let may_begin = |&ticks: &i64| {
                 let target = timestamp.wrapping_add(ticks as u32);
-                !sender.repeats(number, target) && may_be_among(sender, number, target, *among_sent)
+                !sender.repeats(number, target, missing) && may_be_among(sender, number, target, *among_sent)
             };
             let ticks = [ticks, -ticks].into_iter().chain(turned).find(may_begin).unwrap_or(ticks);
             let target = timestamp.wrapping_add(ticks as u32);
