@@ -325,15 +325,15 @@ fn may_be_among(sender: &Sender, sequence: u16, timestamp: u32, times: u32) -> b
 fn begun_at(scenario: &Scenario, sender: &Sender, timestamp: u32) -> u32 {
     let rate = sender.codec.rtp_clock_rate() as i32;
     let ahead = timestamp.wrapping_sub(sender.timestamp()) as i32;
-    let in_doubt = if !scenario.stops.is_empty() {
+    // Those that come, the first ones lost, may be as late by the timestamps before as the last one was, which a spike held up:
+    // 700 ms at most, and the seam.
+    let may_be_held_up = scenario.loss != Loss::None || matches!(scenario.jitter, Jitter::Spikes { .. });
+    let in_doubt = match (scenario.stops.is_empty(), may_be_held_up) {
+        (true, false) => return timestamp,
+        (true, true) => -rate..=0,
         // A stop is 3 s at most, and its queue takes some time to drain; the last packets before may be lost.
-        -rate / 2..=5 * rate
-    } else if scenario.loss != Loss::None || matches!(scenario.jitter, Jitter::Spikes { .. }) {
-        // Those that come, the first ones lost, may be as late by the timestamps before as the last one was, which a spike held up:
-        // 700 ms at most, and the seam.
-        -rate..=0
-    } else {
-        return timestamp;
+        (false, false) => -rate / 2..=5 * rate,
+        (false, true) => -rate..=5 * rate,
     };
     if in_doubt.contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
 }
@@ -377,7 +377,7 @@ fn perform(scenario: &Scenario, sender: &mut Sender, act: Act, among_sent: &mut 
             let turned = TURNS.map(|turn| ticks + (i64::from(turn) << 29));
             let may_begin = |&ticks: &i64| {
                 let target = timestamp.wrapping_add(ticks as u32);
-                !sender.repeats(number, target) && may_be_among(sender, number, target, *among_sent)
+                !sender.repeats(number, target, missing) && may_be_among(sender, number, target, *among_sent)
             };
             let ticks = [ticks, -ticks].into_iter().chain(turned).find(may_begin).unwrap_or(ticks);
             let target = timestamp.wrapping_add(ticks as u32);
@@ -450,6 +450,35 @@ mod tests {
                     && sent[..n].iter().any(|old| is_near(&sent[n], old))
             });
             assert_eq!(among.count(), 1);
+        }
+    }
+
+    #[test]
+    fn timestamps_in_doubt_are_half_a_circle_away_whatever_puts_them_there() {
+        let plain = Scenario::draw(&mut Bytes(&[]));
+        let stops = vec![Stop { from: 2_000 * MS, length: 1_000 * MS, spacing: MS }];
+        let spikes = Jitter::Spikes { share: 0.1, height: 600 * MS };
+        // Half a second before those that would follow, and half a second after.
+        for (ahead, stopped, held_up, in_doubt) in [
+            (-4_100, false, false, false),
+            (-4_100, true, false, false),
+            (-4_100, false, true, true),
+            (-4_100, true, true, true),
+            (4_100, false, true, false),
+            (4_100, true, true, true),
+        ] {
+            let timestamp = 160_000_u32.wrapping_add_signed(3_200 + ahead);
+            let scenario = Scenario {
+                timestamp: 160_000,
+                acts: vec![Act::Restart(40_000, timestamp)],
+                stops: if stopped { stops.clone() } else { Vec::new() },
+                jitter: if held_up { spikes } else { Jitter::None },
+                ..plain.clone()
+            };
+            let wire = scenario.sender().wire;
+            let first = wire.iter().filter_map(|datagram| datagram.sent).find(|sent| sent.source == 1);
+            let turned = first.map(|first| first.timestamp != timestamp);
+            assert_eq!(turned, Some(in_doubt), "{ahead} {stopped} {held_up}");
         }
     }
 

@@ -266,7 +266,7 @@ impl Sender {
         let ticks = timestamp.wrapping_sub(self.timestamp) as i32;
         let follows = (-MAX_MISORDER - i64::from(missing)..=MAX_DROPOUT).contains(&step.into())
             && ticks.unsigned_abs() <= 30 * self.codec.rtp_clock_rate();
-        follows || self.repeats(sequence, timestamp)
+        follows || self.repeats(sequence, timestamp, missing)
     }
 
     /// Whether a packet with these numbers may be a copy, or a late one, of an earlier stretch of this SSRC, or the next one of it,
@@ -276,12 +276,15 @@ impl Sender {
     /// knows, a packet with a number and a timestamp from before those of a stretch's end, which was held up. Audio that is sent
     /// so is a duplicate, or late, to whoever receives it, until the numbers pass those of the stretch. (RFC 3550, 5.1, has both
     /// begin at random for this reason among others: by chance a restart gets there once in millions.)
-    pub fn repeats(&self, sequence: u16, timestamp: u32) -> bool {
+    ///
+    /// Where packets are `missing`, the last ones of the stretch may be: later numbers with earlier timestamps than it ended with
+    /// are then those of packets that were held up, too, since nobody has heard how far its timestamps went.
+    pub fn repeats(&self, sequence: u16, timestamp: u32, missing: u16) -> bool {
         let rate = self.codec.rtp_clock_rate() as i32;
         self.ended.iter().any(|&(ssrc, next, end)| {
             let step = sequence.wrapping_sub(next) as i16;
             // Arrivals may be off by a second: so long after the end may something have been said before it.
-            let ticks = if step < 0 { -30 * rate..=rate } else { 0..=rate };
+            let ticks = if step < 0 || missing > 0 { -30 * rate..=rate } else { 0..=rate };
             ssrc == self.ssrc
                 && (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
                 && ticks.contains(&(timestamp.wrapping_sub(end) as i32))
@@ -415,18 +418,22 @@ mod tests {
         let mut sender = Sender::new(Codec::Ulaw);
         // Numbers from 1000, timestamps from 160000.
         sender.talk(1_000).restart(40_000).begin_timeline(77_000_000).talk(600);
-        assert!(sender.repeats(1_000, 160_000) && sender.repeats(1_049, 167_840));
+        assert!(sender.repeats(1_000, 160_000, 0) && sender.repeats(1_049, 167_840, 0));
         // Sent before the first one, and held up.
-        assert!(sender.repeats(900, 100_000));
+        assert!(sender.repeats(900, 100_000, 0));
         // Beyond its numbers, further below them than anybody reorders, or of another time.
-        assert!(!sender.repeats(1_050, 160_000) && !sender.repeats(49, 160_000));
+        assert!(!sender.repeats(1_050, 160_000, 0) && !sender.repeats(49, 160_000, 0));
         assert!(
-            !sender.repeats(1_000, 177_000) && !sender.repeats(1_000, 168_000_u32.wrapping_sub(31 * 8_000))
+            !sender.repeats(1_000, 177_000, 0)
+                && !sender.repeats(1_000, 168_000_u32.wrapping_sub(31 * 8_000), 0)
         );
+        // Unless its last packets may be missing.
+        assert!(sender.repeats(1_050, 160_000, 1) && !sender.repeats(49, 160_000, 1));
+        assert!(!sender.repeats(1_050, 177_000, 1) && !sender.repeats(4_051, 160_000, 1));
         // The present one is no earlier one, and of another source nothing is.
-        assert!(!sender.repeats(40_000, 77_000_000));
+        assert!(!sender.repeats(40_000, 77_000_000, 0));
         sender.change_source(0x2222, 5);
-        assert!(!sender.repeats(1_000, 160_000));
+        assert!(!sender.repeats(1_000, 160_000, 0));
     }
 
     #[test]

@@ -167,3 +167,19 @@ fn is_web_url(url: &str) -> bool {
         && reqwest::Url::parse(url)
             .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_fields_that_are_not_known_are_kept_as_they_read_back() {
+        // Beyond 64 bits, and fractions of which the nearest double has more digits.
+        for number in ["444444442224444444222", "1.2345678901234567e-7", "0.1", "9007199254740993.5"] {
+            let body = format!("{{\"weight\": {number}}}");
+            let message = Message::parse(JobKind::Transcription, body.as_bytes()).unwrap();
+            let again = Message::parse(JobKind::Transcription, message.payload.to_string().as_bytes());
+            assert_eq!(again.map(|again| again.payload), Ok(message.payload), "{number}");
+        }
+    }
+}

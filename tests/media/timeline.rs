@@ -270,6 +270,49 @@ fn a_source_of_which_two_packets_came_is_not_mixed_with_the_one_that_begins_anew
 }
 
 #[test]
+fn a_sender_that_begins_anew_lower_while_the_leg_is_being_anchored_loses_nothing() {
+    // So much of the beginning is lost that the restart comes while its first packets are held, one of them late.
+    let mut sender = Sender::beginning_at(Codec::Ulaw, 65_535, 160_000);
+    sender.talk(400).restart(65_278).begin_timeline(4_278_124_286).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived[18].at += 65 * MS;
+    arrived.drain(..15);
+    let reception = checked(&sender, arrived, 3_400 * MS);
+    assert_all_heard(&reception, 0, 3_090);
+    let case = format!("{:?}", reception.stats);
+    assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+    assert_eq!(reception.stats.segments.len(), 2, "{case}");
+}
+
+#[test]
+fn a_copy_of_the_packet_that_jumped_is_a_copy_though_it_came_in_time() {
+    // The first one is more than a second early, and the only one until its copy came, which is less.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).leap(8_320).packet(true).rest(100).packet(true).talk(2_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived.push(Datagram { at: arrived[150].at + 79 * MS, ..arrived[150].clone() });
+    let reception = checked(&sender, arrived, 5_200 * MS);
+    assert_eq!(reception.displacements(), [40, 40]);
+    assert_eq!((reception.stats.packets_duplicate, reception.stats.packets_invalid), (1, 0));
+    assert_all_heard(&reception, 0, 3_020);
+    assert_all_heard(&reception, 3_120, 5_130);
+}
+
+#[test]
+fn a_source_in_a_queue_that_is_known_by_two_packets_in_the_wrong_order_is_as_late_as_the_one_before() {
+    // Before the queue there was a pause, and with these two the call ends.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(400).rest(2_000).packet(true).talk(400).change_source(0x2222, 774).talk(600);
+    let stop = Stop { from: 1_320 * MS, length: 2_780 * MS, spacing: MS };
+    let mut arrived = stop.queue(Network::perfect().carry(&sender.wire));
+    (arrived[41].at, arrived[42].at) = (arrived[42].at, arrived[41].at);
+    arrived.truncate(43);
+    let reception = checked(&sender, arrived, 4_123 * MS);
+    assert_eq!(reception.displacements(), [40, 40]);
+    assert_eq!(reception.stats.packets_lost, 0);
+}
+
+#[test]
 fn a_restart_whose_numbers_and_timestamps_were_all_used_before_is_noticed_by_their_match() {
     // Numbers of the stretch before, timestamps two seconds older than the one before that.
     let mut sender = Sender::new(Codec::Ulaw);

@@ -230,12 +230,23 @@ impl Body {
                 self.measure(held.sequence, held.timestamp, held.arrival);
             }
         }
+        // The gaps that are closed now lie before what was measured: only noise at the end leaves nothing to compare with.
+        let measured = self.jitter;
+        let mut ends_in_noise = false;
         hold.sort();
         for held in hold.packets() {
             // It has been classified before it was held.
             if let Ok((packet, kind)) = self.classify(hold.datagram(held)) {
                 self.accept(&packet, kind, held.arrival);
+                ends_in_noise = match kind {
+                    Kind::Audio(_) => false,
+                    Kind::ComfortNoise => true,
+                    Kind::Event => ends_in_noise,
+                };
             }
+        }
+        if !ends_in_noise {
+            self.jitter = measured;
         }
         if let Some(stream) = &mut self.active {
             stream.source.record_copies(hold.copies());

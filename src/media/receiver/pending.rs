@@ -77,8 +77,8 @@ impl Body {
     ) -> PacketOutcome {
         let (ssrc, number) = (packet.ssrc(), packet.sequence());
         // Lower numbers with other timestamps are those of a sender that began anew again.
-        let boundary = self.jumps_from_held(packet, kind)
-            || self.is_confirmed() && self.active.is_some() && self.jumps_to_held(packet, kind);
+        let boundary =
+            self.jumps_from_held(packet, kind) || self.is_confirmed() && self.jumps_to_held(packet, kind);
         let begun = Question::NewSource { ssrc, highest: number, in_sequence: 1 };
         match &mut self.pending {
             None => self.pending = Some(Pending { since: arrival, question: begun }),
@@ -153,8 +153,7 @@ impl Body {
 
     fn hold_packet(&mut self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> PacketOutcome {
         let (number, timestamp) = (packet.sequence(), packet.timestamp());
-        let held = self.hold.packets();
-        if held.iter().any(|held| held.sequence == number && held.timestamp == timestamp) {
+        if self.is_held(packet) {
             self.tally.duplicate += 1;
             self.hold.note_copy();
             return PacketOutcome::Duplicate;
@@ -179,6 +178,13 @@ impl Body {
         first.is_some_and(|first| {
             first.sequence.since(packet.sequence()) >= 0 && self.is_far(first.timestamp, packet.timestamp())
         })
+    }
+
+    /// Whether `packet` is a copy of one that is held.
+    pub(super) fn is_held(&self, packet: &RtpPacket<'_>) -> bool {
+        let is_same =
+            |held: &Held| (held.sequence, held.timestamp) == (packet.sequence(), packet.timestamp());
+        self.hold.packets().iter().any(is_same)
     }
 
     /// The packets of media held, if `kind` is that of media.

@@ -95,10 +95,11 @@ impl Body {
             match stream.source.check(packet.sequence()) {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 // It goes wherever those go that were sent right before it, and after. Where these are late, it may tell that the
-                // network had stopped; where they are early, another that is less so tells nothing.
+                // network had stopped; where they are early, another that is less so tells nothing. A copy is less early by itself.
                 Arrival::InOrder { .. }
                     if jumping
-                        && (self.is_among_held(packet, kind)
+                        && (self.is_held(packet)
+                            || self.is_among_held(packet, kind)
                             || self.goes_on_from_held(packet, kind) && !self.is_late_queue()) =>
                 {
                     return Route::Jump;
