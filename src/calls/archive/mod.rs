@@ -13,8 +13,6 @@
 mod filing;
 mod paper;
 mod reconcile;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
