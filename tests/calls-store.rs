@@ -205,7 +205,10 @@ async fn a_call_goes_on_as_ever_while_its_database_is_away() {
     }
     let away = server.get("/api/calls").await;
     assert_eq!(away["type"], "urn:sidetone:problem:database-away", "{away:#}");
-    assert!(server.metric("sidetone_calls_to_file").await >= 1.0 || server.metric("sidetone_call_filing_errors_total").await >= 1.0);
+    assert!(
+        server.metric("sidetone_calls_to_file").await >= 1.0
+            || server.metric("sidetone_call_filing_errors_total").await >= 1.0
+    );
 
     database.run();
     until_filed(&server, 3.0).await;

@@ -105,7 +105,13 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if let StoreError::Full { .. } = error {
             let (words, remedy) = (error.to_string(), "Make room, then try again.");
-            return Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk-full", "The disk is full", words, remedy);
+            return Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk-full",
+                "The disk is full",
+                words,
+                remedy,
+            );
         }
         tracing::warn!(%error, "a request needs the database, which fails");
         Self::new(

@@ -76,7 +76,8 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let archive = Archive::new(services.directory.clone(), &store, &services.settings.node.name);
     let archive = Arc::new(archive);
     let filing = tokio::spawn(archive.clone().keep_filing(stop.clone()));
-    let mut state = AppState::new(services.hub.clone(), archive, server.clone(), readiness.clone(), metrics, auth);
+    let mut state =
+        AppState::new(services.hub.clone(), archive, server.clone(), readiness.clone(), metrics, auth);
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     state.transcriptions = transcriptions(&services)?;
     state.synthesiser = super::say::start(&services.settings)?;

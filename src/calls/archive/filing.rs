@@ -147,7 +147,9 @@ impl Archive {
     /// What the database has against these calls; an error if it has nothing against them and is away.
     async fn unless_away(&self, error: StoreError) -> Result<StoreError, StoreError> {
         match &error {
-            StoreError::Query { source: sqlx::Error::Database(_), .. } if self.calls.answers().await => Ok(error),
+            StoreError::Query { source: sqlx::Error::Database(_), .. } if self.calls.answers().await => {
+                Ok(error)
+            }
             _ => Err(error),
         }
     }

@@ -57,8 +57,9 @@ impl Calls {
     pub async fn get(&self, node: &str, id: &str) -> Result<Option<StoredCall>, StoreError> {
         let doing = "looking for a call";
         soon(doing, async {
-            let query =
-                sqlx::query("SELECT id, started_at, record, files_gone_at FROM calls WHERE id = $1 AND node = $2");
+            let query = sqlx::query(
+                "SELECT id, started_at, record, files_gone_at FROM calls WHERE id = $1 AND node = $2",
+            );
             let row = query.bind(id).bind(node).fetch_optional(&self.store.read).await;
             let call = row.map(|row| row.as_ref().map(stored).transpose());
             call.and_then(|call| call).map_err(StoreError::of(doing))
@@ -126,8 +127,7 @@ impl Calls {
     /// [`StoreError`].
     pub async fn transcript(&self, tenant: &str, id: &str) -> Result<Option<TranscriptRow>, StoreError> {
         let doing = "reading the transcript of a call";
-        let statement =
-            "SELECT complete, speakers, model, duration_s FROM transcripts WHERE tenant = $1 AND call_id = $2";
+        let statement = "SELECT complete, speakers, model, duration_s FROM transcripts WHERE tenant = $1 AND call_id = $2";
         let mut one = self
             .of_call(doing, statement, tenant, id, |row| {
                 Ok(TranscriptRow {

@@ -36,7 +36,8 @@ impl Calls {
     pub async fn remove(&self, tenant: &str, id: &str) -> Result<(), StoreError> {
         let doing = "removing a call";
         soon(doing, async {
-            let statement = sqlx::query("DELETE FROM calls WHERE tenant = $1 AND id = $2").bind(tenant).bind(id);
+            let statement =
+                sqlx::query("DELETE FROM calls WHERE tenant = $1 AND id = $2").bind(tenant).bind(id);
             statement.execute(&self.store.write).await.map(drop).map_err(StoreError::of(doing))
         })
         .await
@@ -75,11 +76,7 @@ impl Calls {
 
 const FILING: &str = "putting calls into it";
 
-async fn put(
-    commit: &mut Transaction<'static, Any>,
-    node: &str,
-    rows: &CallRows,
-) -> Result<(), sqlx::Error> {
+async fn put(commit: &mut Transaction<'static, Any>, node: &str, rows: &CallRows) -> Result<(), sqlx::Error> {
     let call = &rows.call;
     sqlx::query(
         "INSERT INTO calls (tenant, id, node, started_at, answered_at, ended_at, duration_s, mode, outcome, version, search, record) \
