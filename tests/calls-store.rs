@@ -206,7 +206,10 @@ async fn a_call_goes_on_as_ever_while_its_database_is_away() {
     let during = over(&server, during["call_id"].as_str().expect("its id")).await;
     for call in [&across, &during] {
         let (samples, silent) = heard(&server, call);
-        assert!(samples > 6_000 && silent * 4 < samples, "{silent} of {samples} samples are silent: {call:#}");
+        assert!(
+            samples > 6_000 && silent * 4 < samples,
+            "{silent} of {samples} samples are silent: {call:#}"
+        );
         let lost = call["legs"].as_array().expect("legs").iter().map(|leg| leg["packets_lost"].as_u64());
         assert_eq!(lost.sum::<Option<u64>>(), Some(0), "{call:#}");
     }
