@@ -63,16 +63,33 @@ async fn ids(jobs: &Jobs, owner: &str, now: i64) -> Vec<String> {
 
 const DONE: fn() -> Settled = || Settled::Completed { result: json!({ "bytes": 3 }) };
 
+/// What a test is about, of a database.
+trait Of {
+    fn of(store: Store) -> Self;
+}
+
+impl Of for Jobs {
+    fn of(store: Store) -> Self {
+        store.jobs()
+    }
+}
+
+impl Of for Store {
+    fn of(store: Store) -> Self {
+        store
+    }
+}
+
 /// Each test twice, by the name of the database.
 macro_rules! on_both {
-    ($($(#[doc = $doc:literal])* async fn $name:ident($jobs:ident: Jobs) $body:block)*) => {
-        $(async fn $name($jobs: Jobs) $body)*
+    ($($(#[doc = $doc:literal])* async fn $name:ident($subject:ident: $Subject:ident) $body:block)*) => {
+        $(async fn $name($subject: $Subject) $body)*
 
         mod sqlite {
             $(#[tokio::test]
             async fn $name() {
                 let folder = tempfile::tempdir().unwrap();
-                super::$name(super::Store::open("", folder.path()).await.unwrap().jobs()).await;
+                super::$name(crate::Of::of(super::Store::open("", folder.path()).await.unwrap())).await;
             })*
         }
 
@@ -83,12 +100,15 @@ macro_rules! on_both {
             $({
                 println!("{}", stringify!($name));
                 let store = Store::open(&server.url(), std::path::Path::new("/nowhere")).await.unwrap();
-                $name(store.jobs()).await;
+                $name(crate::Of::of(store.clone())).await;
                 store.close().await;
             })*
         }
     };
 }
+
+#[path = "store/calls.rs"]
+mod calls;
 
 on_both! {
     async fn a_job_is_taken_in_once_and_comes_out_as_it_went_in(jobs: Jobs) {

@@ -27,13 +27,7 @@ impl FromRequestParts<AppState> for VisibleCall {
                 "Call ids have 1 to 64 letters, digits, `-` and `_`; list them with GET /api/calls.",
             ));
         }
-        let record = match state.directory.get_recent(&call_id) {
-            Some(record) => Some(record),
-            None => {
-                let (directory, id) = (Arc::clone(&state.directory), call_id.clone());
-                blocking("cannot look for the call on disk", move || directory.get(&id)).await?
-            }
-        };
+        let record = state.archive.get(&call_id).await?;
         let visible = record.filter(|record| principal.may_see(&record.tenant));
         visible.map(Self).ok_or_else(|| Problem::no_such_call(&call_id))
     }

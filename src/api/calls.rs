@@ -1,7 +1,5 @@
 //! `/api/calls`: the list, one call, its report, and commands to it.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -11,11 +9,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
 
-use super::access::{Params, VisibleCall, blocking, listed, page_length};
+use super::access::{Params, VisibleCall, listed, page_length};
 use super::auth::Principal;
 use super::problem::Problem;
 use super::recording;
 use super::state::AppState;
+use crate::calls::archive::NotRemoved;
 use crate::calls::control::ControlError;
 use crate::calls::directory::{CallQuery, Cursor, RemoveError};
 use crate::calls::record::{CallRecord, CallState, FileStatus};
@@ -55,8 +54,7 @@ pub(super) async fn list(
         before,
         limit,
     };
-    let directory = Arc::clone(&state.directory);
-    let page = blocking("cannot list the calls", move || directory.list(&query)).await?;
+    let page = state.archive.list(&query).await?;
     let calls: Vec<&CallRecord> = page.calls.iter().map(|record| &**record).collect();
     Ok(Json(json!({ "calls": calls, "next": page.next.map(|next| next.to_string()) })).into_response())
 }
@@ -74,7 +72,14 @@ pub(super) async fn report(
     let files = state.directory.files(&record).map_err(|_| Problem::no_such_call(&record.call_id))?;
     match tokio::fs::read(files.report()).await {
         Ok(json) => Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(json)).into_response()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(no_report(&record)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let kept = match record.report.status {
+                FileStatus::Ready => state.archive.report(&record).await?,
+                _ => None,
+            };
+            let kept = kept.ok_or_else(|| no_report(&record))?;
+            Ok(([(header::CONTENT_TYPE, "application/json")], Body::from(kept)).into_response())
+        }
         Err(error) => Err(Problem::internal("cannot read the report", &error)),
     }
 }
@@ -98,11 +103,16 @@ pub(super) async fn remove(
     State(state): State<AppState>,
     VisibleCall(record): VisibleCall,
 ) -> Result<StatusCode, Problem> {
-    let (directory, id) = (Arc::clone(&state.directory), record.call_id.clone());
     if record.is_ended() {
-        state.control.forget(&id).await;
+        state.control.forget(&record.call_id).await;
     }
-    match blocking("cannot remove the call", move || directory.remove(&id)).await? {
+    let removed = state.archive.remove(&record.call_id).await;
+    let removed = match removed {
+        Err(NotRemoved::Store(error)) => return Err(error.into()),
+        Err(NotRemoved::Directory(error)) => Err(error),
+        Ok(()) => Ok(()),
+    };
+    match removed {
         Ok(()) => {
             tracing::info!(call_id = record.call_id, tenant = record.tenant, "call removed on request");
             Ok(StatusCode::NO_CONTENT)

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use axum::Json;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+
+use crate::store::StoreError;
 
 /// An `application/problem+json` answer.
 #[derive(Debug)]
@@ -95,6 +97,31 @@ impl Problem {
             what,
             "The server's log has the cause; try again, and look at /ready.",
         )
+    }
+}
+
+/// 503, or 507 for a full disk.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if let StoreError::Full { .. } = error {
+            let (words, remedy) = (error.to_string(), "Make room, then try again.");
+            return Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk-full",
+                "The disk is full",
+                words,
+                remedy,
+            );
+        }
+        tracing::warn!(%error, "a request needs the database, which fails");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "database-away",
+            "The database does not answer",
+            "Calls that are over are listed from the database, which does not answer or fails.",
+            "Calls that are not over can be listed by their state (`?state=live`); /ready shows how the database stands.",
+        )
+        .with_header(RETRY_AFTER, HeaderValue::from_static("5"))
     }
 }
 

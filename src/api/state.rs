@@ -11,6 +11,7 @@ use super::auth::Auth;
 use super::jobs::JobsApi;
 use super::live::LiveSpeech;
 use super::transcriptions::Transcriptions;
+use crate::calls::archive::Archive;
 use crate::calls::control::CallControl;
 use crate::calls::directory::CallDirectory;
 use crate::calls::hub::EventHub;
@@ -22,8 +23,10 @@ use crate::telemetry::readiness::ReadinessBoard;
 pub struct AppState {
     /// Events.
     pub hub: Arc<EventHub>,
-    /// Calls.
+    /// Calls, as they are in memory and on disk.
     pub directory: Arc<CallDirectory>,
+    /// Calls, as they are listed.
+    pub archive: Arc<Archive>,
     /// Commands to live calls.
     pub control: Arc<dyn CallControl>,
     /// What `/ready` shows.
@@ -79,7 +82,7 @@ impl AppState {
     /// The state of a server that is not serving yet, with the default [`SocketPolicy`] and no speech model.
     pub fn new(
         hub: Arc<EventHub>,
-        directory: Arc<CallDirectory>,
+        archive: Arc<Archive>,
         control: Arc<dyn CallControl>,
         readiness: Arc<ReadinessBoard>,
         metrics: PrometheusHandle,
@@ -87,7 +90,8 @@ impl AppState {
     ) -> Self {
         Self {
             hub,
-            directory,
+            directory: Arc::clone(archive.directory()),
+            archive,
             control,
             readiness,
             metrics,

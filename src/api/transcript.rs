@@ -82,7 +82,10 @@ async fn show(
     let transcript = match tokio::fs::read(files.transcript()).await {
         Ok(stored) => serde_json::from_slice(&stored)
             .map_err(|error| Problem::internal("the stored transcript cannot be read", &error))?,
-        Err(error) if error.kind() == ErrorKind::NotFound => so_far(&state, &record).await?,
+        Err(error) if error.kind() == ErrorKind::NotFound => match stored(&state, &record).await? {
+            Some(stored) => stored,
+            None => so_far(&state, &record).await?,
+        },
         Err(error) => return Err(Problem::internal("cannot read the transcript", &error)),
     };
     let (kind, body) = match format {
@@ -93,6 +96,14 @@ async fn show(
     };
     Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")], Body::from(body))
         .into_response())
+}
+
+/// As the database has it, of a call whose files have gone.
+async fn stored(state: &AppState, record: &CallRecord) -> Result<Option<Transcript>, Problem> {
+    match record.transcript.status {
+        FileStatus::Ready => Ok(state.archive.transcript(record).await?),
+        _ => Ok(None),
+    }
 }
 
 /// What was said so far, with `"complete": false`.

@@ -1,11 +1,13 @@
 //! Which calls there are and were: live ones in memory, ended ones on disk, the newest of these in memory as well.
 //!
 //! The disk is the truth about the past: a record lies beside its recording (`<call-id>.call.json`), so a data folder
-//! can be moved, restored or thinned out day by day, and there is no index to go stale.
+//! can be moved, restored or thinned out day by day. Lists of it are the [archive's](super::archive), which is told of each record that
+//! is saved and each journal that is complete ([`notes`]).
 
 mod index;
+pub(super) mod notes;
 mod saver;
-mod scan;
+pub(super) mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +21,11 @@ use parking_lot::Mutex;
 use super::hub::Journals;
 use super::record::{BadName, CallFiles, CallRecord, CallState, FileStatus, is_valid_name, owed_path};
 use index::Index;
+use notes::Notes;
 use saver::Saver;
 
-/// Records read from disk for one page at most (whole days); a longer search goes on with the page's cursor.
-const SCAN_BUDGET: usize = 5_000;
+/// Records looked through at the start for calls that were cut off (whole days, newest first).
+const LOOK_BACK: usize = 10_000;
 
 /// All calls of this node. Shared by reference counting.
 ///
@@ -32,6 +35,9 @@ pub struct CallDirectory {
     data: PathBuf,
     recent: usize,
     index: Mutex<Index>,
+    /// Ended calls whose transcripts were pending when the directory was opened.
+    pending: Vec<Arc<CallRecord>>,
+    notes: Arc<Notes>,
     saver: Saver,
 }
 
@@ -50,25 +56,34 @@ pub struct CallQuery {
     pub limit: usize,
 }
 
+impl CallQuery {
+    /// Whether it asks for `record`; `text` is its text in lower case.
+    fn wants(&self, record: &CallRecord, text: Option<&str>) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| *tenant == record.tenant)
+            && self.state.is_none_or(|state| state == record.state)
+            && text.is_none_or(|text| record.mentions(text))
+            && self.before.as_ref().is_none_or(|before| Cursor::of(record) < *before)
+    }
+}
+
 /// A page of calls, newest first.
 #[derive(Clone, Debug)]
 pub struct CallPage {
     /// The calls.
     pub calls: Vec<Arc<CallRecord>>,
-    /// Where to go on; `None` at the end. A page can be short of its limit, or empty, and still have a next one, when
-    /// a search did not find enough in the days it read.
+    /// Where to go on; `None` at the end.
     pub next: Option<Cursor>,
 }
 
 /// A place in the order of calls: newest start first, then by id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cursor {
-    started_at: Timestamp,
-    call_id: Arc<str>,
+    pub(super) started_at: Timestamp,
+    pub(super) call_id: Arc<str>,
 }
 
 impl Cursor {
-    fn of(record: &CallRecord) -> Self {
+    pub(super) fn of(record: &CallRecord) -> Self {
         Self { started_at: record.started_at, call_id: record.call_id.as_str().into() }
     }
 }
@@ -113,7 +128,7 @@ pub enum RemoveError {
 }
 
 impl CallDirectory {
-    /// The directory of the calls under `data`, with the newest `recent` of them read. Records that are not of ended
+    /// The directory of the calls under `data`, with the newest `recent` of them in memory. Records that are not of ended
     /// calls are those of a run that was cut off: see [`CallDirectory::unfinished`].
     ///
     /// # Errors
@@ -121,21 +136,24 @@ impl CallDirectory {
     pub fn open(data: impl Into<PathBuf>, recent: usize) -> io::Result<Self> {
         let data = data.into();
         std::fs::create_dir_all(super::record::recordings_root(&data))?;
-        let mut index = Index::default();
-        let mut days = scan::days(&data).peekable();
-        while let Some(day) = days.next() {
+        let (mut index, mut pending, mut read) = (Index::default(), Vec::new(), 0);
+        for day in scan::days(&data) {
             for record in day.records() {
-                index.put(Arc::new(record));
+                read += 1;
+                let record = Arc::new(record);
+                if is_pending(&record) {
+                    pending.push(Arc::clone(&record));
+                }
+                index.put(record);
             }
             index.trim(recent);
-            if index.len() >= recent {
-                if days.peek().is_some() {
-                    index.forget_before(day.begin());
-                }
+            if read >= LOOK_BACK {
                 break;
             }
         }
-        Ok(Self { saver: Saver::start(data.clone())?, data, recent, index: Mutex::new(index) })
+        let notes = Arc::new(Notes::default());
+        let saver = Saver::start(data.clone(), Arc::clone(&notes))?;
+        Ok(Self { saver, notes, pending, data, recent, index: Mutex::new(index) })
     }
 
     /// The data folder.
@@ -157,12 +175,10 @@ impl CallDirectory {
         self.index.lock().unfinished()
     }
 
-    /// Calls in memory that are over and whose transcripts are pending.
+    /// Calls that were over when the directory was opened, and whose transcripts were pending and still are.
     pub fn pending(&self) -> Vec<Arc<CallRecord>> {
-        let all = self.index.lock().newest_first(None);
-        all.into_iter()
-            .filter(|record| record.is_ended() && record.transcript.status == FileStatus::Pending)
-            .collect()
+        let now = self.pending.iter().filter_map(|record| self.get(&record.call_id));
+        now.filter(|record| is_pending(record)).collect()
     }
 
     /// Add a call, or replace it.
@@ -213,56 +229,23 @@ impl CallDirectory {
         if let Some(record) = self.get_recent(call_id) {
             return Some(record);
         }
-        if !is_valid_name(call_id) || self.index.lock().is_complete() {
+        if !is_valid_name(call_id) {
             return None;
         }
         scan::find(&self.data, call_id).map(Arc::new)
     }
 
-    /// Calls, newest first. Reads the disk where memory does not reach back far enough.
-    pub fn list(&self, query: &CallQuery) -> CallPage {
-        let limit = query.limit.max(1);
+    /// Those calls in memory that `query` asks for, all of them, newest first.
+    pub(super) fn recent(&self, query: &CallQuery) -> Vec<Arc<CallRecord>> {
         let text = query.text.as_deref().map(str::to_lowercase);
-        let wanted = |record: &CallRecord| {
-            query.tenant.as_ref().is_none_or(|tenant| *tenant == record.tenant)
-                && query.state.is_none_or(|state| state == record.state)
-                && text.as_ref().is_none_or(|text| record.mentions(text))
-                && query.before.as_ref().is_none_or(|before| Cursor::of(record) < *before)
-        };
-        let (in_memory, horizon) = {
-            let index = self.index.lock();
-            (index.newest_first(query.before.as_ref()), index.horizon().cloned())
-        };
-        let mut calls: Vec<_> = in_memory.iter().filter(|record| wanted(record)).cloned().collect();
-        let Some(horizon) = horizon else { return page(calls, limit, None) };
-        let complete = calls.iter().take_while(|record| Cursor::of(record) > horizon).count();
-        if complete >= limit {
-            calls.truncate(limit);
-            let next = calls.last().map(|record| Cursor::of(record));
-            return CallPage { calls, next };
-        }
+        let mut calls = self.index.lock().newest_first(query.before.as_ref());
+        calls.retain(|record| query.wants(record, text.as_deref()));
+        calls
+    }
 
-        let bound = query.before.clone().map_or(horizon.clone(), |before| before.min(horizon));
-        let known: std::collections::HashSet<_> =
-            in_memory.iter().map(|record| record.call_id.as_str()).collect();
-        let (mut read, mut found, mut examined_to) = (0, complete, None);
-        let mut days = scan::days(&self.data).filter(|day| day.begin() <= bound).peekable();
-        while let Some(day) = days.next() {
-            for record in day.records_of(query.tenant.as_deref()) {
-                read += 1;
-                if Cursor::of(&record) <= bound && !known.contains(record.call_id.as_str()) && wanted(&record)
-                {
-                    calls.push(Arc::new(record));
-                    found += 1;
-                }
-            }
-            if (found >= limit || read >= SCAN_BUDGET) && days.peek().is_some() {
-                examined_to = Some(day.begin());
-                break;
-            }
-        }
-        calls.sort_by_key(|record| std::cmp::Reverse(Cursor::of(record)));
-        page(calls, limit, examined_to)
+    /// Calls that are over, as their files change.
+    pub(super) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// Forget a call that is over and remove its files. Waits for the disk.
@@ -299,15 +282,12 @@ impl Journals for CallDirectory {
         let record = self.get(call_id)?;
         Some(self.files(&record).ok()?.events())
     }
+
+    fn complete(&self, call_id: &str) {
+        self.notes.add(call_id);
+    }
 }
 
-/// The first `limit` of `calls`, of which those after `examined_to` are all there are.
-fn page(mut calls: Vec<Arc<CallRecord>>, limit: usize, examined_to: Option<Cursor>) -> CallPage {
-    if let Some(bound) = &examined_to {
-        calls.retain(|record| Cursor::of(record) >= *bound);
-    }
-    let more = calls.len() > limit;
-    calls.truncate(limit);
-    let next = if more { calls.last().map(|record| Cursor::of(record)) } else { examined_to };
-    CallPage { calls, next }
+fn is_pending(record: &CallRecord) -> bool {
+    record.is_ended() && record.transcript.status == FileStatus::Pending
 }

@@ -5,7 +5,7 @@
 //! ([`EventHub::since`]). A reader that does not come costs nothing; one that comes late reads a call's stream from
 //! its journal, and learns from the log how much has passed it by.
 
-mod journal;
+pub(super) mod journal;
 mod kind;
 mod log;
 mod open;
@@ -53,6 +53,11 @@ impl Default for HubConfig {
 pub trait Journals: Send + Sync {
     /// The journal's path, if there is such a call.
     fn journal(&self, call_id: &str) -> Option<PathBuf>;
+
+    /// The journal of a call that is over has all that was said of it so far.
+    fn complete(&self, call_id: &str) {
+        let _ = call_id;
+    }
 }
 
 /// Why a call's stream could not be opened.
@@ -110,7 +115,7 @@ impl EventHub {
     pub fn new(config: HubConfig, journals: Option<Arc<dyn Journals>>) -> std::io::Result<Self> {
         let (dirty, work) = crossbeam_channel::unbounded();
         let calls = Arc::new(OpenStreams::default());
-        let writer = journal::Writer::new(Arc::clone(&calls), work);
+        let writer = journal::Writer::new(Arc::clone(&calls), journals.clone(), work);
         let writer = std::thread::Builder::new().name("event-journal".into()).spawn(move || writer.run())?;
         // Positions go on upwards over a restart without being stored anywhere: fewer than a million events happen in
         // a second. They stay below 2^53, so that JavaScript counts them exactly.

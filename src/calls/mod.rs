@@ -1,6 +1,7 @@
 //! The call: its states, legs, ids, events, and its way through the parts.
 
 pub mod adoption;
+pub mod archive;
 pub mod catch_up;
 pub mod control;
 pub mod directory;

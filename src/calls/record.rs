@@ -66,6 +66,9 @@ pub struct CallRecord {
     /// What went wrong, in words for an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Since when its files are not where they were, as the last start found; known of the database's calls alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_gone_at: Option<Timestamp>,
 }
 
 /// Whether Sidetone owns a call or listens to it.
@@ -202,6 +205,7 @@ impl CallRecord {
             engine: None,
             language: None,
             error: None,
+            files_gone_at: None,
         }
     }
 
@@ -230,10 +234,15 @@ impl CallRecord {
 
     /// Whether `needle` (lower case) occurs in the id, the label, the extension or a party's name or number.
     pub fn mentions(&self, needle: &str) -> bool {
+        self.searched().any(|field| field.to_lowercase().contains(needle))
+    }
+
+    /// What a search looks through.
+    pub(super) fn searched(&self) -> impl Iterator<Item = &str> {
         let ChannelInfo { caller, connected, exten, .. } = &self.channel;
         [&self.call_id, &caller.name, &caller.number, &connected.name, &connected.number, exten]
             .into_iter()
             .chain(self.label.as_ref())
-            .any(|field| field.to_lowercase().contains(needle))
+            .map(String::as_str)
     }
 }

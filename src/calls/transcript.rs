@@ -11,7 +11,7 @@ use crate::speech::{TranscriptEvent, TranscriptKind, catch_up};
 /// Events read at once.
 const PAGE: usize = 4_096;
 /// Both legs, also of a call of which one was never heard: its subtitles are not to change their form when it is.
-const SPEAKERS: u16 = 2;
+pub(super) const SPEAKERS: u16 = 2;
 
 /// What was said in the call so far, as a transcript that is not complete. May read a file: call it where blocking is
 /// allowed.
@@ -92,7 +92,7 @@ fn says_complete(stored: &StoredEvent) -> bool {
     event.is_ok_and(|event| event["complete"] == true)
 }
 
-fn transcribed(stored: &StoredEvent) -> Option<TranscriptEvent> {
+pub(super) fn transcribed(stored: &StoredEvent) -> Option<TranscriptEvent> {
     let kind = match stored.kind {
         EventKind::TranscriptPartial => TranscriptKind::Partial,
         EventKind::TranscriptFinal => TranscriptKind::Final,

@@ -18,6 +18,7 @@ use crate::api::{self, AppState, Auth, LivePolicy, LiveSpeech, TranscriptionPoli
 use crate::asterisk::ami::{AmiConfig, AmiTls};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
+use crate::calls::archive::Archive;
 use crate::calls::catch_up::CatchUp;
 use crate::calls::directory::CallDirectory;
 use crate::calls::fitness::Unfit;
@@ -35,12 +36,13 @@ use crate::net::stream::Doors;
 use crate::recording::{Recorder, RecorderConfig};
 use crate::speech::ladder::Rung;
 use crate::speech::{ModelFile, NoModel, SpeechConfig, SpeechEngine, model};
+use crate::store::Store;
 use crate::telemetry::log::LogLevel;
 use crate::telemetry::metric;
 use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
 
-/// Calls of the past that are kept in mind; older ones are read from disk when asked for.
-const RECENT_CALLS: usize = 10_000;
+/// Calls of the past that are kept in mind, those among them that the database does not have yet.
+const RECENT_CALLS: usize = 1_000;
 
 pub(super) fn run(source: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let settings = source.load()?;
@@ -70,13 +72,17 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
 
-    let (hub, directory) = (services.hub.clone(), services.directory.clone());
-    let mut state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
+    let store = Store::open(&services.settings.store.url, &services.settings.node.data).await?;
+    let archive = Archive::new(services.directory.clone(), &store, &services.settings.node.name);
+    let archive = Arc::new(archive);
+    let filing = tokio::spawn(archive.clone().keep_filing(stop.clone()));
+    let mut state =
+        AppState::new(services.hub.clone(), archive, server.clone(), readiness.clone(), metrics, auth);
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     state.transcriptions = transcriptions(&services)?;
     state.synthesiser = super::say::start(&services.settings)?;
     state.live = live(&services);
-    let jobs = jobs::start(&services, state.synthesiser.clone(), &readiness).await?;
+    let jobs = jobs::start(&services, store, state.synthesiser.clone(), &readiness).await?;
     state.jobs = Some(jobs.clone());
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));
@@ -103,6 +109,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     if let Some(vosk) = vosk {
         vosk.await??;
     }
+    filing.await?;
     match end? {
         End::Stopped => {
             tracing::info!("stopped");

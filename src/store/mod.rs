@@ -4,6 +4,7 @@
 //! answered for is on the disk (`synchronous = FULL`), and jobs that come at the same time share a commit
 //! ([`jobs::Jobs::insert`]).
 
+pub mod calls;
 mod error;
 pub mod jobs;
 mod migrations;
@@ -86,6 +87,11 @@ impl Store {
     /// The jobs.
     pub fn jobs(&self) -> jobs::Jobs {
         jobs::Jobs::of(self.clone())
+    }
+
+    /// The calls that are over.
+    pub fn calls(&self) -> calls::Calls {
+        calls::Calls::of(self.clone())
     }
 
     /// Whether it answers.

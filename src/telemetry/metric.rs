@@ -242,6 +242,9 @@ table! {
     Gauge WS_SUBSCRIBERS = "ws_subscribers", "Open WebSocket subscriptions.";
     Counter WS_DROPPED = "ws_messages_dropped_total", "Messages that a slow subscriber did not get.";
     Counter CALL_FILE_ERRORS = "call_file_errors_total", "Attempts to write a call's record or event journal that failed.";
+    Counter CALLS_FILED = "calls_filed_total", "Calls that are over put into the database, each time that something of them was new.";
+    Gauge CALLS_TO_FILE = "calls_to_file", "Calls that are over and wait on disk for the database.";
+    Counter CALL_FILING_ERRORS = "call_filing_errors_total", "Attempts to put calls into the database that failed.";
     Counter ARI_RECONNECTS = "ari_reconnects_total", "Times the ARI event socket was opened again.";
     Counter AMI_RECONNECTS = "ami_reconnects_total", "Times the connection to the Asterisk Manager Interface was made again.";
     Counter ORPHANS_REMOVED = "orphans_removed_total", "Channels and bridges of ours that no call owned any more.";

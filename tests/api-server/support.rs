@@ -9,11 +9,13 @@ use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 use sidetone::api::{self, AppState, Auth, LiveSpeech, SocketPolicy, Transcriptions};
+use sidetone::calls::archive::Archive;
 use sidetone::calls::control::{Audio, CallControl, ControlError, Playback};
 use sidetone::calls::directory::CallDirectory;
 use sidetone::calls::hub::{EventHub, HubConfig, Journals};
 use sidetone::calls::record::{CallMode, CallRecord, CallState};
 use sidetone::speech::synthesis::Synthesiser;
+use sidetone::store::Store;
 use sidetone::telemetry::metric;
 use sidetone::telemetry::readiness::ReadinessBoard;
 use tokio::net::TcpStream;
@@ -60,9 +62,13 @@ impl Server {
         let hub = Arc::new(EventHub::new(setup.hub, Some(journals)).unwrap());
         let readiness = Arc::new(ReadinessBoard::expecting(["ari", "model"]));
         let control = Arc::new(Recorded::default());
+        let store = Store::open("", data).await.unwrap();
+        let archive = Arc::new(Archive::new(Arc::clone(&directory), &store, "node1"));
+        let shutdown = CancellationToken::new();
+        tokio::spawn(Arc::clone(&archive).keep_filing(shutdown.clone()));
         let mut state = AppState::new(
             Arc::clone(&hub),
-            Arc::clone(&directory),
+            archive,
             Arc::clone(&control) as Arc<dyn CallControl>,
             Arc::clone(&readiness),
             metric::install().unwrap(),
@@ -76,7 +82,6 @@ impl Server {
         let listener =
             api::bind(setup.at.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))).await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let shutdown = CancellationToken::new();
         let mut vosk = None;
         let mut serving_vosk = None;
         if state.live.is_some() {

@@ -39,8 +39,9 @@ fn log(folder: &Path, name: &str) -> (Stdio, Stdio) {
 /// A PostgreSQL with an empty database.
 pub struct Postgres {
     folder: TempDir,
+    bin: PathBuf,
     port: u16,
-    child: Child,
+    child: Option<Child>,
 }
 
 impl Postgres {
@@ -50,48 +51,66 @@ impl Postgres {
         let mut versions: Vec<PathBuf> = programs.map(|entry| entry.unwrap().path().join("bin")).collect();
         versions.sort();
         let bin = versions.pop().unwrap();
-        // It refuses to run as root.
-        let program = |name: &str| {
-            let mut command = Command::new(if is_root() { PathBuf::from("setpriv") } else { bin.join(name) });
-            if is_root() {
-                command
-                    .args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"])
-                    .arg(bin.join(name));
-            }
-            command.current_dir("/");
-            command
-        };
         if is_root() {
             let given = Command::new("chown").arg("postgres").arg(folder.path()).status().unwrap();
             assert!(given.success());
         }
-        let data = folder.path().join("data");
-        let made = program("initdb")
+        let mut server = Self { folder, bin, port: free_port(), child: None };
+        let made = server
+            .program("initdb")
             .arg("-D")
-            .arg(&data)
+            .arg(server.folder.path().join("data"))
             .args(["-U", "app", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"])
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let port = free_port();
-        let (out, err) = log(folder.path(), "postgres.log");
-        let child = program("postgres")
+        server.run();
+        server
+    }
+
+    /// It refuses to run as root.
+    fn program(&self, name: &str) -> Command {
+        let program = self.bin.join(name);
+        let mut command = Command::new(if is_root() { PathBuf::from("setpriv") } else { program.clone() });
+        if is_root() {
+            command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(program);
+        }
+        command.current_dir("/");
+        command
+    }
+
+    /// Start it, with what it kept.
+    pub fn run(&mut self) {
+        let (folder, port) = (self.folder.path(), self.port.to_string());
+        let (out, err) = log(folder, "postgres.log");
+        let child = self
+            .program("postgres")
             .arg("-D")
-            .arg(&data)
-            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c"])
-            .arg(format!("unix_socket_directories={}", folder.path().display()))
+            .arg(folder.join("data"))
+            .args(["-p", &port, "-c", "listen_addresses=127.0.0.1", "-c"])
+            .arg(format!("unix_socket_directories={}", folder.display()))
             .args(["-c", "fsync=off"])
             .stdout(out)
             .stderr(err)
             .spawn()
             .unwrap();
-        let started = Self { folder, port, child };
+        self.child = Some(child);
         until("PostgreSQL", || {
-            let ready =
-                program("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]).status();
+            let ready = self.program("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &port]).status();
             ready.unwrap().success()
         });
-        started
+    }
+
+    /// End it at once, and its connections with it.
+    pub fn stop(&mut self) {
+        // A signal to the first process ends the others at once.
+        let pid = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap_or_default();
+        if let Some(pid) = pid.lines().next() {
+            let _ = Command::new("kill").args(["-QUIT", pid]).status();
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
     }
 
     /// Of a new, empty database.
@@ -120,12 +139,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A signal to the first process ends the others at once.
-        let pid = fs::read_to_string(self.folder.path().join("data/postmaster.pid")).unwrap_or_default();
-        if let Some(pid) = pid.lines().next() {
-            let _ = Command::new("kill").args(["-QUIT", pid]).status();
-        }
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 

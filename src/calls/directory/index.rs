@@ -11,23 +11,9 @@ use crate::calls::record::CallRecord;
 pub(super) struct Index {
     by_id: HashMap<Arc<str>, Arc<CallRecord>>,
     by_age: BTreeSet<Cursor>,
-    /// Newest call that may be on disk and not here; `None` if every call is here.
-    horizon: Option<Cursor>,
 }
 
 impl Index {
-    pub(super) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    pub(super) fn is_complete(&self) -> bool {
-        self.horizon.is_none()
-    }
-
-    pub(super) fn horizon(&self) -> Option<&Cursor> {
-        self.horizon.as_ref()
-    }
-
     pub(super) fn get(&self, call_id: &str) -> Option<Arc<CallRecord>> {
         self.by_id.get(call_id).cloned()
     }
@@ -58,14 +44,6 @@ impl Index {
         for cursor in oldest {
             self.by_age.remove(&cursor);
             self.by_id.remove(&cursor.call_id);
-            self.forget_before(cursor);
-        }
-    }
-
-    /// Calls up to `cursor` may be on disk and not here.
-    pub(super) fn forget_before(&mut self, cursor: Cursor) {
-        if self.horizon.as_ref().is_none_or(|horizon| *horizon < cursor) {
-            self.horizon = Some(cursor);
         }
     }
 

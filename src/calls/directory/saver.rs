@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::notes::Notes;
 use crate::calls::record::{CallFiles, CallRecord};
 use crate::telemetry::metric;
 use crate::{clock, files};
@@ -29,9 +30,9 @@ pub(super) struct Saver {
 }
 
 impl Saver {
-    pub(super) fn start(data: PathBuf) -> io::Result<Self> {
+    pub(super) fn start(data: PathBuf, notes: Arc<Notes>) -> io::Result<Self> {
         let (jobs, work) = crossbeam_channel::unbounded();
-        let worker = Worker { data, failed: HashMap::new() };
+        let worker = Worker { data, notes, failed: HashMap::new() };
         let thread =
             std::thread::Builder::new().name("call-records".into()).spawn(move || worker.run(&work))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
@@ -73,6 +74,8 @@ impl Drop for Saver {
 
 struct Worker {
     data: PathBuf,
+    /// Of the records of ended calls that are saved.
+    notes: Arc<Notes>,
     /// By call id: the newest record that the disk did not take.
     failed: HashMap<String, Arc<CallRecord>>,
 }
@@ -111,6 +114,9 @@ impl Worker {
         match write(&files, &record) {
             Ok(()) => {
                 self.failed.remove(&record.call_id);
+                if record.is_ended() {
+                    self.notes.add(&record.call_id);
+                }
             }
             Err(error) => {
                 metric::CALL_FILE_ERRORS.add(1);

@@ -8,46 +8,32 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::Cursor;
 use crate::calls::record::{CallFiles, CallRecord, day_folder, is_valid_name, recordings_root};
 
-const SUFFIX: &str = ".call.json";
+/// Of records.
+pub(in crate::calls) const SUFFIX: &str = ".call.json";
 
 /// One day of all tenants.
-pub(super) struct Day {
-    date: Date,
+pub(in crate::calls) struct Day {
+    pub(in crate::calls) date: Date,
     /// By tenant.
-    folders: Vec<(String, PathBuf)>,
+    pub(in crate::calls) folders: Vec<(String, PathBuf)>,
 }
 
 impl Day {
     /// All of the day's records, in no order.
     pub(super) fn records(&self) -> impl Iterator<Item = CallRecord> {
-        self.records_of(None)
-    }
-
-    /// The day's records of one tenant, or of all.
-    pub(super) fn records_of(&self, tenant: Option<&str>) -> impl Iterator<Item = CallRecord> {
-        self.folders.iter().filter(move |(name, _)| tenant.is_none_or(|tenant| tenant == name)).flat_map(
-            |(tenant, folder)| {
-                names(folder).into_iter().filter_map(move |name| {
-                    let call_id = name.strip_suffix(SUFFIX)?;
-                    read(folder, tenant, call_id)
-                })
-            },
-        )
-    }
-
-    /// Before every call of the day.
-    pub(super) fn begin(&self) -> Cursor {
-        // Midnight UTC of a date that names a folder of four-digit year is always a timestamp.
-        let started_at = self.date.to_zoned(TimeZone::UTC).map(|t| t.timestamp()).unwrap_or_default();
-        Cursor { started_at, call_id: "".into() }
+        self.folders.iter().flat_map(|(tenant, folder)| {
+            names(folder).into_iter().filter_map(move |name| {
+                let call_id = name.strip_suffix(SUFFIX)?;
+                read(folder, tenant, call_id)
+            })
+        })
     }
 }
 
 /// Every day that has a folder, newest first.
-pub(super) fn days(data: &Path) -> impl Iterator<Item = Day> + use<> {
+pub(in crate::calls) fn days(data: &Path) -> impl Iterator<Item = Day> + use<> {
     let mut days: BTreeMap<Date, Vec<(String, PathBuf)>> = BTreeMap::new();
     let root = recordings_root(data);
     for tenant in tenants(data) {
@@ -93,12 +79,12 @@ fn tenants(data: &Path) -> Vec<String> {
 }
 
 /// Names in a folder; none if it is not there or not a folder.
-fn names(folder: &Path) -> Vec<String> {
+pub(in crate::calls) fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }
 
-fn read(folder: &Path, tenant: &str, call_id: &str) -> Option<CallRecord> {
+pub(in crate::calls) fn read(folder: &Path, tenant: &str, call_id: &str) -> Option<CallRecord> {
     if !is_valid_name(call_id) {
         return None;
     }

@@ -15,22 +15,8 @@ fn ended(id: &str, tenant: &str, hours: i64) -> CallRecord {
     record
 }
 
-fn ids(page: &CallPage) -> Vec<&str> {
-    page.calls.iter().map(|record| record.call_id.as_str()).collect()
-}
-
-/// Every id, page by page.
-fn walk(directory: &CallDirectory, query: CallQuery) -> Vec<String> {
-    let (mut query, mut all) = (query, Vec::new());
-    loop {
-        let page = directory.list(&query);
-        all.extend(page.calls.iter().map(|record| record.call_id.clone()));
-        match page.next {
-            // A cursor survives its text form.
-            Some(next) => query.before = Some(next.to_string().parse().unwrap()),
-            None => return all,
-        }
-    }
+fn ids(calls: &[Arc<CallRecord>]) -> Vec<&str> {
+    calls.iter().map(|record| record.call_id.as_str()).collect()
 }
 
 #[test]
@@ -57,45 +43,51 @@ fn records_are_found_again_after_a_restart() {
 }
 
 #[test]
-fn listing_goes_on_into_days_that_are_not_in_memory() {
+fn memory_has_what_is_not_over_and_the_newest_of_the_rest_and_disk_has_all() {
     let data = tempfile::tempdir().unwrap();
-    let all: Vec<String> = (0..40).map(|n| format!("c{n:02}")).collect();
+    let check = |directory: &CallDirectory| {
+        let recent = directory.recent(&CallQuery::default());
+        assert_eq!(recent.len(), 7, "memory is bounded");
+        assert_eq!((ids(&recent)[0], ids(&recent)[6]), ("c39", "old-and-live"));
+        assert!(directory.get_recent("c01").is_none());
+        assert_eq!(directory.get("c01").unwrap().call_id, "c01");
+        assert!(directory.get("c99").is_none());
+    };
     {
         let directory = CallDirectory::open(data.path(), 7).unwrap();
-        for (n, id) in all.iter().enumerate() {
-            let tenant = if n % 3 == 0 { "other" } else { "acme" };
-            directory.insert(ended(id, tenant, n as i64 * 5)).unwrap();
-        }
         directory.insert(CallRecord::new("old-and-live", "acme", CallMode::Tap, at(11))).unwrap();
+        for n in 0..40 {
+            directory.insert(ended(&format!("c{n:02}"), "acme", n * 5)).unwrap();
+        }
         directory.flush();
-        check(&directory, &all);
-        assert!(directory.get_recent("c01").is_none(), "memory is bounded");
-        directory.update("old-and-live", |record| record.state = CallState::Ended).unwrap();
+        check(&directory);
+        assert_eq!(directory.notes().take(99).len(), 40, "each that is over is told of once it is saved");
     }
     let directory = CallDirectory::open(data.path(), 7).unwrap();
-    check(&directory, &all);
-    assert_eq!(directory.get("c01").unwrap().call_id, "c01");
-    assert!(directory.get("c99").is_none());
+    check(&directory);
+    assert_eq!(ids(&directory.unfinished()), ["old-and-live"]);
     directory.update("c01", |record| record.label = Some("late".into())).unwrap();
     directory.flush();
     assert_eq!(directory.get("c01").unwrap().label.as_deref(), Some("late"));
+    assert_eq!(&*directory.notes().take(99)[0], "c01");
 }
 
-fn check(directory: &CallDirectory, all: &[String]) {
-    let mut expected: Vec<String> = all.iter().rev().cloned().collect();
-    expected.insert(expected.iter().position(|id| id == "c02").unwrap(), "old-and-live".into());
-    for limit in [1, 3, 7, 100] {
-        assert_eq!(
-            walk(directory, CallQuery { limit, ..CallQuery::default() }),
-            expected,
-            "pages of {limit}"
-        );
+#[test]
+fn a_transcript_that_is_pending_is_found_at_the_next_start_however_old() {
+    let data = tempfile::tempdir().unwrap();
+    {
+        let directory = CallDirectory::open(data.path(), 1).unwrap();
+        let mut owing = ended("owing", "acme", 0);
+        owing.transcript.status = FileStatus::Pending;
+        directory.insert(owing).unwrap();
+        directory.insert(ended("newer", "acme", 200)).unwrap();
     }
-    let acme = walk(directory, CallQuery { tenant: Some("acme".into()), limit: 4, ..CallQuery::default() });
-    assert_eq!(acme.len(), 27);
-    assert!(!acme.contains(&"c03".to_owned()));
-    let text = walk(directory, CallQuery { text: Some("C0".into()), limit: 4, ..CallQuery::default() });
-    assert_eq!(text.len(), 10);
+    let directory = CallDirectory::open(data.path(), 1).unwrap();
+    assert!(directory.get_recent("owing").is_none());
+    assert_eq!(ids(&directory.pending()), ["owing"]);
+    directory.update("owing", |record| record.transcript.status = FileStatus::Ready).unwrap();
+    directory.flush();
+    assert!(directory.pending().is_empty());
 }
 
 #[test]
@@ -104,8 +96,10 @@ fn a_query_filters_by_state() {
     let directory = CallDirectory::open(data.path(), 100).unwrap();
     directory.insert(ended("a", "t", 0)).unwrap();
     directory.insert(CallRecord::new("b", "t", CallMode::Tap, at(1))).unwrap();
-    let query = CallQuery { state: Some(CallState::SettingUp), limit: 9, ..CallQuery::default() };
-    assert_eq!(ids(&directory.list(&query)), ["b"]);
+    let query = CallQuery { state: Some(CallState::SettingUp), ..CallQuery::default() };
+    assert_eq!(ids(&directory.recent(&query)), ["b"]);
+    let query = CallQuery { tenant: Some("other".into()), ..CallQuery::default() };
+    assert!(directory.recent(&query).is_empty());
 }
 
 #[test]
@@ -159,5 +153,5 @@ fn names_that_lead_elsewhere_are_refused_and_broken_files_passed_over() {
     std::fs::write(files.folder().join("bad.call.json"), "{").unwrap();
     std::fs::copy(files.record(), files.folder().join("copy.call.json")).unwrap();
     let directory = CallDirectory::open(data.path(), 10).unwrap();
-    assert_eq!(ids(&directory.list(&CallQuery { limit: 9, ..CallQuery::default() })), ["good"]);
+    assert_eq!(ids(&directory.recent(&CallQuery::default())), ["good"]);
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use serde::Deserialize;
 
 use super::open::OpenStreams;
 use super::stream::{Pending, Stream};
-use super::{EventKind, StoredEvent};
+use super::{EventKind, Journals, StoredEvent};
 use crate::telemetry::metric;
 use crate::{clock, files};
 
@@ -25,6 +26,7 @@ const CLOSE_ATTEMPTS: u32 = 60;
 /// itself, as any reader: what the disk does not take stays in the stream's memory until it does.
 pub(super) struct Writer {
     calls: Arc<OpenStreams>,
+    journals: Option<Arc<dyn Journals>>,
     work: Receiver<Arc<Stream>>,
     open: HashMap<Arc<str>, Open>,
     failing: HashMap<Arc<str>, Failing>,
@@ -44,8 +46,12 @@ struct Failing {
 }
 
 impl Writer {
-    pub(super) fn new(calls: Arc<OpenStreams>, work: Receiver<Arc<Stream>>) -> Self {
-        Self { calls, work, open: HashMap::new(), failing: HashMap::new() }
+    pub(super) fn new(
+        calls: Arc<OpenStreams>,
+        journals: Option<Arc<dyn Journals>>,
+        work: Receiver<Arc<Stream>>,
+    ) -> Self {
+        Self { calls, journals, work, open: HashMap::new(), failing: HashMap::new() }
     }
 
     pub(super) fn run(mut self) {
@@ -89,6 +95,7 @@ impl Writer {
                 } else if rests {
                     // Many may wait for their transcripts: none holds a file open meanwhile.
                     self.open.remove(id);
+                    self.tell(id);
                 }
             }
             Err(error) => {
@@ -144,6 +151,13 @@ impl Writer {
             tracing::warn!(call_id = %id, %error, "the disk does not confirm an event journal");
         }
         self.calls.remove(id);
+        self.tell(id);
+    }
+
+    fn tell(&self, id: &Arc<str>) {
+        if let Some(journals) = &self.journals {
+            journals.complete(id);
+        }
     }
 }
 
@@ -201,35 +215,55 @@ pub(super) fn resume(path: &Path) -> io::Result<u64> {
 
 /// Up to `max` events with numbers above `after` and below `before`. A journal that is not there yet is empty.
 pub(super) fn read(path: &Path, after: u64, before: u64, max: usize) -> io::Result<Vec<Arc<StoredEvent>>> {
+    let mut events = Vec::new();
+    if max == 0 {
+        return Ok(events);
+    }
+    let wanted = |seq, _: &str| seq > after;
+    each(path, wanted, |event| {
+        if event.seq >= before {
+            return ControlFlow::Break(());
+        }
+        events.push(Arc::new(event));
+        if events.len() < max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(events)
+}
+
+/// Give `take` the events of a journal whose number and type are `wanted`, in order, until it has enough. A journal that is not there
+/// yet is empty.
+pub(in crate::calls) fn each(
+    path: &Path,
+    wanted: impl Fn(u64, &str) -> bool,
+    mut take: impl FnMut(StoredEvent) -> ControlFlow<()>,
+) -> io::Result<()> {
     let file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
-    let mut events = Vec::new();
     let mut reader = BufReader::with_capacity(64 << 10, file);
     let mut line = Vec::new();
-    while events.len() < max && reader.by_ref().read_until(b'\n', &mut line)? > 0 {
-        if let Some(head) = parse(&line) {
-            if head.seq >= before {
+    while reader.by_ref().read_until(b'\n', &mut line)? > 0 {
+        if let Some(head) = parse(&line)
+            && wanted(head.seq, &head.kind)
+            && let Ok(json) = std::str::from_utf8(line.trim_ascii_end())
+        {
+            let event = StoredEvent {
+                position: 0,
+                seq: head.seq,
+                kind: EventKind::from_name(&head.kind),
+                tenant: head.tenant.into(),
+                call_id: head.call_id.into(),
+                json: json.into(),
+            };
+            if take(event).is_break() {
                 break;
-            }
-            if head.seq > after
-                && let Ok(json) = std::str::from_utf8(line.trim_ascii_end())
-            {
-                events.push(Arc::new(StoredEvent {
-                    position: 0,
-                    seq: head.seq,
-                    kind: EventKind::from_name(&head.kind),
-                    tenant: head.tenant.into(),
-                    call_id: head.call_id.into(),
-                    json: json.into(),
-                }));
             }
         }
         line.clear();
     }
-    Ok(events)
+    Ok(())
 }
 
 /// A line's head; `None` for a line without its end or that is not an event.

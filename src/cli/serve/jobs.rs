@@ -33,11 +33,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 pub(super) async fn start(
     services: &Arc<Services>,
+    store: Store,
     synthesiser: Option<Arc<Synthesiser>>,
     readiness: &Arc<ReadinessBoard>,
 ) -> anyhow::Result<Arc<JobsApi>> {
     let settings = &services.settings;
-    let store = Store::open(&settings.store.url, &settings.node.data).await?;
     let rabbit = rabbit(settings)?;
     let engine: Arc<dyn Engine> = match &rabbit {
         Some(rabbit) => rabbit.clone(),
