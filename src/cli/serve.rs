@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 mod jobs;
+mod redis;
 
 use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};
@@ -74,9 +75,11 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let mut state = AppState::new(hub, directory, server.clone(), readiness.clone(), metrics, auth);
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     state.transcriptions = transcriptions(&services)?;
-    state.synthesiser = super::say::start(&services.settings)?;
+    let redis = redis::start(&services.settings, &readiness)?;
+    let spoken_elsewhere = redis.as_ref().map(|redis| redis::speech(&services.settings, redis));
+    state.synthesiser = super::say::start(&services.settings, spoken_elsewhere)?;
     state.live = live(&services);
-    let jobs = jobs::start(&services, state.synthesiser.clone(), &readiness).await?;
+    let jobs = jobs::start(&services, state.synthesiser.clone(), redis, &readiness).await?;
     state.jobs = Some(jobs.clone());
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));

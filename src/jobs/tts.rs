@@ -21,6 +21,7 @@ use super::error::JobError;
 use super::message::TtsAsked;
 use super::worker::{Attempt, Handler};
 use crate::clock;
+use crate::crash::{self, Step};
 use crate::speech::synthesis::{SpeechRequest, Synthesiser};
 use crate::store::jobs::{Job, JobKey, JobKind};
 
@@ -44,6 +45,9 @@ struct Memo {
     /// Attempts before it, by what they came to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     failures: BTreeMap<String, u32>,
+    /// The next attempt is not made before: should the process die before the job waits for that itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,6 +97,11 @@ impl Handler for TtsCalls {
                 Some(memo) => Memo::deserialize(memo).map_err(JobError::permanent)?,
                 None => Memo::default(),
             };
+            let pause = memo.not_before.map(|at| at.duration_since(clock::timestamp()));
+            if let Some(after) = pause.and_then(|pause| Duration::try_from(pause).ok()) {
+                let reason = "its next attempt is not due yet".to_owned();
+                return Err(JobError::Again { after, reason, counts: false });
+            }
             let notes = Notes { attempt, memo: Mutex::new(memo.clone()), number: job.attempts };
             let outcome = match (memo.outcome, memo.intended) {
                 (Some(outcome), _) => outcome,
@@ -219,8 +228,10 @@ impl TtsCalls {
                     .keep(|memo| {
                         memo.failures.insert(name.to_owned(), failures);
                         (memo.intended, memo.outcome) = (None, None);
+                        memo.not_before = Some(at);
                     })
                     .await?;
+                crash::here(Step::CallAgain);
                 let after = Duration::try_from(at.duration_since(now)).unwrap_or_default();
                 Err(JobError::Again { after, reason: in_words(&outcome), counts: true })
             }

@@ -7,6 +7,7 @@
 mod error;
 pub mod jobs;
 mod migrations;
+pub mod redis;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -249,6 +249,8 @@ table! {
     Histogram JOB_SECONDS = "job_seconds", "An attempt at a job, by kind.", JOB;
     Counter BROKER_RECONNECTS = "broker_reconnects_total", "Times the connection to the message broker was made again.";
     Counter LETTERS = "job_results_total", "Results of jobs and messages to the broker, by what became of them.", ("outcome", &["sent", "failed", "given_up"]);
+    Counter REDIS_UNANSWERED = "redis_unanswered_total", "What Redis was told or asked in vain, by why. Nothing failed because of it.", ("why", &["away", "slow", "refused", "full"]);
+    Counter SPEECH_TEXTS = "tts_texts_total", "Texts spoken, by where the audio came from.", ("from", &["folder", "redis", "engine"]);
     Counter HTTP_REQUESTS = "http_requests_total", "HTTP requests, by route and status.", ("route", &[]);
 }
 

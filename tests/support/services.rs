@@ -237,9 +237,9 @@ impl Drop for RabbitMq {
     }
 }
 
-/// A Redis.
+/// A Redis that keeps nothing on the disk.
 pub struct Redis {
-    _folder: TempDir,
+    folder: TempDir,
     port: u16,
     child: Child,
 }
@@ -248,36 +248,51 @@ impl Redis {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
+        let child = Self::launch(&folder, port);
+        Self { folder, port, child }
+    }
+
+    fn launch(folder: &TempDir, port: u16) -> Child {
         let (out, err) = log(folder.path(), "redis.log");
         let child = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--dir",
-            ])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .arg("--dir")
             .arg(folder.path())
             .stdout(out)
             .stderr(err)
             .spawn()
             .expect("Redis is installed by scripts/setup");
         until("Redis", || listens(port));
-        Self { _folder: folder, port, child }
+        child
     }
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What `redis-cli` prints.
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        let said = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(arguments).output();
+        String::from_utf8_lossy(&said.expect("redis-cli comes with Redis").stdout).into_owned()
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Start it again, empty.
+    pub fn run(&mut self) {
+        self.child = Self::launch(&self.folder, self.port);
+    }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

@@ -23,6 +23,7 @@ use crate::asterisk::ari::AriClient;
 use crate::clock;
 use crate::config::Settings;
 use crate::config::tts_calls::{CallRules, PlacedBy};
+use crate::crash::{self, Step};
 
 mod pursue;
 
@@ -215,6 +216,7 @@ impl Caller {
         }
         let file = self.put_audio(&id, &request.audio).await?;
         let order = Order::new(&id, number.channel(&rules.channel), file, &rules);
+        crash::here(Step::CallPrepared);
         let kept = journal.intends(&request.id, now).await;
         if let Err(source) = kept {
             self.inner.audio.remove(&id);
@@ -224,6 +226,7 @@ impl Caller {
             let outcome = Outcome { placed_at: None, ..Outcome::of(Verdict::Cancelled) };
             return self.conclude(&request.id, outcome, journal).await;
         }
+        crash::here(Step::CallIntended);
         tracing::info!(call = id, tenant = request.tenant, channel = order.channel, "a call is placed");
         let placed_at = clock::timestamp();
         let placed = match rules.by {
@@ -234,6 +237,7 @@ impl Caller {
             },
             PlacedBy::File => order.by_file(&self.inner.spool).await,
         };
+        crash::here(Step::CallPlaced);
         let placed = placed.inspect_err(|_| self.inner.audio.remove(&id))?;
         if let Placed::NoChannel(reason) = &placed {
             let detail = Some(format!("Asterisk could make no channel: {reason} (tts_calls.channel)"));
@@ -306,10 +310,12 @@ impl Caller {
     ) -> Result<Outcome, CallError> {
         let channel_id = id.to_string();
         tracing::info!(call = channel_id, outcome = outcome.outcome.name(), "a call is over");
+        crash::here(Step::CallOver);
         journal
             .concluded(id, &outcome)
             .await
             .map_err(|source| CallError::Journal { id: channel_id.clone(), source })?;
+        crash::here(Step::CallNoted);
         self.inner.audio.remove(&channel_id);
         if let Err(error) = self.forget(&channel_id).await {
             // It stays in the database until it is looked through (`reported`).
