@@ -3,6 +3,7 @@
 pub mod adoption;
 pub mod catch_up;
 pub mod control;
+pub mod detect;
 pub mod directory;
 pub mod event;
 mod finish;

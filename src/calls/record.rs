@@ -36,6 +36,9 @@ pub struct CallRecord {
     pub channel: ChannelInfo,
     /// When Sidetone first knew of it: names the day folder of its files.
     pub started_at: Timestamp,
+    /// When its channel came to be in Asterisk, where the Manager told of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
     /// When it was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,

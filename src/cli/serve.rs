@@ -16,10 +16,11 @@ mod redis;
 use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};
 use crate::api::{self, AppState, Auth, LivePolicy, LiveSpeech, TranscriptionPolicy, Transcriptions};
-use crate::asterisk::ami::{AmiConfig, AmiTls};
+use crate::asterisk::ami::{AmiClient, AmiConfig, AmiTls};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
 use crate::calls::catch_up::CatchUp;
+use crate::calls::detect::Detector;
 use crate::calls::directory::CallDirectory;
 use crate::calls::fitness::Unfit;
 use crate::calls::hub::{EventHub, HubConfig};
@@ -68,6 +69,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let services = Arc::new(start_parts(settings, &readiness).await?);
     vitals::watch(&services, &readiness);
     let server = Arc::new(CallServer::new(services.clone()));
+    detect(&services, &server)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
 
@@ -117,6 +119,23 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
             services.settings.ari.app
         ),
     }
+}
+
+/// Have the Manager tell of calls before they come, where there is one.
+fn detect(services: &Services, server: &CallServer) -> anyhow::Result<()> {
+    let Some(config) = ami_config(&services.settings).filter(|_| services.settings.ami.detect) else {
+        return Ok(());
+    };
+    let (client, notices) =
+        AmiClient::connect(AmiConfig { events: crate::calls::detect::AMI_EVENTS.into(), ..config })?;
+    let detector = Arc::new(Detector::new(services.hub.clone()));
+    server.detect_by(detector.clone());
+    tokio::spawn(async move {
+        detector.run(notices).await;
+        // The connection lasts as long as there is a client.
+        drop(client);
+    });
+    Ok(())
 }
 
 async fn run_calls(

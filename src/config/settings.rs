@@ -153,6 +153,9 @@ sections! {
         ca_file: Option<PathBuf> = None;
         /// Longest wait for a connection and for a response, milliseconds.
         request_timeout_ms: u64 = 5_000;
+        /// Be told of calls when their channels come to be (`Newchannel`), before they reach the application or without that they ever do:
+        /// event `call.detected`, `detected_at` of a call. Needs `call` in manager.conf's `read`.
+        detect: bool = true;
     }
     /// How media travels between Asterisk and us.
     Media "media" {

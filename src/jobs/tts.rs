@@ -2,6 +2,8 @@
 //!
 //! What must survive a crash is in the job's memo: which attempt was about to be placed, what it came to, and how often each cause was met.
 
+mod leftovers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,8 @@ use crate::clock;
 use crate::crash::{self, Step};
 use crate::speech::synthesis::{SpeechRequest, Synthesiser};
 use crate::store::jobs::{Job, JobKey, JobKind};
+
+pub use leftovers::sweep;
 
 /// What every telephone has.
 const RATE_HZ: u32 = 8_000;
@@ -104,7 +108,13 @@ impl Handler for TtsCalls {
             }
             let notes = Notes { attempt, memo: Mutex::new(memo.clone()), number: job.attempts };
             let outcome = match (memo.outcome, memo.intended) {
-                (Some(outcome), _) => outcome,
+                (Some(outcome), intended) => {
+                    // What a call leaves goes once its outcome is kept; the process may have died in between.
+                    if let Some(intended) = intended {
+                        self.caller.tidy(&self.call_id(&job.key, intended.attempt)?).await;
+                    }
+                    outcome
+                }
                 (None, Some(intended)) => self.resumed(job, &intended, attempt, &notes).await?,
                 (None, None) => self.placed(job, &asked, attempt, &notes).await?,
             };
@@ -130,6 +140,10 @@ impl TtsCalls {
         // Before anything is spoken: most of what is wrong is wrong with the number.
         self.caller.check(tenant, &asked.phone_number).map_err(error)?;
         let _place = self.turn(tenant, attempt).await?;
+        if job.attempts > 1 {
+            // Of an attempt that the process did not live to make.
+            self.caller.remove_audio(&self.call_id(&job.key, job.attempts - 1)?);
+        }
         let request = SpeechRequest {
             text: asked.text.clone(),
             voice: asked.voice.clone(),

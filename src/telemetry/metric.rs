@@ -191,6 +191,8 @@ table! {
     Gauge CALLS_ACTIVE = "calls_active", "Calls being heard now.";
     Counter CALLS = "calls_total", "Calls that ended, by outcome.",
         ("outcome", &["completed", "partial", "failed", "rejected", "released"]);
+    Counter CALLS_DETECTED = "calls_detected_total", "Calls that the Manager told of, by whether they came to Sidetone (taken) or ended without (passed).", ("outcome", &["taken", "passed"]);
+    Histogram CALL_DETECTION_LEAD = "call_detection_lead_seconds", "A channel's first moment in Asterisk until its StasisStart, where the Manager told of it.", SETUP;
     Histogram CALL_SETUP = "call_setup_seconds", "StasisStart until both directions are wired.", SETUP;
     Counter RTP_RECEIVED = "rtp_packets_received_total", "RTP packets accepted.";
     Counter RTP_LOST = "rtp_packets_lost_total", "RTP packets that had not come by the end of the repair window.";

@@ -57,13 +57,27 @@ struct Case {
 impl Case {
     /// A call to `number` at whose `step` the server dies; it is back when this returns.
     async fn crashed(lab: &Lab, voice: &str, step: Step, number: &str, more: &[(&str, &str)]) -> Self {
+        let mut case = Self::crashed_for_good(lab, voice, step, number, more).await;
+        case.bench.server.respawn();
+        case.bench.until_up().await;
+        case
+    }
+
+    /// It is not back.
+    async fn crashed_for_good(
+        lab: &Lab,
+        voice: &str,
+        step: Step,
+        number: &str,
+        more: &[(&str, &str)],
+    ) -> Self {
         let audio = tempfile::Builder::new().prefix("sidetone-tts-").tempdir().unwrap();
         let mut settings = vec![("tts_calls.audio_folder", audio.path().to_str().unwrap())];
         settings.extend(more);
         let mut bench = bench_to_crash(lab, &at(lab), voice, &settings, Some(step.name())).await;
         let call = json!({ "id": "victim", "text": TEXT, "phone_number": number });
         assert_eq!(bench.post("/tts/call", &call).await.0, 202, "{step:?}");
-        bench.crashes_and_comes_back().await;
+        bench.server.crashes().await;
         Self { bench, audio }
     }
 
@@ -156,4 +170,38 @@ async fn real_call_that_is_to_be_placed_again_waits_for_its_time_over_a_crash() 
     let pause = placed.duration_since(begun);
     assert!(pause.as_secs() >= 4, "the second attempt came after {pause}: {victim:#}");
     assert_nothing_left(&lab, case.audio.path(), Step::CallAgain).await;
+}
+
+/// Called off while nobody was connected, a call has nobody who asks for its report: it is swept. One of a job that is not known here may
+/// be another server's, and is left alone.
+#[tokio::test]
+async fn real_report_that_nobody_asks_for_is_swept() {
+    let lab = Lab::start(Version::V22);
+    let voice = voice(&lab, "hello-world").await;
+    let mut case = Case::crashed_for_good(&lab, &voice, Step::CallSpeaking, "100", &[]).await;
+    let deadline = Instant::now() + SOON;
+    while !lab.cli("database show sidetone-tts").contains("victim-1") {
+        assert!(Instant::now() < deadline, "the dialplan keeps no report");
+        sleep(Duration::from_millis(50)).await;
+    }
+    lab.cli("database put sidetone-tts stranger-1 at=failed");
+    // The job is past its call: as if it had been called off on another node meanwhile.
+    let database = case.bench.server.data().join("sidetone.db");
+    let edit = "import sqlite3, sys; base = sqlite3.connect(sys.argv[1]); \
+                base.execute(\"UPDATE jobs SET state = 'cancelled', memo = NULL\"); base.commit()";
+    let edited = std::process::Command::new("python3").args(["-c", edit]).arg(database).status().unwrap();
+    assert!(edited.success());
+    case.bench.server.respawn();
+    case.bench.until_up().await;
+    let deadline = Instant::now() + SOON;
+    loop {
+        let reports = lab.cli("database show sidetone-tts");
+        let files = std::fs::read_dir(case.audio.path()).map_or(0, |files| files.count());
+        if !reports.contains("victim-1") && files == 0 {
+            assert!(reports.contains("stranger-1"), "{reports}");
+            return;
+        }
+        assert!(Instant::now() < deadline, "{files} files and reports are left: {reports}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }

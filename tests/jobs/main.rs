@@ -15,6 +15,7 @@ mod redis;
 mod steps;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod transcription;
 mod webhooks;
 

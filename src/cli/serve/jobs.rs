@@ -17,7 +17,7 @@ use crate::jobs::queue::{Embedded, Engine, Queue};
 use crate::jobs::roots::Roots;
 use crate::jobs::service::{Department, JobService};
 use crate::jobs::transcription::{Fetcher, TranscriptionPolicy, Transcriptions, sweep};
-use crate::jobs::tts::TtsCalls;
+use crate::jobs::tts::{self, TtsCalls};
 use crate::jobs::worker::Retries;
 use crate::speech::NoModel;
 use crate::speech::synthesis::Synthesiser;
@@ -98,6 +98,16 @@ pub(super) async fn start(
         service.beside(|stop| async move {
             tokio::select! {
                 () = sweep(queue, folder) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+    if let Some(calls) = &calls {
+        let (caller, queue, tenant) =
+            (calls.caller.clone(), queue.clone(), settings.calls.tenant.as_str().into());
+        service.beside(|stop| async move {
+            tokio::select! {
+                () = tts::sweep(caller, queue, tenant) => {}
                 () = stop.cancelled() => {}
             }
         });

@@ -115,6 +115,24 @@ pub trait Journal: Send + Sync {
     fn progress(&self, _id: &CallId, _progress: Progress) {}
 }
 
+/// What a call leaves until it is told of: of the call with this channel id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Leftover {
+    /// The dialplan's report in Asterisk's database.
+    Report(String),
+    /// Its audio in the folder.
+    Audio(String),
+}
+
+impl Leftover {
+    /// Id of the call's channel.
+    pub fn channel(&self) -> &str {
+        match self {
+            Self::Report(channel) | Self::Audio(channel) => channel,
+        }
+    }
+}
+
 /// Places calls and follows them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -274,20 +292,44 @@ impl Caller {
         self.conclude(id, outcome, journal).await
     }
 
-    /// Reports in Asterisk's database, by channel id: those that no job waits for any more may be forgotten.
+    /// What calls have left: reports in Asterisk's database, and audio.
     ///
     /// # Errors
     /// [`AmiError`].
-    pub async fn reported(&self) -> Result<Vec<String>, AmiError> {
-        pursue::reported(&self.inner.client).await
+    pub async fn leftovers(&self) -> Result<Vec<Leftover>, AmiError> {
+        let reports = pursue::reported(&self.inner.client).await?.into_iter().map(Leftover::Report);
+        let folder = self.inner.audio.clone();
+        let audio = tokio::task::spawn_blocking(move || folder.all()).await.unwrap_or_default();
+        Ok(reports.chain(audio.into_iter().map(Leftover::Audio)).collect())
     }
 
-    /// Remove what Asterisk's database has on a call; it is well if that is nothing.
+    /// Remove one; it is well if it is gone.
     ///
     /// # Errors
     /// [`AmiError`].
-    pub async fn forget(&self, channel_id: &str) -> Result<(), AmiError> {
-        pursue::forget(&self.inner.client, channel_id).await
+    pub async fn remove(&self, leftover: &Leftover) -> Result<(), AmiError> {
+        match leftover {
+            Leftover::Report(channel) => pursue::forget(&self.inner.client, channel).await,
+            Leftover::Audio(channel) => {
+                self.inner.audio.remove(channel);
+                Ok(())
+            }
+        }
+    }
+
+    /// Remove what a call leaves whose outcome is kept.
+    pub async fn tidy(&self, id: &CallId) {
+        self.remove_audio(id);
+        let channel_id = id.to_string();
+        if let Err(error) = pursue::forget(&self.inner.client, &channel_id).await {
+            // It stays until it is swept.
+            tracing::debug!(call = channel_id, %error, "a call's report stays in Asterisk's database");
+        }
+    }
+
+    /// Remove the audio of a call that is not made.
+    pub fn remove_audio(&self, id: &CallId) {
+        self.inner.audio.remove(&id.to_string());
     }
 
     fn line(&self, id: &str) -> Result<Line, CallError> {
@@ -316,11 +358,7 @@ impl Caller {
             .await
             .map_err(|source| CallError::Journal { id: channel_id.clone(), source })?;
         crash::here(Step::CallNoted);
-        self.inner.audio.remove(&channel_id);
-        if let Err(error) = self.forget(&channel_id).await {
-            // It stays in the database until it is looked through (`reported`).
-            tracing::debug!(call = channel_id, %error, "a call's report stays in Asterisk's database");
-        }
+        self.tidy(id).await;
         Ok(outcome)
     }
 
