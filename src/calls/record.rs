@@ -195,6 +195,7 @@ impl CallRecord {
             outcome: None,
             channel: ChannelInfo::default(),
             started_at,
+            detected_at: None,
             answered_at: None,
             ended_at: None,
             duration_s: None,

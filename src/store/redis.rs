@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -84,7 +86,7 @@ struct Shared {
     broken: Notify,
     /// Whether this connection was of any use yet.
     worked: AtomicBool,
-    /// Whether a refusal was told of since the last success.
+    /// Whether a refusal of this connection was told of.
     refused: AtomicBool,
 }
 
@@ -165,21 +167,18 @@ impl Shared {
     where
         F: Future<Output = RedisResult<T>>,
     {
-        let link = self.link.borrow().open.clone();
-        let Some(link) = link else { return Err(count(NoAnswer::Away)) };
+        let Link { made, open } = self.link.borrow().clone();
+        let Some(link) = open else { return Err(count(NoAnswer::Away)) };
         let why = match timeout(self.timeout, ask(link)).await {
             Ok(Ok(answer)) => {
                 self.worked.store(true, Ordering::Relaxed);
-                if self.refused.swap(false, Ordering::Relaxed) {
-                    tracing::info!("Redis takes what it is told again");
-                }
                 return Ok(answer);
             }
             Err(_) => NoAnswer::Slow,
             Ok(Err(error)) if error.is_timeout() => NoAnswer::Slow,
             Ok(Err(error)) if error.is_io_error() || error.is_unrecoverable_error() => NoAnswer::Away,
             Ok(Err(error)) => {
-                // One fact, one warning.
+                // One fact, one warning: others may work meanwhile (to ask, to look whether it is there), and say nothing of this.
                 if !self.refused.swap(true, Ordering::Relaxed) {
                     tracing::warn!(%error, "Redis refuses: what it would have kept is not shared, and all else goes on");
                 }
@@ -187,7 +186,14 @@ impl Shared {
             }
         };
         // Whoever comes next is not to wait for it as well.
-        self.link.send_modify(|link| link.open = None);
+        self.link.send_if_modified(|link| {
+            // There may be another one by now.
+            let is_this = link.made == made && link.open.is_some();
+            if is_this {
+                link.open = None;
+            }
+            is_this
+        });
         self.broken.notify_one();
         Err(count(why))
     }
@@ -208,6 +214,7 @@ async fn keep(client: &Client, shared: &Shared, readiness: &ReadinessBoard) {
         let reason = match timeout(CONNECT, connect(client, &config)).await {
             Ok(Ok(link)) => {
                 shared.worked.store(false, Ordering::Relaxed);
+                shared.refused.store(false, Ordering::Relaxed);
                 shared.link.send_modify(|known| *known = Link { made: known.made + 1, open: Some(link) });
                 readiness.set(NAME, Health::Ok, "Redis");
                 watch(shared).await;
@@ -252,8 +259,9 @@ async fn watch(shared: &Shared) {
 }
 
 fn remedy(error: &RedisError) -> String {
-    let remedy = match error.code() {
-        Some("NOAUTH" | "WRONGPASS") => "the user or password in redis.url is wrong",
+    let remedy = match error.kind() {
+        ErrorKind::AuthenticationFailed => "the user or password in redis.url is wrong",
+        _ if error.code() == Some("NOAUTH") => "it wants a password in redis.url",
         _ if error.to_string().contains("UnknownIssuer") => {
             "its certificate is signed by nobody known: name the authority's file in redis.ca_file"
         }

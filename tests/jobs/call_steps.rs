@@ -1,6 +1,7 @@
 //! The process dies at each step of a text-to-speech call (`sidetone::crash`): nobody is called twice for one attempt, and what became of
 //! the call is told.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -51,6 +52,8 @@ async fn assert_nothing_left(lab: &Lab, audio: &std::path::Path, step: Step) {
 
 struct Case {
     bench: Bench,
+    /// Of the job, and so of the file that the party heard.
+    id: String,
     audio: tempfile::TempDir,
 }
 
@@ -75,14 +78,16 @@ impl Case {
         let mut settings = vec![("tts_calls.audio_folder", audio.path().to_str().unwrap())];
         settings.extend(more);
         let mut bench = bench_to_crash(lab, &at(lab), voice, &settings, Some(step.name())).await;
-        let call = json!({ "id": "victim", "text": TEXT, "phone_number": number });
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("victim{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let call = json!({ "id": id, "text": TEXT, "phone_number": number });
         assert_eq!(bench.post("/tts/call", &call).await.0, 202, "{step:?}");
         bench.server.crashes().await;
-        Self { bench, audio }
+        Self { bench, id, audio }
     }
 
     async fn outcome(&self) -> Value {
-        outcome(&self.bench, "victim").await
+        outcome(&self.bench, &self.id).await
     }
 }
 
@@ -98,6 +103,12 @@ async fn answered(lab: &Lab, voice: &str, by: &str, step: Step) {
     ];
     let case = Case::crashed(lab, voice, step, "100", &ari).await;
     let victim = case.outcome().await;
+    // What the party heard is a file once its channel is gone.
+    let deadline = Instant::now() + SOON;
+    while !lab.cli("core show channels count").contains("0 active channels") {
+        assert!(Instant::now() < deadline, "{by}, {step:?}: channels are left");
+        sleep(Duration::from_millis(50)).await;
+    }
     let called = lab.heard().len() - heard;
     if step == Step::CallIntended {
         // It was not placed, but that nobody can know any more: calling twice would be worse.
@@ -179,8 +190,9 @@ async fn real_report_that_nobody_asks_for_is_swept() {
     let lab = Lab::start(Version::V22);
     let voice = voice(&lab, "hello-world").await;
     let mut case = Case::crashed_for_good(&lab, &voice, Step::CallSpeaking, "100", &[]).await;
+    let report = format!("{}-1", case.id);
     let deadline = Instant::now() + SOON;
-    while !lab.cli("database show sidetone-tts").contains("victim-1") {
+    while !lab.cli("database show sidetone-tts").contains(&report) {
         assert!(Instant::now() < deadline, "the dialplan keeps no report");
         sleep(Duration::from_millis(50)).await;
     }
@@ -197,7 +209,7 @@ async fn real_report_that_nobody_asks_for_is_swept() {
     loop {
         let reports = lab.cli("database show sidetone-tts");
         let files = std::fs::read_dir(case.audio.path()).map_or(0, |files| files.count());
-        if !reports.contains("victim-1") && files == 0 {
+        if !reports.contains(&report) && files == 0 {
             assert!(reports.contains("stranger-1"), "{reports}");
             return;
         }

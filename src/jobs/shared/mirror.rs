@@ -23,7 +23,8 @@ const PAGE: i64 = 500;
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// Writes what is newer than what is there: two nodes may tell of a job in either order. What is there may be anybody's.
-const NEWER: &str = "local old = redis.call('GET', KEYS[1]) \
+const NEWER: &str = "local old = redis.pcall('GET', KEYS[1]) \
+    if type(old) == 'table' then return -1 end \
     if old then \
         local good, job = pcall(cjson.decode, old) \
         if good and type(job) == 'table' and (tonumber(job.updated_ms) or 0) > tonumber(ARGV[2]) then return 0 end \
@@ -139,9 +140,15 @@ impl Mirror {
             let name = self.name(key, job.kind);
             let keep = self.shared.keep.as_millis() as u64;
             let script = pipeline.cmd("EVAL").arg(NEWER).arg(1).arg(name);
-            script.arg(shown.to_string()).arg(job.updated_at).arg(keep).ignore();
+            script.arg(shown.to_string()).arg(job.updated_at).arg(keep);
         }
-        redis.ask_all::<()>(&pipeline).await.is_ok()
+        let Ok(told) = redis.ask_all::<Vec<i64>>(&pipeline).await else { return false };
+        let foreign = told.iter().filter(|outcome| **outcome < 0).count();
+        if foreign > 0 {
+            metric::REDIS_UNANSWERED.add_labelled("why", "refused", foreign as u64);
+            tracing::debug!(foreign, "keys of jobs hold something else in Redis, and are left alone");
+        }
+        true
     }
 
     fn name(&self, key: &JobKey, kind: JobKind) -> String {
