@@ -104,7 +104,8 @@ impl Detector {
                 }
             }
             Some("Hangup") => {
-                if self.channels.lock().remove(id).is_some_and(|seen| seen.is_waiting) {
+                let seen = self.channels.lock().remove(id);
+                if seen.is_some_and(|seen| seen.is_waiting) {
                     metric::CALLS_DETECTED.add_labelled("outcome", "passed", 1);
                 }
             }

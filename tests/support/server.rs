@@ -111,7 +111,6 @@ impl Sidetone {
     }
 
     /// Wait until it has died where it was to.
-    #[allow(dead_code, reason = "not every suite has it die")]
     pub async fn crashes(&mut self) {
         use std::os::unix::process::ExitStatusExt as _;
         let step = self.crash_at.clone().expect("a step where it dies");
