@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::crash::{self, Step};
+
 /// Options that make files which only the service's user and group can read.
 pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -51,6 +53,7 @@ pub fn replace_durably(path: &Path, contents: &[u8]) -> io::Result<()> {
 /// # Errors
 /// What the file system says.
 pub fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    crash::here(Step::Written);
     std::fs::rename(from, to)?;
     let folder = to.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()

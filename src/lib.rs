@@ -7,6 +7,7 @@ pub mod calls;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod emulator;
 pub mod files;
 pub mod jobs;

@@ -7,7 +7,9 @@ mod support;
 
 use std::time::Duration;
 
-use sidetone::asterisk::ami::{AmiAction, AmiClient, AmiConfig, AmiError, AmiMessage, AmiNotice, AmiNotices};
+use sidetone::asterisk::ami::{
+    AmiAction, AmiClient, AmiConfig, AmiError, AmiMessage, AmiNotice, AmiNotices, AmiTls,
+};
 use support::lab::{Lab, Version};
 use support::proxy::Proxy;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -295,4 +297,39 @@ fn addresses_that_cannot_be_used_are_refused_at_once() {
         let error = AmiClient::connect(config(url.into(), "a", "b")).unwrap_err();
         assert!(matches!(error, AmiError::BadUrl { .. }) && error.to_string().contains("ami.url"), "{error}");
     }
+}
+
+/// Asterisk's own TLS, with a certificate that an authority of our own signed.
+#[tokio::test]
+async fn real_manager_by_tls() {
+    let lab = Lab::start(Version::V22);
+    let fixture =
+        |name: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name);
+    let port = support::server::free_tcp().port();
+    // Asterisk reads certificate and key from one file.
+    let both: String =
+        ["server.pem", "server.key"].map(|name| std::fs::read_to_string(fixture(name)).unwrap()).concat();
+    let pem = lab.folder().join("manager.pem");
+    std::fs::write(&pem, both).unwrap();
+    let file = lab.folder().join("etc/manager.conf");
+    let lines =
+        format!("[general](+)\ntlsenable=yes\ntlsbindaddr=127.0.0.1:{port}\ntlscertfile={}\n", pem.display());
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + &lines).unwrap();
+    lab.cli("manager reload");
+    let with = |url: String, ca_file| AmiConfig { tls: AmiTls { ca_file }, ..of_lab(&lab, url) };
+    let url = format!("tls://127.0.0.1:{port}");
+    let (client, mut notices) = AmiClient::connect(with(url.clone(), Some(fixture("ca.pem")))).unwrap();
+    assert!(connected(&mut notices).await);
+    client.send(AmiAction::new("Ping")).await.expect("an answer");
+
+    let reason = |config: AmiConfig| async move {
+        let (_client, mut notices) = AmiClient::connect(config).unwrap();
+        disconnected(&mut notices).await.to_string()
+    };
+    let unknown = reason(with(url, None)).await;
+    assert!(unknown.contains("ami.ca_file"), "{unknown}");
+    let other_name = reason(with(format!("tls://localhost:{port}"), Some(fixture("ca.pem")))).await;
+    assert!(other_name.contains("as its certificate does"), "{other_name}");
+    let plain = reason(with(url_of(&lab).replace("tcp://", "tls://"), Some(fixture("ca.pem")))).await;
+    assert!(plain.contains("tlsbindaddr"), "{plain}");
 }

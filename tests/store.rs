@@ -283,7 +283,7 @@ on_both! {
         assert_eq!(jobs.counts(None).await.unwrap().len(), 2);
         let last = jobs.get(&key("3")).await.unwrap().unwrap();
         assert_eq!(jobs.ahead_of(&last).await.unwrap(), 3);
-        assert_eq!(jobs.find("x").await.unwrap().unwrap().key.tenant, "other".into());
+        assert_eq!(&*jobs.find("x").await.unwrap().unwrap().key.tenant, "other");
     }
 
     async fn what_is_over_for_long_is_forgotten(jobs: Jobs) {

@@ -4,6 +4,7 @@ pub mod adoption;
 pub mod archive;
 pub mod catch_up;
 pub mod control;
+pub mod detect;
 pub mod directory;
 pub mod event;
 mod finish;

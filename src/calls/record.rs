@@ -36,6 +36,9 @@ pub struct CallRecord {
     pub channel: ChannelInfo,
     /// When Sidetone first knew of it: names the day folder of its files.
     pub started_at: Timestamp,
+    /// When its channel came to be in Asterisk, where the Manager told of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detected_at: Option<Timestamp>,
     /// When it was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,
@@ -195,6 +198,7 @@ impl CallRecord {
             outcome: None,
             channel: ChannelInfo::default(),
             started_at,
+            detected_at: None,
             answered_at: None,
             ended_at: None,
             duration_s: None,

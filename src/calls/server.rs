@@ -6,8 +6,8 @@ mod restart;
 
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -25,6 +25,7 @@ use crate::telemetry::metric;
 
 use super::adoption::Orphan;
 use super::control::{Audio, CallControl, ControlError, Playback};
+use super::detect::Detector;
 use super::hub::EventKind;
 use super::ids::{CallId, ObjectId, ObjectKind};
 use super::machine::{CallConfig, CallMachine, ChannelView, Command, Input};
@@ -68,6 +69,8 @@ pub struct CallServer {
     left: Left,
     /// What it left has been compared with Asterisk: calls of its that live are in the table.
     compared: AtomicBool,
+    /// What the Manager tells of channels before they come.
+    detector: OnceLock<Arc<Detector>>,
 }
 
 /// Pause between two attempts to list what Asterisk has.
@@ -92,7 +95,14 @@ impl CallServer {
             connection: watch::Sender::new(Connection::Down("not connected yet".into())),
             left,
             compared: AtomicBool::new(false),
+            detector: OnceLock::new(),
         }
+    }
+
+    /// Have `detector` say since when channels are there. Once.
+    pub fn detect_by(&self, detector: Arc<Detector>) {
+        // A second one would be a mistake of the start, and costs nothing.
+        let _ = self.detector.set(detector);
     }
 
     /// How the connection to Asterisk stands, now and as it changes.
@@ -298,6 +308,7 @@ impl CallServer {
             CallRecord::new(call.as_str(), &tenant, call_mode(options.mode), timestamp(started_at_nanos));
         record.label = options.label.clone();
         record.channel = channel;
+        record.detected_at = self.detector.get().and_then(|detector| detector.enters(&view.id));
         let machine = match refused {
             Some(reason) => {
                 tracing::warn!(%call, channel = view.name, reason, "call not taken");

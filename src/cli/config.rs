@@ -47,6 +47,7 @@ pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<
                 // They have passwords in them.
                 &mut settings.store.url,
                 &mut settings.rabbitmq.url,
+                &mut settings.redis.url,
             ];
             secrets.extend(settings.http.keys.iter_mut());
             for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {

@@ -14,7 +14,9 @@ use crate::audio::convert::{Channels, Conversion, Target, convert};
 use crate::audio::wav::header;
 use crate::audio::{AudioFile, Limits};
 use crate::config::{Settings, Tts};
-use crate::speech::synthesis::{Engine, SpeechRequest, SynthesisConfig, SynthesisError, Synthesiser};
+use crate::speech::synthesis::{
+    Engine, SharedCache, SpeechRequest, SynthesisConfig, SynthesisError, Synthesiser,
+};
 
 /// Bytes of standard input; a text of more is refused by tts.max_chars anyway.
 const MOST_TEXT: u64 = 1 << 20;
@@ -110,7 +112,14 @@ fn engine(tts: &Tts, data: &Path) -> Option<Engine> {
     }
 }
 
-/// The server's voice.
-pub(super) fn start(settings: &Settings) -> Result<Option<Arc<Synthesiser>>, SynthesisError> {
-    config(settings).map(Synthesiser::new).transpose().map(|voice| voice.map(Arc::new))
+/// The server's voice, with what other nodes have spoken.
+pub(super) fn start(
+    settings: &Settings,
+    shared: Option<Arc<dyn SharedCache>>,
+) -> Result<Option<Arc<Synthesiser>>, SynthesisError> {
+    let voice = config(settings).map(Synthesiser::new).transpose()?;
+    Ok(voice.map(|voice| match shared {
+        Some(shared) => Arc::new(voice.with_shared(shared)),
+        None => Arc::new(voice),
+    }))
 }

@@ -11,15 +11,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 mod jobs;
+mod redis;
 
 use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};
 use crate::api::{self, AppState, Auth, LivePolicy, LiveSpeech, TranscriptionPolicy, Transcriptions};
-use crate::asterisk::ami::{AmiConfig, AmiTls};
+use crate::asterisk::ami::{AmiClient, AmiConfig, AmiTls};
 use crate::asterisk::ari::{self, AriClient, AriConfig, AriError, SocketConfig};
 use crate::asterisk::version::AsteriskVersion;
 use crate::calls::archive::Archive;
 use crate::calls::catch_up::CatchUp;
+use crate::calls::detect::Detector;
 use crate::calls::directory::CallDirectory;
 use crate::calls::fitness::Unfit;
 use crate::calls::hub::{EventHub, HubConfig};
@@ -69,6 +71,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let services = Arc::new(start_parts(settings, &readiness).await?);
     vitals::watch(&services, &readiness);
     let server = Arc::new(CallServer::new(services.clone()));
+    detect(&services, &server)?;
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone())?;
 
@@ -80,9 +83,11 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
         AppState::new(services.hub.clone(), archive, server.clone(), readiness.clone(), metrics, auth);
     state.model = services.speech.as_ref().map(|engine| engine.model().into()).unwrap_or_default();
     state.transcriptions = transcriptions(&services)?;
-    state.synthesiser = super::say::start(&services.settings)?;
+    let redis = redis::start(&services.settings, &readiness)?;
+    let spoken_elsewhere = redis.as_ref().map(|redis| redis::speech(&services.settings, redis));
+    state.synthesiser = super::say::start(&services.settings, spoken_elsewhere)?;
     state.live = live(&services);
-    let jobs = jobs::start(&services, store, state.synthesiser.clone(), &readiness).await?;
+    let jobs = jobs::start(&services, store, state.synthesiser.clone(), redis, &readiness).await?;
     state.jobs = Some(jobs.clone());
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));
@@ -121,6 +126,23 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
             services.settings.ari.app
         ),
     }
+}
+
+/// Have the Manager tell of calls before they come, where there is one.
+fn detect(services: &Services, server: &CallServer) -> anyhow::Result<()> {
+    let Some(config) = ami_config(&services.settings).filter(|_| services.settings.ami.detect) else {
+        return Ok(());
+    };
+    let (client, notices) =
+        AmiClient::connect(AmiConfig { events: crate::calls::detect::AMI_EVENTS.into(), ..config })?;
+    let detector = Arc::new(Detector::new(services.hub.clone()));
+    server.detect_by(detector.clone());
+    tokio::spawn(async move {
+        detector.run(notices).await;
+        // The connection lasts as long as there is a client.
+        drop(client);
+    });
+    Ok(())
 }
 
 async fn run_calls(

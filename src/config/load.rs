@@ -293,6 +293,9 @@ fn read_secrets(settings: &mut Settings) -> Result<(), ConfigError> {
     if let Some(path) = settings.rabbitmq.url_file.clone() {
         settings.rabbitmq.url = read_secret("rabbitmq.url_file", &path)?.trim().to_owned();
     }
+    if let Some(path) = settings.redis.url_file.clone() {
+        settings.redis.url = read_secret("redis.url_file", &path)?.trim().to_owned();
+    }
     if let Some(path) = settings.http.keys_file.clone() {
         let text = read_secret("http.keys_file", &path)?;
         settings.http.keys.extend(listed(&text));

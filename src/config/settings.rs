@@ -89,6 +89,8 @@ pub struct Settings {
     pub jobs: JobSettings,
     /// RabbitMQ.
     pub rabbitmq: RabbitMq,
+    /// Redis.
+    pub redis: RedisSettings,
     /// Files converted.
     pub conversions: ConversionSettings,
     /// Files transcribed.
@@ -151,6 +153,9 @@ sections! {
         ca_file: Option<PathBuf> = None;
         /// Longest wait for a connection and for a response, milliseconds.
         request_timeout_ms: u64 = 5_000;
+        /// Be told of calls when their channels come to be (`Newchannel`), before they reach the application or without that they ever do:
+        /// event `call.detected`, `detected_at` of a call. Needs `call` in manager.conf's `read`.
+        detect: bool = true;
     }
     /// How media travels between Asterisk and us.
     Media "media" {
@@ -405,6 +410,29 @@ sections! {
         queue_type: String = "classic".into();
         /// First pause between attempts to connect, milliseconds; it doubles, up to 30 s.
         backoff_ms: u64 = 500;
+    }
+    /// Redis: audio of texts that one node has spoken serves the others, and other programs read the state of jobs there. Nothing depends on
+    /// it: while it is away, slow or full, all goes on without (docs/redis.md).
+    RedisSettings "redis" {
+        /// `redis://user:password@host:port/database` or `rediss://…` (TLS); empty: it is not used.
+        url: String = String::new();
+        /// File that holds the URL.
+        url_file: Option<PathBuf> = None;
+        /// For `rediss://`: file with the certificates (PEM) of whoever signed the server's; without it, the public authorities.
+        ca_file: Option<PathBuf> = None;
+        /// Longest wait for an answer, milliseconds.
+        timeout_ms: u64 = 300;
+        /// What the keys of audio begin with.
+        prefix: String = "sidetone:".into();
+        /// Largest audio of a text that is shared, KiB.
+        max_audio_kib: u64 = 4_096;
+        /// Audio stays for so many days after its last use.
+        audio_days: u32 = 7;
+        /// Key of a job's state, a string of JSON as `GET /api/jobs/{id}` has it; `{tenant}`, `{kind}` and `{id}` stand for the job's. Empty: no
+        /// states.
+        job_key: String = "sidetone:job:{tenant}:{id}".into();
+        /// A state stays for so many hours after the job's last change.
+        job_hours: u32 = 168;
     }
     /// Files converted.
     ConversionSettings "conversions" {

@@ -88,6 +88,28 @@ fn jobs(s: &Settings, check: &mut dyn FnMut(bool, String)) {
         ),
     );
     check(s.rabbitmq.backoff_ms > 0, "rabbitmq.backoff_ms is 0: 500 is a good value".into());
+    let redis = &s.redis;
+    check(
+        redis.url.is_empty() || redis.url.starts_with("redis://") || redis.url.starts_with("rediss://"),
+        "redis.url: write it as redis://user:password@host:6379/0 (rediss:// for TLS), or leave it out"
+            .into(),
+    );
+    check(
+        (1..=10_000).contains(&redis.timeout_ms),
+        format!("redis.timeout_ms is {}: use 1 to 10000; jobs wait for it", redis.timeout_ms),
+    );
+    check(
+        redis.job_key.is_empty() || redis.job_key.contains("{id}"),
+        format!("redis.job_key is `{}`, one key for all jobs: put {{id}} into it", redis.job_key),
+    );
+    for (name, value) in [
+        ("max_audio_kib", redis.max_audio_kib),
+        ("audio_days", redis.audio_days.into()),
+        ("job_hours", redis.job_hours.into()),
+    ] {
+        let most = 1 << 19;
+        check((1..=most).contains(&value), format!("redis.{name} is {value}: use 1 to {most}"));
+    }
     check(
         CONVERTERS.contains(&s.conversions.by.as_str()),
         format!("conversions.by is `{}`: use one of {}", s.conversions.by, CONVERTERS.join(", ")),

@@ -24,6 +24,8 @@ pub mod post;
 pub mod queue;
 pub mod roots;
 pub mod service;
+pub mod shape;
+pub mod shared;
 pub mod transcription;
 pub mod tts;
 pub mod worker;

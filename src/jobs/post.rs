@@ -9,6 +9,7 @@ use reqwest::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::queue::{Queue, now_ms};
+use crate::crash::{self, Step};
 use crate::store::StoreError;
 use crate::store::jobs::{Letter, Transport};
 use crate::telemetry::metric;
@@ -58,6 +59,7 @@ async fn round(queue: &Queue, client: &Client) -> Result<Duration, StoreError> {
     for (letter, outcome) in futures_util::future::join_all(sent).await {
         match outcome {
             Ok(()) => {
+                crash::here(Step::Told);
                 metric::LETTERS.add_labelled("outcome", "sent", 1);
                 arrived.push(letter.place);
             }

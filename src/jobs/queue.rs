@@ -5,8 +5,8 @@
 //! (order, retries, cancelling, results) is the same.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::shared::Mirror;
 use crate::clock;
+use crate::crash::{self, Step};
 use crate::store::StoreError;
 use crate::store::jobs::{
     Cancelled, Inserted, Job, JobKey, JobKind, Jobs, Millis, NewJob, NewLetter, Priority, Route, Settled,
@@ -106,6 +108,8 @@ struct Shared {
     bells: HashMap<JobKind, Bell>,
     running: Mutex<HashMap<JobKey, CancellationToken>>,
     letters: Notify,
+    /// Who else is told of every change.
+    mirror: OnceLock<Mirror>,
 }
 
 /// Rings when there may be something to do.
@@ -130,8 +134,22 @@ impl Queue {
             bells,
             running: Mutex::default(),
             letters: Notify::new(),
+            mirror: OnceLock::new(),
         };
         Self { shared: Arc::new(shared) }
+    }
+
+    /// Tell `mirror` of every job that changes here. Once.
+    pub fn tell(&self, mirror: Mirror) {
+        // A second one would be a mistake of the start, and nothing is lost by it.
+        let _ = self.shared.mirror.set(mirror);
+    }
+
+    /// This job is another than it was.
+    pub fn changed(&self, key: &JobKey) {
+        if let Some(mirror) = self.shared.mirror.get() {
+            mirror.changed(key);
+        }
     }
 
     /// The jobs, to look at.
@@ -177,6 +195,8 @@ impl Queue {
             letter,
         };
         let inserted = self.shared.jobs.insert(job, now).await?;
+        crash::here(Step::Stored);
+        self.changed(&key);
         match by_broker {
             true => self.wrote_letters(),
             false => self.ring(asked.kind),
@@ -215,6 +235,8 @@ impl Queue {
             tokio::pin!(rung);
             rung.as_mut().enable();
             if let Some(job) = self.claim(kind, bell, &not_of()).await? {
+                crash::here(Step::Claimed);
+                self.changed(&job.key);
                 // There may be more than one for the next worker.
                 bell.notify.notify_one();
                 let cancel = CancellationToken::new();
@@ -263,6 +285,8 @@ impl Queue {
         let letters = self.letters_of(job, &settled, now);
         let is_final = !matches!(settled, Settled::Again { .. });
         let ours = self.shared.jobs.settle(&job.key, &self.shared.owner, &settled, &letters, now).await?;
+        crash::here(Step::Settled);
+        self.changed(&job.key);
         self.shared.running.lock().remove(&job.key);
         if !ours {
             tracing::warn!(job = %job.key, "somebody else has taken this job meanwhile: what came of it here does not count");
@@ -316,6 +340,7 @@ impl Queue {
         let letters =
             job.map(|job| result_letters(&job, &result_body(&job, &Settled::Cancelled).to_string(), now));
         let done = self.shared.jobs.cancel(key, &letters.unwrap_or_default(), now).await?;
+        self.changed(key);
         match &done {
             Cancelled::Done(_) => {
                 self.wrote_letters();
@@ -341,6 +366,7 @@ impl Queue {
         let holder = if letter.is_some() { "broker" } else { "" };
         let again = self.shared.jobs.retry(&job.key, holder, letter.as_ref(), now).await?;
         if again.is_some() {
+            self.changed(&job.key);
             match letter {
                 Some(_) => self.wrote_letters(),
                 None => self.ring(job.kind),

@@ -2,6 +2,8 @@
 //!
 //! What must survive a crash is in the job's memo: which attempt was about to be placed, what it came to, and how often each cause was met.
 
+mod leftovers;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +23,11 @@ use super::error::JobError;
 use super::message::TtsAsked;
 use super::worker::{Attempt, Handler};
 use crate::clock;
+use crate::crash::{self, Step};
 use crate::speech::synthesis::{SpeechRequest, Synthesiser};
 use crate::store::jobs::{Job, JobKey, JobKind};
+
+pub use leftovers::sweep;
 
 /// What every telephone has.
 const RATE_HZ: u32 = 8_000;
@@ -44,6 +49,9 @@ struct Memo {
     /// Attempts before it, by what they came to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     failures: BTreeMap<String, u32>,
+    /// The next attempt is not made before: should the process die before the job waits for that itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,9 +101,20 @@ impl Handler for TtsCalls {
                 Some(memo) => Memo::deserialize(memo).map_err(JobError::permanent)?,
                 None => Memo::default(),
             };
+            let pause = memo.not_before.map(|at| at.duration_since(clock::timestamp()));
+            if let Some(after) = pause.and_then(|pause| Duration::try_from(pause).ok()) {
+                let reason = "its next attempt is not due yet".to_owned();
+                return Err(JobError::Again { after, reason, counts: false });
+            }
             let notes = Notes { attempt, memo: Mutex::new(memo.clone()), number: job.attempts };
             let outcome = match (memo.outcome, memo.intended) {
-                (Some(outcome), _) => outcome,
+                (Some(outcome), intended) => {
+                    // What a call leaves goes once its outcome is kept; the process may have died in between.
+                    if let Some(intended) = intended {
+                        self.caller.tidy(&self.call_id(&job.key, intended.attempt)?).await;
+                    }
+                    outcome
+                }
                 (None, Some(intended)) => self.resumed(job, &intended, attempt, &notes).await?,
                 (None, None) => self.placed(job, &asked, attempt, &notes).await?,
             };
@@ -121,6 +140,10 @@ impl TtsCalls {
         // Before anything is spoken: most of what is wrong is wrong with the number.
         self.caller.check(tenant, &asked.phone_number).map_err(error)?;
         let _place = self.turn(tenant, attempt).await?;
+        if job.attempts > 1 {
+            // Of an attempt that the process did not live to make.
+            self.caller.remove_audio(&self.call_id(&job.key, job.attempts - 1)?);
+        }
         let request = SpeechRequest {
             text: asked.text.clone(),
             voice: asked.voice.clone(),
@@ -219,8 +242,10 @@ impl TtsCalls {
                     .keep(|memo| {
                         memo.failures.insert(name.to_owned(), failures);
                         (memo.intended, memo.outcome) = (None, None);
+                        memo.not_before = Some(at);
                     })
                     .await?;
+                crash::here(Step::CallAgain);
                 let after = Duration::try_from(at.duration_since(now)).unwrap_or_default();
                 Err(JobError::Again { after, reason: in_words(&outcome), counts: true })
             }

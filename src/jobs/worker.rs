@@ -14,6 +14,7 @@ use super::error::JobError;
 use super::queue::{Queue, Taken, now_ms};
 use crate::clock;
 use crate::config::MOST_WORKERS;
+use crate::crash::{self, Step};
 use crate::store::jobs::{Job, JobKind, Settled};
 use crate::telemetry::metric;
 
@@ -30,6 +31,9 @@ pub trait Handler: Send + Sync + 'static {
     /// Do one. The same job may have been begun before, by this process or by one that died: what is done twice must have the effect of
     /// what is done once.
     fn run<'a>(&'a self, job: &'a Job, attempt: &'a Attempt) -> BoxFuture<'a, Result<Value, JobError>>;
+
+    /// This job is done, and that is written down: what was kept for another attempt may go.
+    fn done(&self, _job: &Job) {}
 
     /// Tenants that have as much as they may for now.
     fn saturated(&self) -> Vec<String> {
@@ -244,7 +248,9 @@ impl Run {
             );
             Settled::Failed { error, result: None }
         } else {
-            self.verdict(&job, self.run(&job, cancel).await)
+            let outcome = self.run(&job, cancel).await;
+            crash::here(Step::Done);
+            self.verdict(&job, outcome)
         };
         metric::JOB_SECONDS.record_labelled("kind", job.kind.name(), clock::since(begun).as_secs_f64());
         if let Settled::Failed { error, .. } = &settled {
@@ -259,6 +265,9 @@ impl Run {
             if self.pause(PAUSE).await {
                 return;
             }
+        }
+        if matches!(settled, Settled::Completed { .. }) {
+            self.handler.done(&job);
         }
     }
 
@@ -277,6 +286,7 @@ impl Run {
                 if let Err(error) = jobs.progress(&job.key, self.queue.owner(), share, now_ms()).await {
                     tracing::debug!(job = %job.key, %error, "progress could not be written down");
                 }
+                self.queue.changed(&job.key);
                 tokio::time::sleep(PROGRESS_EVERY).await;
             }
         };

@@ -71,6 +71,9 @@ impl StoreError {
 
 fn remedy(error: &sqlx::Error) -> &'static str {
     match error {
+        error if error.to_string().contains("UnknownIssuer") => {
+            "its certificate is signed by nobody known here: name the authority's file in `store.url`, …?sslmode=verify-full&sslrootcert=/path/ca.pem"
+        }
         sqlx::Error::Configuration(_) => "correct `store.url`",
         sqlx::Error::Database(error) if error.code().as_deref() == Some("14") => {
             "this user must be able to write to node.data"

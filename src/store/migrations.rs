@@ -5,13 +5,10 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 /// Each once written is never changed: databases remember its checksum.
-const ALL: [(i64, &str, &str); 2] = [
-    (1, "jobs", include_str!("../../migrations/0001_jobs.sql")),
 const ALL: [(i64, &str, &str); 3] = [
     (1, "jobs", include_str!("../../migrations/0001_jobs.sql")),
     (2, "calls", include_str!("../../migrations/0002_calls.sql")),
     (3, "jobs_counted", include_str!("../../migrations/0003_jobs_counted.sql")),
-];
 ];
 
 /// Do what a database has not had yet.

@@ -8,6 +8,7 @@ pub mod calls;
 mod error;
 pub mod jobs;
 mod migrations;
+pub mod redis;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -191,6 +191,8 @@ table! {
     Gauge CALLS_ACTIVE = "calls_active", "Calls being heard now.";
     Counter CALLS = "calls_total", "Calls that ended, by outcome.",
         ("outcome", &["completed", "partial", "failed", "rejected", "released"]);
+    Counter CALLS_DETECTED = "calls_detected_total", "Calls that the Manager told of, by whether they came to Sidetone (taken) or ended without (passed).", ("outcome", &["taken", "passed"]);
+    Histogram CALL_DETECTION_LEAD = "call_detection_lead_seconds", "A channel's first moment in Asterisk until its StasisStart, where the Manager told of it.", SETUP;
     Histogram CALL_SETUP = "call_setup_seconds", "StasisStart until both directions are wired.", SETUP;
     Counter RTP_RECEIVED = "rtp_packets_received_total", "RTP packets accepted.";
     Counter RTP_LOST = "rtp_packets_lost_total", "RTP packets that had not come by the end of the repair window.";
@@ -252,6 +254,8 @@ table! {
     Histogram JOB_SECONDS = "job_seconds", "An attempt at a job, by kind.", JOB;
     Counter BROKER_RECONNECTS = "broker_reconnects_total", "Times the connection to the message broker was made again.";
     Counter LETTERS = "job_results_total", "Results of jobs and messages to the broker, by what became of them.", ("outcome", &["sent", "failed", "given_up"]);
+    Counter REDIS_UNANSWERED = "redis_unanswered_total", "What Redis was told or asked in vain, by why. Nothing failed because of it.", ("why", &["away", "slow", "refused", "full"]);
+    Counter SPEECH_TEXTS = "tts_texts_total", "Texts spoken, by where the audio came from.", ("from", &["folder", "redis", "engine"]);
     Counter HTTP_REQUESTS = "http_requests_total", "HTTP requests, by route and status.", ("route", &[]);
 }
 

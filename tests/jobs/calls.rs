@@ -17,11 +17,11 @@ use super::{Bench, SOON};
 
 /// A server of OpenAI's shape whose voice is that of the stock prompts: the built-in model understands no other. Whatever the text, it says
 /// what `TEXT` says.
-const TEXT: &str = "hello world";
+pub const TEXT: &str = "hello world";
 /// 30 s.
 const LONG: &str = "demo-congrats";
 
-async fn voice(lab: &Lab, prompt: &str) -> String {
+pub async fn voice(lab: &Lab, prompt: &str) -> String {
     let wav = std::fs::read(Path::new(lab.env("LAB_SOUNDS")).join(prompt).with_extension("wav")).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -32,6 +32,17 @@ async fn voice(lab: &Lab, prompt: &str) -> String {
 }
 
 async fn bench(lab: &Lab, ami: &str, voice: &str, more: &[(&str, &str)]) -> Bench {
+    bench_to_crash(lab, ami, voice, more, None).await
+}
+
+/// It dies at that step.
+pub async fn bench_to_crash(
+    lab: &Lab,
+    ami: &str,
+    voice: &str,
+    more: &[(&str, &str)],
+    step: Option<&str>,
+) -> Bench {
     let audio = tempfile::Builder::new().prefix("sidetone-tts-").tempdir().unwrap().keep();
     let mut settings = vec![
         ("ami.url", ami),
@@ -51,14 +62,14 @@ async fn bench(lab: &Lab, ami: &str, voice: &str, more: &[(&str, &str)]) -> Benc
         settings.retain(|(known, _)| known != key);
         settings.push((*key, *value));
     }
-    Bench::start(&settings).await
+    Bench::start_to_crash(&settings, step).await
 }
 
-fn at(lab: &Lab) -> String {
+pub fn at(lab: &Lab) -> String {
     format!("tcp://{}", lab.ami_addr())
 }
 
-async fn outcome(bench: &Bench, id: &str) -> Value {
+pub async fn outcome(bench: &Bench, id: &str) -> Value {
     bench.over(id).await;
     bench.get(&format!("/tts/status/{id}")).await
 }

@@ -21,6 +21,11 @@ pub struct Bench {
 
 impl Bench {
     pub async fn start(settings: &[(&str, &str)]) -> Self {
+        Self::start_to_crash(settings, None).await
+    }
+
+    /// It dies at that step.
+    pub async fn start_to_crash(settings: &[(&str, &str)], step: Option<&str>) -> Self {
         let root = tempfile::Builder::new().prefix("sidetone-root-").tempdir().unwrap();
         let mut all = vec![
             ("jobs.roots".to_owned(), json!([root.path()]).to_string()),
@@ -34,7 +39,7 @@ impl Bench {
         }
         let all: Vec<_> = all.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         let nobody = support::server::free_tcp();
-        let server = Sidetone::spawn(&format!("http://{nobody}"), "none", &all);
+        let server = Sidetone::spawn_to_crash(&format!("http://{nobody}"), "none", &all, step);
         let client = reqwest::Client::new();
         let bench = Self { server, root, client };
         bench.until_up().await;
@@ -47,6 +52,13 @@ impl Bench {
             assert!(Instant::now() < deadline, "it does not come up:\n{}", self.server.log());
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Wait until it has died where it was to, and start it again.
+    pub async fn crashes_and_comes_back(&mut self) {
+        self.server.crashes().await;
+        self.server.respawn();
+        self.until_up().await;
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -66,6 +78,12 @@ impl Bench {
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// The status; `None` if it dies meanwhile.
+    pub async fn try_post(&self, path: &str, body: &Value) -> Option<u16> {
+        let response = self.client.post(self.url(path)).json(body).send().await.ok()?;
+        Some(response.status().as_u16())
     }
 
     pub async fn put(&self, path: &str, body: &Value) -> (u16, Value) {

@@ -3,13 +3,19 @@
 #![allow(clippy::disallowed_methods, reason = "tests run on the real clock")]
 
 mod asterisk;
+#[cfg(debug_assertions)]
+mod call_steps;
 mod calls;
 mod embedded;
 mod harness;
 mod pages;
 mod rabbitmq;
+mod redis;
+#[cfg(debug_assertions)]
+mod steps;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod transcription;
 mod webhooks;
 

@@ -2,6 +2,7 @@
 
     producer.py URL publish QUEUE < LINES      publishes each line of standard input as a message, as it stands
     producer.py URL consume QUEUE COUNT        prints COUNT messages, one a line, and acknowledges them
+    producer.py URL drain QUEUE                prints all that lie there, each after its message_id, until none has come for a second
     producer.py URL call QUEUE < LINES         the same as publish, waits for an answer to each in a queue of its own (`reply_to`)
     producer.py URL count QUEUE                how many lie there
 """
@@ -31,6 +32,13 @@ def main():
             left -= 1
             if left == 0:
                 break
+        channel.cancel()
+    elif what == "drain":
+        for method, properties, body in channel.consume(queue, inactivity_timeout=1):
+            if method is None:
+                break
+            channel.basic_ack(method.delivery_tag)
+            print(properties.message_id, body.decode("utf-8", "replace"), sep="\t", flush=True)
         channel.cancel()
     elif what == "call":
         answers = channel.queue_declare(queue="", exclusive=True).method.queue

@@ -68,7 +68,7 @@ fn all_there(bench: &Bench, count: usize, frames: usize) {
 }
 
 /// Messages that wait in the broker; none are with us once nothing is held.
-async fn waiting(url: &str, queue: &str) -> u64 {
+pub async fn waiting(url: &str, queue: &str) -> u64 {
     run(url, &["count", queue], String::new()).await[0].parse().unwrap()
 }
 

@@ -14,10 +14,23 @@ use tokio::time::{Instant, sleep};
 use super::{Bench, SOON, gsm};
 
 #[derive(Default)]
-struct Hook {
+pub struct Hook {
     /// Refused so often before anything is taken.
     refuse: AtomicUsize,
-    taken: Mutex<Vec<(String, Value)>>,
+    /// `Idempotency-Key` and body.
+    pub taken: Mutex<Vec<(String, Value)>>,
+}
+
+impl Hook {
+    /// Listens from now on; its URL.
+    pub async fn open(refuse: usize) -> (Arc<Self>, String) {
+        let hook = Arc::new(Self { refuse: AtomicUsize::new(refuse), ..Self::default() });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let router = Router::new().route("/hook", post(take)).with_state(hook.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (hook, url)
+    }
 }
 
 async fn take(State(hook): State<Arc<Hook>>, headers: HeaderMap, Json(body): Json<Value>) -> StatusCode {
@@ -30,11 +43,7 @@ async fn take(State(hook): State<Arc<Hook>>, headers: HeaderMap, Json(body): Jso
 
 #[tokio::test]
 async fn a_webhook_is_sent_until_it_is_taken_once_a_job() {
-    let hook = Arc::new(Hook { refuse: AtomicUsize::new(1), ..Hook::default() });
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let router = Router::new().route("/hook", post(take)).with_state(hook.clone());
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let (hook, url) = Hook::open(1).await;
     let bench = Bench::start(&[]).await;
     gsm(&bench.at("a.gsm"), 50, 1);
     std::fs::write(bench.at("bad.wav"), b"RIFFnothing").unwrap();

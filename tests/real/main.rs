@@ -11,6 +11,7 @@ mod calls;
 mod catch_up;
 mod check;
 mod crash;
+mod detection;
 mod disk;
 mod formats;
 #[cfg(feature = "riva")]

@@ -21,6 +21,8 @@ const SOON: Duration = Duration::from_secs(20);
 pub struct Sidetone {
     child: Child,
     settings: BTreeMap<String, String>,
+    /// Where it dies by itself (`sidetone::crash`).
+    crash_at: Option<String>,
     folder: TempDir,
     http: reqwest::Client,
     starts: u32,
@@ -56,6 +58,16 @@ impl Sidetone {
 
     /// Start without waiting for anything.
     pub fn spawn(ari_url: &str, ari_password: &str, settings: &[(&str, &str)]) -> Sidetone {
+        Sidetone::spawn_to_crash(ari_url, ari_password, settings, None)
+    }
+
+    /// The same, to die at a step of [`sidetone::crash`]. The next start does not.
+    pub fn spawn_to_crash(
+        ari_url: &str,
+        ari_password: &str,
+        settings: &[(&str, &str)],
+        step: Option<&str>,
+    ) -> Sidetone {
         let folder = tempfile::Builder::new().prefix("sidetone-data-").tempdir().expect("a temporary folder");
         let mut all = BTreeMap::from([
             ("ari.url".to_owned(), ari_url.to_owned()),
@@ -66,10 +78,11 @@ impl Sidetone {
             ("log.level".to_owned(), "info,sidetone=debug".to_owned()),
         ]);
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let child = launch(&all, folder.path(), 1);
+        let crash_at = step.map(str::to_owned);
+        let child = launch(&all, folder.path(), 1, crash_at.as_deref());
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(SOON).build().expect("an HTTP client");
-        Sidetone { child, settings: all, folder, http, starts: 1 }
+        Sidetone { child, settings: all, crash_at, folder, http, starts: 1 }
     }
 
     /// SIGKILL: a crash.
@@ -97,6 +110,21 @@ impl Sidetone {
         }
     }
 
+    /// Wait until it has died where it was to.
+    pub async fn crashes(&mut self) {
+        use std::os::unix::process::ExitStatusExt as _;
+        let step = self.crash_at.clone().expect("a step where it dies");
+        let deadline = Instant::now() + 2 * SOON;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("its state") {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not come to `{step}`:\n{}", self.log());
+            sleep(Duration::from_millis(10)).await;
+        };
+        assert_eq!(status.signal(), Some(9), "at `{step}`: {status}");
+    }
+
     /// Change a setting, for the next start.
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.insert(key.to_owned(), value.to_owned());
@@ -105,7 +133,8 @@ impl Sidetone {
     /// Start again with the same settings and data, without waiting.
     pub fn respawn(&mut self) {
         self.starts += 1;
-        self.child = launch(&self.settings, self.folder.path(), self.starts);
+        self.crash_at = None;
+        self.child = launch(&self.settings, self.folder.path(), self.starts, None);
     }
 
     pub async fn until_ready(&mut self) {
@@ -274,7 +303,7 @@ impl Drop for Sidetone {
     }
 }
 
-fn launch(settings: &BTreeMap<String, String>, folder: &Path, start: u32) -> Child {
+fn launch(settings: &BTreeMap<String, String>, folder: &Path, start: u32, crash_at: Option<&str>) -> Child {
     let log = File::create(folder.join(format!("log.{start}"))).expect("a log file");
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
     command.arg("serve").current_dir(folder).stdin(Stdio::null()).env("NO_COLOR", "1");
@@ -282,6 +311,12 @@ fn launch(settings: &BTreeMap<String, String>, folder: &Path, start: u32) -> Chi
     for (key, value) in settings {
         command.args(["--set", &format!("{key}={value}")]);
     }
+    #[cfg(debug_assertions)]
+    if let Some(step) = crash_at {
+        command.env(sidetone::crash::VARIABLE, step);
+    }
+    #[cfg(not(debug_assertions))]
+    assert!(crash_at.is_none(), "this build does not die by itself");
     command.spawn().expect("the server starts")
 }
 

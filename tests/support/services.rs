@@ -1,7 +1,8 @@
 //! PostgreSQL, RabbitMQ and Redis as users run them: Debian's programs, as private instances in a folder of their own, on ports that are free.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,16 +37,31 @@ fn log(folder: &Path, name: &str) -> (Stdio, Stdio) {
     (file.try_clone().unwrap().into(), file.into())
 }
 
+/// A certificate for 127.0.0.1, its key, or the authority that signed it (tests/fixtures/tls).
+pub fn tls(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tls").join(name)
+}
+
 /// A PostgreSQL with an empty database.
 pub struct Postgres {
     folder: TempDir,
     bin: PathBuf,
     port: u16,
+    is_secure: bool,
     child: Option<Child>,
 }
 
 impl Postgres {
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// With TLS, besides.
+    pub fn start_secure() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(is_secure: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let programs = fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL is installed by scripts/setup");
         let mut versions: Vec<PathBuf> = programs.map(|entry| entry.unwrap().path().join("bin")).collect();
@@ -55,7 +71,7 @@ impl Postgres {
             let given = Command::new("chown").arg("postgres").arg(folder.path()).status().unwrap();
             assert!(given.success());
         }
-        let mut server = Self { folder, bin, port: free_port(), child: None };
+        let mut server = Self { folder, bin, port: free_port(), is_secure, child: None };
         let made = server
             .program("initdb")
             .arg("-D")
@@ -64,6 +80,18 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        if is_secure {
+            let data = server.folder.path().join("data");
+            for name in ["server.pem", "server.key"] {
+                fs::copy(tls(name), data.join(name)).unwrap();
+            }
+            // It takes no key that others can read.
+            fs::set_permissions(data.join("server.key"), Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                let given = Command::new("chown").arg("-R").arg("postgres").arg(&data).status().unwrap();
+                assert!(given.success());
+            }
+        }
         server.run();
         server
     }
@@ -90,6 +118,8 @@ impl Postgres {
             .args(["-p", &port, "-c", "listen_addresses=127.0.0.1", "-c"])
             .arg(format!("unix_socket_directories={}", folder.display()))
             .args(["-c", "fsync=off"])
+            .args(["-c", if self.is_secure { "ssl=on" } else { "ssl=off" }])
+            .args(["-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.key"])
             .stdout(out)
             .stderr(err)
             .spawn()
@@ -116,9 +146,15 @@ impl Postgres {
     /// Of a new, empty database.
     pub fn url(&self) -> String {
         let name = format!("test{}", uuid::Uuid::now_v7().simple());
+        self.ask(&format!("CREATE DATABASE {name}"));
+        format!("postgres://app:secret@127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// What the server answers.
+    pub fn ask(&self, statement: &str) -> String {
         let made = Command::new("psql")
             .args([
-                "-q",
+                "-qAt",
                 "-h",
                 "127.0.0.1",
                 "-p",
@@ -129,11 +165,11 @@ impl Postgres {
                 "postgres",
                 "-c",
             ])
-            .arg(format!("CREATE DATABASE {name}"))
+            .arg(statement)
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        format!("postgres://app:secret@127.0.0.1:{}/{name}", self.port)
+        String::from_utf8_lossy(&made.stdout).into_owned()
     }
 }
 
@@ -149,11 +185,22 @@ pub struct RabbitMq {
     port: u16,
     dist: u16,
     epmd: u16,
+    /// Where it listens with TLS, besides.
+    secure: Option<u16>,
     child: Option<Child>,
 }
 
 impl RabbitMq {
     pub fn start() -> Self {
+        Self::start_with(false)
+    }
+
+    /// With TLS, besides.
+    pub fn start_secure() -> Self {
+        Self::start_with(true)
+    }
+
+    fn start_with(is_secure: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for name in ["mnesia", "log", "home"] {
             fs::create_dir(folder.path().join(name)).unwrap();
@@ -165,7 +212,21 @@ impl RabbitMq {
              disk_free_limit.absolute = 50MB\n",
         )
         .unwrap();
-        let mut broker = Self { folder, port: 0, dist: 0, epmd: 0, child: None };
+        let secure = is_secure.then(free_port);
+        if let Some(port) = secure {
+            let (ca, certificate, key) = (tls("ca.pem"), tls("server.pem"), tls("server.key"));
+            let lines = format!(
+                "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {}\nssl_options.certfile = {}\n\
+                 ssl_options.keyfile = {}\nssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n",
+                ca.display(),
+                certificate.display(),
+                key.display()
+            );
+            let file = folder.path().join("rabbitmq.conf");
+            let text = fs::read_to_string(&file).unwrap() + &lines;
+            fs::write(file, text).unwrap();
+        }
+        let mut broker = Self { folder, port: 0, dist: 0, epmd: 0, secure, child: None };
         // A port that was free a moment ago may be somebody else's by now: then it ends at once.
         for _ in 0..5 {
             (broker.port, broker.dist, broker.epmd) = (free_port(), free_port(), free_port());
@@ -182,6 +243,11 @@ impl RabbitMq {
 
     pub fn url(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
+    }
+
+    /// The same by TLS.
+    pub fn secure_url(&self) -> String {
+        format!("amqps://guest:guest@127.0.0.1:{}/%2f", self.secure.expect("a broker with TLS"))
     }
 
     pub fn port(&self) -> u16 {
@@ -216,10 +282,10 @@ impl RabbitMq {
             .spawn()
             .expect("RabbitMQ is installed by scripts/setup");
         let child = self.child.insert(child);
-        let (port, mut has_ended) = (self.port, false);
+        let (port, secure, mut has_ended) = (self.port, self.secure, false);
         until("RabbitMQ", || {
             has_ended = child.try_wait().unwrap().is_some();
-            has_ended || listens(port)
+            has_ended || listens(port) && secure.is_none_or(listens)
         });
         !has_ended
     }
@@ -251,47 +317,75 @@ impl Drop for RabbitMq {
     }
 }
 
-/// A Redis.
+/// A Redis that keeps nothing on the disk.
 pub struct Redis {
-    _folder: TempDir,
+    folder: TempDir,
     port: u16,
+    secure: u16,
     child: Child,
 }
 
 impl Redis {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
+        let (port, secure) = (free_port(), free_port());
+        let child = Self::launch(&folder, port, secure);
+        Self { folder, port, secure, child }
+    }
+
+    fn launch(folder: &TempDir, port: u16, secure: u16) -> Child {
         let (out, err) = log(folder.path(), "redis.log");
         let child = Command::new("redis-server")
-            .args([
-                "--port",
-                &port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--dir",
-            ])
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(["--tls-port", &secure.to_string(), "--tls-auth-clients", "no"])
+            .arg("--tls-cert-file")
+            .arg(tls("server.pem"))
+            .arg("--tls-key-file")
+            .arg(tls("server.key"))
+            .arg("--tls-ca-cert-file")
+            .arg(tls("ca.pem"))
+            .arg("--dir")
             .arg(folder.path())
             .stdout(out)
             .stderr(err)
             .spawn()
             .expect("Redis is installed by scripts/setup");
-        until("Redis", || listens(port));
-        Self { _folder: folder, port, child }
+        until("Redis", || listens(port) && listens(secure));
+        child
     }
 
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
+
+    /// The same by TLS.
+    pub fn secure_url(&self) -> String {
+        format!("rediss://127.0.0.1:{}/", self.secure)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What `redis-cli` prints.
+    pub fn cli(&self, arguments: &[&str]) -> String {
+        let said = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(arguments).output();
+        String::from_utf8_lossy(&said.expect("redis-cli comes with Redis").stdout).into_owned()
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Start it again, empty.
+    pub fn run(&mut self) {
+        self.child = Self::launch(&self.folder, self.port, self.secure);
+    }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }

@@ -150,10 +150,7 @@ impl Desk {
 
     /// Nothing of a call is left: no report, no audio.
     pub async fn assert_nothing_left(&self) {
-        assert_eq!(self.caller.reported().await.expect("the database"), Vec::<String>::new());
-        let audio = std::fs::read_dir(self.folder.path().join("audio")).into_iter().flatten();
-        let left: Vec<_> = audio.flatten().map(|entry| entry.file_name()).collect();
-        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(self.caller.leftovers().await.expect("the database"), []);
     }
 
     /// Waits until the journal has that.

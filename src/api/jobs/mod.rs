@@ -1,6 +1,5 @@
 //! `/api/jobs`, `/api/conversions`, `/api/transcriptions`, `/queue/stats`: work that is done later, or takes long.
 
-mod shape;
 mod submit;
 mod tts;
 mod workers;
@@ -28,6 +27,7 @@ use crate::config::is_tenant;
 use crate::jobs::call::Caller;
 use crate::jobs::conversion::ConversionPolicy;
 use crate::jobs::service::JobService;
+use crate::jobs::shape;
 use crate::jobs::transcription::{Fetcher, TranscriptionPolicy};
 use crate::store::StoreError;
 use crate::store::jobs::{Cancelled, Filter, Job, JobKey, JobKind, JobState};

@@ -8,10 +8,10 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::submit::{bad, each, read, refused, submission, submit};
-use super::{Jobs, VisibleJob, shape};
+use super::{Jobs, VisibleJob};
 use crate::api::auth::Principal;
 use crate::api::problem::Problem;
-use crate::jobs::{JobError, TtsAsked};
+use crate::jobs::{JobError, TtsAsked, shape};
 use crate::store::jobs::JobKind;
 
 /// One call, or a list of them.
@@ -45,10 +45,7 @@ pub(in crate::api) async fn call(
     submit(&api, submissions, body.trim_ascii_start().first() == Some(&b'[')).await
 }
 
-/// What became of a call: its job, and besides its outcome in one word.
+/// What became of a call.
 pub(in crate::api) async fn status(VisibleJob { job, .. }: VisibleJob) -> Json<Value> {
-    let mut shown = shape::job(&job);
-    shown["job_id"] = shown["id"].clone();
-    shown["outcome"] = shown["result"]["outcome"].clone();
-    Json(shown)
+    Json(shape::call(&job))
 }

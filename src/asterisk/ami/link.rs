@@ -162,6 +162,18 @@ fn tls(config: &AmiConfig, host: &str) -> Result<(TlsConnector, ServerName<'stat
     Ok((TlsConnector::from(Arc::new(client)), name))
 }
 
+/// Why TLS did not come about, with the remedy where one is known.
+fn refused_by_tls(error: &str) -> String {
+    let remedy = if error.contains("UnknownIssuer") {
+        " (its certificate is signed by nobody known here: name the authority's certificates in `ami.ca_file`)"
+    } else if error.contains("NotValidForName") || error.contains("not valid for name") {
+        " (`ami.url` must name Asterisk as its certificate does)"
+    } else {
+        " (TLS: `tlsbindaddr` in manager.conf is another port than `bindaddr`)"
+    };
+    format!("{error}{remedy}")
+}
+
 pub(super) fn keep(config: AmiConfig, endpoint: Endpoint, inbox: mpsc::Receiver<Request>) -> AmiNotices {
     let (tx, notices) = mpsc::channel(config.queue.max(1));
     let task = tokio::spawn(Link { config, endpoint, inbox, tx, next_id: 0 }.run());
@@ -277,7 +289,10 @@ impl Link {
         tcp.set_nodelay(true).map_err(failed)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(tcp),
-            Some((connector, name)) => Box::new(connector.connect(name.clone(), tcp).await.map_err(failed)?),
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), tcp).await;
+                Box::new(stream.map_err(|error| self.unreachable(&refused_by_tls(&error.to_string())))?)
+            }
         };
         let mut open = Open { stream, decoder: AmiDecoder::default(), version: String::new() };
         match open.read().await.map_err(|reason| self.unreachable(&reason))? {

@@ -14,6 +14,7 @@ use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::{AudioError, AudioFile, Flaws, Format, Limits, PcmSource};
+use crate::crash::{self, Step};
 use crate::files;
 use crate::media::resample::{Resampler, UnsupportedRate};
 
@@ -141,6 +142,7 @@ pub fn convert(
     let mut plan = Plan::of(source, conversion)?;
     let draft = Draft::create(out).map_err(failed)?;
     let mut file = BufWriter::new(draft.file().map_err(failed)?);
+    crash::here(Step::Begun);
     let frames = plan.run(source, &mut file, out, progress)?;
     file.flush().map_err(failed)?;
     let file = file.into_inner().map_err(|error| failed(error.into_error()))?;

@@ -10,6 +10,8 @@ pub enum EventKind {
     AriConnected,
     /// The call was answered.
     CallAnswered,
+    /// A call began in Asterisk; whether it comes to us is not known. No call.
+    CallDetected,
     /// The call is over and its files are complete but for a transcript that is `pending`.
     CallEnded,
     /// A transfer put another channel in the place of the call's own.
@@ -54,10 +56,11 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind that is published.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::AriDisconnected,
         Self::AriConnected,
         Self::CallAnswered,
+        Self::CallDetected,
         Self::CallEnded,
         Self::CallMoved,
         Self::CallRejected,
@@ -85,6 +88,7 @@ impl EventKind {
             Self::AriDisconnected => "ari.disconnected",
             Self::AriConnected => "ari.connected",
             Self::CallAnswered => "call.answered",
+            Self::CallDetected => "call.detected",
             Self::CallEnded => "call.ended",
             Self::CallMoved => "call.moved",
             Self::CallRejected => "call.rejected",

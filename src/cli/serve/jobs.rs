@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::ami_config;
+use super::{ami_config, redis};
 use crate::api::{CallsApi, JobsApi};
 use crate::asterisk::ami::{AmiClient, AmiConfig};
 use crate::calls::services::Services;
@@ -17,11 +17,12 @@ use crate::jobs::queue::{Embedded, Engine, Queue};
 use crate::jobs::roots::Roots;
 use crate::jobs::service::{Department, JobService};
 use crate::jobs::transcription::{Fetcher, TranscriptionPolicy, Transcriptions, sweep};
-use crate::jobs::tts::TtsCalls;
+use crate::jobs::tts::{self, TtsCalls};
 use crate::jobs::worker::Retries;
 use crate::speech::NoModel;
 use crate::speech::synthesis::Synthesiser;
 use crate::store::jobs::{JobKind, Priority};
+use crate::store::redis::Redis;
 use crate::store::{Dialect, Store};
 use crate::telemetry::readiness::{Dependency, Health, ReadinessBoard};
 
@@ -35,6 +36,7 @@ pub(super) async fn start(
     services: &Arc<Services>,
     store: Store,
     synthesiser: Option<Arc<Synthesiser>>,
+    redis: Option<Redis>,
     readiness: &Arc<ReadinessBoard>,
 ) -> anyhow::Result<Arc<JobsApi>> {
     let settings = &services.settings;
@@ -44,6 +46,10 @@ pub(super) async fn start(
         None => Arc::new(Embedded),
     };
     let queue = Queue::new(store.jobs(), engine, &settings.node.name);
+    let mirror = redis.and_then(|redis| Some((redis::mirror(settings)?, redis)));
+    if let Some((mirror, _)) = &mirror {
+        queue.tell(mirror.clone());
+    }
     let roots = Roots::new(settings.jobs.roots.iter().cloned());
     let most_bytes = settings.jobs.max_file_mib << 20;
     let most_duration = Duration::from_secs(settings.http.max_audio_minutes * 60);
@@ -92,6 +98,25 @@ pub(super) async fn start(
         service.beside(|stop| async move {
             tokio::select! {
                 () = sweep(queue, folder) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+    if let Some(calls) = &calls {
+        let (caller, queue, tenant) =
+            (calls.caller.clone(), queue.clone(), settings.calls.tenant.as_str().into());
+        service.beside(|stop| async move {
+            tokio::select! {
+                () = tts::sweep(caller, queue, tenant) => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+    if let Some((mirror, redis)) = mirror {
+        let jobs = queue.jobs().clone();
+        service.beside(|stop| async move {
+            tokio::select! {
+                () = mirror.run(jobs, redis) => {}
                 () = stop.cancelled() => {}
             }
         });

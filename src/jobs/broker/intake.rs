@@ -18,6 +18,7 @@ use super::session::SessionError;
 use super::{Rabbit, WorkQueue};
 use crate::calls::record::is_valid_name;
 use crate::config::is_tenant;
+use crate::crash::{self, Step};
 use crate::jobs::message::Message;
 use crate::jobs::queue::{Queue, dead, now_ms};
 use crate::store::StoreError;
@@ -94,6 +95,7 @@ async fn take(
             return bury(graves, work, &delivery, &reason).await;
         }
     };
+    crash::here(Step::Delivered);
     match accept(rabbit, queue, work, &message, &delivery).await {
         Ok(Some(job)) if job.state.is_final() => {
             // It came again after all was done.
@@ -102,6 +104,7 @@ async fn take(
         }
         Ok(Some(job)) => {
             rabbit.receipt(&job.key, delivery.acker);
+            crash::here(Step::Kept);
             // It may have ended between the look and the note.
             settle_if_over(rabbit, queue, &job.key).await;
             queue.ring(job.kind);
@@ -157,6 +160,8 @@ async fn accept(
         letter: None,
     };
     queue.jobs().insert(job, now).await?;
+    crash::here(Step::Stored);
+    queue.changed(&key);
     queue.jobs().hold(&key, queue.owner(), now).await
 }
 
@@ -204,6 +209,7 @@ async fn bury(
         )
         .await?
         .await?;
+    crash::here(Step::Buried);
     match confirmed.is_ack() {
         true => delivery.acker.ack(BasicAckOptions::default()).await?,
         false => delivery.acker.nack(BasicNackOptions { requeue: true, multiple: false }).await?,

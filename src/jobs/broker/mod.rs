@@ -20,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::queue::{Engine, Queue};
+use crate::crash::{self, Step};
 use crate::store::jobs::{JobKey, JobKind, Priority};
 use crate::telemetry::metric;
 use crate::telemetry::readiness::{Health, ReadinessBoard};
@@ -164,6 +165,7 @@ impl Engine for Rabbit {
                 if let Err(error) = receipt.ack(lapin::options::BasicAckOptions::default()).await {
                     tracing::debug!(%error, "a message could not be acknowledged: it will come again");
                 }
+                crash::here(Step::Acknowledged);
             }
         });
     }

@@ -8,6 +8,7 @@ use lapin::{BasicProperties, Channel, Connection};
 
 use super::Rabbit;
 use super::session::SessionError;
+use crate::crash::{self, Step};
 use crate::jobs::queue::{Queue, now_ms};
 use crate::store::StoreError;
 use crate::store::jobs::{Letter, Transport};
@@ -68,6 +69,7 @@ async fn round(queue: &Queue, channel: &Channel) -> Result<Result<Duration, Stor
             .basic_publish("".into(), address, options, letter.letter.body.as_bytes(), properties(letter))
             .await?;
         under_way.push((letter, Some(sent)));
+        crash::here(Step::Sent);
     }
     let mut arrived = Vec::with_capacity(letters.len());
     for (letter, sent) in under_way {
@@ -91,6 +93,7 @@ async fn round(queue: &Queue, channel: &Channel) -> Result<Result<Duration, Stor
             (false, false) => metric::LETTERS.add_labelled("outcome", "failed", 1),
         }
     }
+    crash::here(Step::Confirmed);
     if let Err(error) = queue.jobs().arrived(&arrived).await {
         return Ok(Err(error));
     }

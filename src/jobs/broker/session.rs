@@ -15,7 +15,7 @@ use crate::store::jobs::JobKind;
 /// Why there is no connection any more.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SessionError {
-    #[error("RabbitMQ at {address}: {source} (rabbitmq.url)")]
+    #[error("RabbitMQ at {address}: {source} ({})", remedy(&.source.to_string()))]
     Connect { address: String, source: lapin::Error },
     #[error(transparent)]
     Topology(#[from] TopologyError),
@@ -23,6 +23,16 @@ pub(super) enum SessionError {
     Broken(#[from] lapin::Error),
     #[error("RabbitMQ ended the delivery of `{0}`: was the queue deleted?")]
     Cancelled(String),
+}
+
+fn remedy(error: &str) -> &'static str {
+    if error.contains("UnknownIssuer") {
+        "its certificate is signed by nobody known here: name the authority's file in rabbitmq.ca_file"
+    } else if error.contains("NotValidForName") || error.contains("not valid for name") {
+        "rabbitmq.url must name the broker as its certificate does"
+    } else {
+        "rabbitmq.url"
+    }
 }
 
 /// Says `connected`, and runs until something breaks or `stop` is cancelled.

@@ -85,6 +85,12 @@ impl AudioFolder {
         }
     }
 
+    /// The calls whose audio lies there. Blocks.
+    pub(super) fn all(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".wav")?.to_owned())).collect()
+    }
+
     fn path(&self, id: &str) -> PathBuf {
         self.folder.join(format!("{id}.wav"))
     }

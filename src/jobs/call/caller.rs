@@ -23,6 +23,7 @@ use crate::asterisk::ari::AriClient;
 use crate::clock;
 use crate::config::Settings;
 use crate::config::tts_calls::{CallRules, PlacedBy};
+use crate::crash::{self, Step};
 
 mod pursue;
 
@@ -112,6 +113,24 @@ pub trait Journal: Send + Sync {
 
     /// How far it is, for whom that interests.
     fn progress(&self, _id: &CallId, _progress: Progress) {}
+}
+
+/// What a call leaves until it is told of: of the call with this channel id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Leftover {
+    /// The dialplan's report in Asterisk's database.
+    Report(String),
+    /// Its audio in the folder.
+    Audio(String),
+}
+
+impl Leftover {
+    /// Id of the call's channel.
+    pub fn channel(&self) -> &str {
+        match self {
+            Self::Report(channel) | Self::Audio(channel) => channel,
+        }
+    }
 }
 
 /// Places calls and follows them. Cheap to clone.
@@ -215,6 +234,7 @@ impl Caller {
         }
         let file = self.put_audio(&id, &request.audio).await?;
         let order = Order::new(&id, number.channel(&rules.channel), file, &rules);
+        crash::here(Step::CallPrepared);
         let kept = journal.intends(&request.id, now).await;
         if let Err(source) = kept {
             self.inner.audio.remove(&id);
@@ -224,6 +244,7 @@ impl Caller {
             let outcome = Outcome { placed_at: None, ..Outcome::of(Verdict::Cancelled) };
             return self.conclude(&request.id, outcome, journal).await;
         }
+        crash::here(Step::CallIntended);
         tracing::info!(call = id, tenant = request.tenant, channel = order.channel, "a call is placed");
         let placed_at = clock::timestamp();
         let placed = match rules.by {
@@ -234,6 +255,7 @@ impl Caller {
             },
             PlacedBy::File => order.by_file(&self.inner.spool).await,
         };
+        crash::here(Step::CallPlaced);
         let placed = placed.inspect_err(|_| self.inner.audio.remove(&id))?;
         if let Placed::NoChannel(reason) = &placed {
             let detail = Some(format!("Asterisk could make no channel: {reason} (tts_calls.channel)"));
@@ -270,20 +292,44 @@ impl Caller {
         self.conclude(id, outcome, journal).await
     }
 
-    /// Reports in Asterisk's database, by channel id: those that no job waits for any more may be forgotten.
+    /// What calls have left: reports in Asterisk's database, and audio.
     ///
     /// # Errors
     /// [`AmiError`].
-    pub async fn reported(&self) -> Result<Vec<String>, AmiError> {
-        pursue::reported(&self.inner.client).await
+    pub async fn leftovers(&self) -> Result<Vec<Leftover>, AmiError> {
+        let reports = pursue::reported(&self.inner.client).await?.into_iter().map(Leftover::Report);
+        let folder = self.inner.audio.clone();
+        let audio = tokio::task::spawn_blocking(move || folder.all()).await.unwrap_or_default();
+        Ok(reports.chain(audio.into_iter().map(Leftover::Audio)).collect())
     }
 
-    /// Remove what Asterisk's database has on a call; it is well if that is nothing.
+    /// Remove one; it is well if it is gone.
     ///
     /// # Errors
     /// [`AmiError`].
-    pub async fn forget(&self, channel_id: &str) -> Result<(), AmiError> {
-        pursue::forget(&self.inner.client, channel_id).await
+    pub async fn remove(&self, leftover: &Leftover) -> Result<(), AmiError> {
+        match leftover {
+            Leftover::Report(channel) => pursue::forget(&self.inner.client, channel).await,
+            Leftover::Audio(channel) => {
+                self.inner.audio.remove(channel);
+                Ok(())
+            }
+        }
+    }
+
+    /// Remove what a call leaves whose outcome is kept.
+    pub async fn tidy(&self, id: &CallId) {
+        self.remove_audio(id);
+        let channel_id = id.to_string();
+        if let Err(error) = pursue::forget(&self.inner.client, &channel_id).await {
+            // It stays until it is swept.
+            tracing::debug!(call = channel_id, %error, "a call's report stays in Asterisk's database");
+        }
+    }
+
+    /// Remove the audio of a call that is not made.
+    pub fn remove_audio(&self, id: &CallId) {
+        self.inner.audio.remove(&id.to_string());
     }
 
     fn line(&self, id: &str) -> Result<Line, CallError> {
@@ -306,15 +352,13 @@ impl Caller {
     ) -> Result<Outcome, CallError> {
         let channel_id = id.to_string();
         tracing::info!(call = channel_id, outcome = outcome.outcome.name(), "a call is over");
+        crash::here(Step::CallOver);
         journal
             .concluded(id, &outcome)
             .await
             .map_err(|source| CallError::Journal { id: channel_id.clone(), source })?;
-        self.inner.audio.remove(&channel_id);
-        if let Err(error) = self.forget(&channel_id).await {
-            // It stays in the database until it is looked through (`reported`).
-            tracing::debug!(call = channel_id, %error, "a call's report stays in Asterisk's database");
-        }
+        crash::here(Step::CallNoted);
+        self.tidy(id).await;
         Ok(outcome)
     }
 

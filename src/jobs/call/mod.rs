@@ -20,7 +20,7 @@ mod retry;
 mod window;
 
 pub use audio::CallAudio;
-pub use caller::{AMI_EVENTS, CallId, CallRequest, Caller, Journal, Progress};
+pub use caller::{AMI_EVENTS, CallId, CallRequest, Caller, Journal, Leftover, Progress};
 pub use do_not_call::{DoNotCall, DoNotCallError};
 pub use error::{CallError, JournalError};
 pub use number::{Number, NumberError};

@@ -20,6 +20,7 @@ use super::worker::{Attempt, Handler};
 use crate::audio::{AudioError, AudioFile, Format, Limits, PcmSource as _};
 use crate::clock;
 use crate::config::Settings;
+use crate::crash::{self, Step};
 use crate::files;
 use crate::speech::SpeechEngine;
 use crate::speech::batch::{self, BatchError, BatchNews, BatchOptions};
@@ -169,13 +170,15 @@ impl Handler for Transcriptions {
         async move {
             let asked = TranscriptionAsked::parse(&job.payload).map_err(JobError::permanent)?;
             let source = self.source(job, &asked, attempt).await?;
-            let done = self.transcribe(job, &asked, source, attempt).await?;
-            if let Some(upload) = &asked.upload {
-                remove_upload(&self.policy, upload);
-            }
-            Ok(done)
+            self.transcribe(job, &asked, source, attempt).await
         }
         .boxed()
+    }
+
+    fn done(&self, job: &Job) {
+        if let Some(upload) = TranscriptionAsked::parse(&job.payload).ok().and_then(|asked| asked.upload) {
+            remove_upload(&self.policy, &upload);
+        }
     }
 }
 
@@ -244,6 +247,7 @@ impl Transcriptions {
             let options = BatchOptions { language: &language, prompt, class: Class::Job };
             let mut news = |news| {
                 if let BatchNews::Read(share) = news {
+                    crash::here(Step::Begun);
                     progress.send_replace(share);
                 }
             };

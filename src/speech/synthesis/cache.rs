@@ -13,6 +13,9 @@ use super::{Spoken, SynthesisError};
 use crate::audio::wav::{WavReader, header};
 use crate::{clock, files};
 
+/// Of any engine, Hz.
+const RATES: std::ops::RangeInclusive<u32> = 8_000..=192_000;
+
 #[derive(Debug)]
 pub(super) struct Cache {
     folder: PathBuf,
@@ -56,12 +59,11 @@ impl Cache {
         let path = self.path(key);
         tokio::task::spawn_blocking(move || {
             let file = std::fs::read(&path).ok()?;
-            let mut reader = WavReader::new(Cursor::new(file)).ok()?;
-            let (rate_hz, pcm) = (reader.format().rate_hz, reader.read_all().ok()?);
+            let spoken = read(file)?;
             // What is used stays: its time is that of its last use. It is only the order of leaving that depends on it.
             let now = SystemTime::from(clock::timestamp());
             let _ = std::fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(now));
-            (!pcm.is_empty()).then_some(Spoken { rate_hz, pcm, cached: true })
+            Some(spoken)
         })
         .await
         .ok()?
@@ -72,9 +74,7 @@ impl Cache {
         if self.most_bytes == 0 {
             return;
         }
-        let bytes = 2 * spoken.pcm.len() as u64;
-        let mut file = header(spoken.rate_hz, 1, bytes).to_vec();
-        file.extend(spoken.pcm.iter().flat_map(|sample| sample.to_le_bytes()));
+        let file = file(spoken);
         let (path, folder, most, pruning) =
             (self.path(key), self.folder.clone(), self.most_bytes, self.pruning.clone());
         let kept = tokio::task::spawn_blocking(move || {
@@ -94,6 +94,22 @@ impl Cache {
     fn path(&self, key: &str) -> PathBuf {
         self.folder.join(key).with_extension("wav")
     }
+}
+
+/// As it is kept: a WAV file.
+pub(super) fn file(spoken: &Spoken) -> Vec<u8> {
+    let mut file = header(spoken.rate_hz, 1, 2 * spoken.pcm.len() as u64).to_vec();
+    file.extend(spoken.pcm.iter().flat_map(|sample| sample.to_le_bytes()));
+    file
+}
+
+/// What a file holds that was kept; `None` if it is none of ours, or damaged.
+pub(super) fn read(file: Vec<u8>) -> Option<Spoken> {
+    let mut reader = WavReader::new(Cursor::new(file)).ok()?;
+    let format = reader.format();
+    let pcm = reader.read_all().ok()?;
+    let is_ours = format.channels == 1 && RATES.contains(&format.rate_hz) && !pcm.is_empty();
+    is_ours.then_some(Spoken { rate_hz: format.rate_hz, pcm, cached: true })
 }
 
 fn prune(folder: &Path, most: u64) -> std::io::Result<()> {

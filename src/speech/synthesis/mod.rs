@@ -12,12 +12,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::audio::{AudioFile, Limits, PcmSource};
 use crate::media::resample::Resampler;
+use crate::telemetry::metric;
 use cache::Cache;
 
 pub use error::SynthesisError;
@@ -141,11 +143,21 @@ const MOST_AUDIO: Duration = Duration::from_secs(3_600);
 /// What may be asked for, times the voice's own pace: OpenAI's range.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.25..=4.0;
 
+/// What other nodes have spoken, and are told of. Neither fails, nor holds anybody up for long.
+pub trait SharedCache: std::fmt::Debug + Send + Sync {
+    /// A WAV file, if there is one; what is in it may be anything.
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Option<Vec<u8>>>;
+
+    /// Keep a WAV file for others. Returns at once.
+    fn put(&self, key: &str, file: Vec<u8>);
+}
+
 /// Speaks.
 #[derive(Debug)]
 pub struct Synthesiser {
     config: SynthesisConfig,
     cache: Cache,
+    shared: Option<Arc<dyn SharedCache>>,
     http: reqwest::Client,
     turns: Semaphore,
 }
@@ -159,7 +171,13 @@ impl Synthesiser {
         let cache = Cache::open(&config.cache, config.cache_bytes)?;
         let http = http::client(config.timeout)?;
         let turns = Semaphore::new(config.at_once.max(1));
-        Ok(Self { config, cache, http, turns })
+        Ok(Self { config, cache, shared: None, http, turns })
+    }
+
+    /// With what other nodes have spoken.
+    #[must_use]
+    pub fn with_shared(self, shared: Arc<dyn SharedCache>) -> Self {
+        Self { shared: Some(shared), ..self }
     }
 
     /// Name of the engine.
@@ -185,12 +203,32 @@ impl Synthesiser {
         let key = self.key(&wanted);
         // Whoever wants the same at the same time waits for the first.
         let _turn = self.cache.turn(&key).await;
+        let came_from = |place| metric::SPEECH_TEXTS.add_labelled("from", place, 1);
         if let Some(spoken) = self.cache.get(&key).await {
+            came_from("folder");
+            return Ok(Arc::new(spoken));
+        }
+        if let Some(spoken) = self.spoken_elsewhere(&key).await {
+            came_from("redis");
+            self.cache.put(&key, &spoken).await;
             return Ok(Arc::new(spoken));
         }
         let spoken = self.speak_anew(&wanted).await?;
+        came_from("engine");
         self.cache.put(&key, &spoken).await;
+        if let Some(shared) = &self.shared {
+            shared.put(&key, cache::file(&spoken));
+        }
         Ok(Arc::new(spoken))
+    }
+
+    async fn spoken_elsewhere(&self, key: &str) -> Option<Spoken> {
+        let file = self.shared.as_ref()?.get(key).await?;
+        let spoken = cache::read(file);
+        if spoken.is_none() {
+            tracing::debug!(key, "what others keep for a text is no audio; it is spoken anew");
+        }
+        spoken
     }
 
     async fn speak_anew(&self, wanted: &Wanted) -> Result<Spoken, SynthesisError> {

@@ -6,6 +6,7 @@ use super::{CallId, Caller, Doubt, Journal, Progress, pause};
 use crate::asterisk::ami::{AmiAction, AmiClient, AmiError, AmiMessage};
 use crate::clock;
 use crate::config::tts_calls::{CallRules, PlacedBy};
+use crate::crash::{self, Step};
 use crate::jobs::call::error::CallError;
 use crate::jobs::call::events::{Line, Link, is_main, state};
 use crate::jobs::call::follow::{Fact, Follow};
@@ -144,6 +145,11 @@ impl Caller {
                     if let Some(progress) = progress(&fact).filter(|progress| *progress as u8 > told as u8) {
                         told = progress;
                         journal.progress(id, progress);
+                        match progress {
+                            Progress::Ringing => crash::here(Step::CallRinging),
+                            Progress::Speaking => crash::here(Step::CallSpeaking),
+                            Progress::Placed | Progress::Answered => {}
+                        }
                     }
                     follow.take(at, fact);
                 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::store::jobs::{Job, Millis};
 
 /// A job, all but what is only ours.
-pub(super) fn job(job: &Job) -> Value {
+pub fn job(job: &Job) -> Value {
     json!({
         "id": &*job.key.id,
         "tenant": &*job.key.tenant,
@@ -24,6 +24,14 @@ pub(super) fn job(job: &Job) -> Value {
         "finished_at": job.finished_at.map(time),
         "not_before": (job.run_after > job.created_at && !job.state.is_final()).then(|| time(job.run_after)),
     })
+}
+
+/// A text-to-speech call: the job, and besides its outcome in one word.
+pub fn call(of: &Job) -> Value {
+    let mut shown = job(of);
+    shown["job_id"] = shown["id"].clone();
+    shown["outcome"] = shown["result"]["outcome"].clone();
+    shown
 }
 
 fn time(at: Millis) -> String {
