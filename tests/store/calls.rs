@@ -439,6 +439,7 @@ async fn calls_that_end_while_the_database_is_away_wait_on_disk() {
         house.end_call(&format!("c{n:02}"), "acme", n + 1);
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "nobody waited: {:?}", begun.elapsed());
+    house.directory.flush();
     let live = CallQuery { state: Some(CallState::Live), ..everything() };
     assert!(house.archive.list(&live).await.unwrap().calls.is_empty(), "what runs needs no database");
     assert_eq!(house.archive.get("c00").await.unwrap().unwrap().outcome.as_deref(), Some("completed"));
