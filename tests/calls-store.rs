@@ -77,6 +77,23 @@ async fn a_call(ari: &FakeAri, server: &Sidetone, speaker: &Speaker, channel: &s
     over(server, call["call_id"].as_str().expect("its id")).await
 }
 
+/// The same, while calls that are over cannot be listed.
+async fn a_call_without_lists(ari: &FakeAri, server: &Sidetone, speaker: &Speaker, channel: &str) -> Value {
+    ring(ari, speaker, channel);
+    let deadline = Instant::now() + SOON;
+    let call = loop {
+        let live = server.get("/api/calls?state=live").await;
+        if let Some(call) = live["calls"].as_array().and_then(|calls| calls.first()) {
+            break call.clone();
+        }
+        assert!(Instant::now() < deadline, "{}", server.log());
+        sleep(Duration::from_millis(20)).await;
+    };
+    sleep(Duration::from_secs(1)).await;
+    ari.far_end_hangs_up(channel);
+    over(server, call["call_id"].as_str().expect("its id")).await
+}
+
 async fn over(server: &Sidetone, id: &str) -> Value {
     let deadline = Instant::now() + SOON;
     loop {
@@ -191,19 +208,7 @@ async fn a_call_goes_on_as_ever_while_its_database_is_away() {
     let across = over(&server, across["call_id"].as_str().expect("its id")).await;
     assert_eq!((&across["outcome"], &across["recording"]["status"]), (&"completed".into(), &"ready".into()));
     // And begun while it is away.
-    ring(&ari, &speaker, "c3");
-    let deadline = Instant::now() + SOON;
-    let during = loop {
-        let live = server.get("/api/calls?state=live").await;
-        if let Some(call) = live["calls"].as_array().and_then(|calls| calls.first()) {
-            break call.clone();
-        }
-        assert!(Instant::now() < deadline, "{}", server.log());
-        sleep(Duration::from_millis(20)).await;
-    };
-    sleep(Duration::from_secs(1)).await;
-    ari.far_end_hangs_up("c3");
-    let during = over(&server, during["call_id"].as_str().expect("its id")).await;
+    let during = a_call_without_lists(&ari, &server, &speaker, "c3").await;
     for call in [&across, &during] {
         let (samples, silent) = heard(&server, call);
         assert!(
@@ -230,6 +235,24 @@ async fn a_call_goes_on_as_ever_while_its_database_is_away() {
         let events = store.calls().events("default", &told(call)).await.expect("an answer");
         assert_eq!(events.last().map(|event| event.kind.as_str()), Some("call.ended"), "{events:#?}");
     }
+}
+
+/// And its tables are made when it comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_while_its_database_is_away_hears_calls_all_the_same() {
+    let ari = FakeAri::start().await;
+    let mut database = Postgres::start();
+    database.stop();
+    let (mut server, speaker) = start(&ari, &database.url()).await;
+    let ready = server.get("/ready").await;
+    assert_eq!(ready["dependencies"]["database"]["state"], "degraded", "{ready:#}");
+    let call = a_call_without_lists(&ari, &server, &speaker, "c1").await;
+    let (samples, silent) = heard(&server, &call);
+    assert!(samples > 6_000 && silent * 4 < samples, "{silent} of {samples} samples are silent: {call:#}");
+    database.run();
+    until_filed(&server, 1.0).await;
+    assert_eq!(ended(&server, 1).await, [call["call_id"].as_str().expect("its id")]);
+    assert!(server.stop().await.success(), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,7 +87,7 @@ async fn serve(settings: Settings, source: SettingsArgs, level: LogLevel) -> any
     let spoken_elsewhere = redis.as_ref().map(|redis| redis::speech(&services.settings, redis));
     state.synthesiser = super::say::start(&services.settings, spoken_elsewhere)?;
     state.live = live(&services);
-    let jobs = jobs::start(&services, store, state.synthesiser.clone(), redis, &readiness).await?;
+    let jobs = jobs::start(&services, store, state.synthesiser.clone(), redis, &readiness)?;
     state.jobs = Some(jobs.clone());
     let reloader = Reloader { source, in_force: services.settings.clone(), level, auth: state.auth.clone() };
     tokio::spawn(reloader.run(hangups));

@@ -383,17 +383,10 @@ impl Queue {
         self.shared.jobs.note(key, &self.shared.owner, memo, now_ms()).await
     }
 
-    /// A sign of life, for ever: other processes must not think this one dead, and what they cancelled is cancelled here.
+    /// What died with other processes is taken up, at once and for ever; and a sign of life, so that this one is not thought dead, and what
+    /// others cancelled is cancelled here.
     pub async fn keep_alive(self) {
         loop {
-            tokio::time::sleep(LEASE / 6).await;
-            match self.shared.jobs.renew(&self.shared.owner, LEASE.as_millis() as i64, now_ms()).await {
-                Ok(cancelled) => {
-                    let running = self.shared.running.lock();
-                    cancelled.iter().filter_map(|key| running.get(key)).for_each(CancellationToken::cancel);
-                }
-                Err(error) => tracing::warn!(%error, "no sign of life could be given for running jobs"),
-            }
             match self.recover().await {
                 Ok(0) => {}
                 Ok(jobs) => {
@@ -401,6 +394,14 @@ impl Queue {
                     JobKind::ALL.iter().for_each(|kind| self.ring(*kind));
                 }
                 Err(error) => tracing::warn!(%error, "the jobs of dead processes could not be looked for"),
+            }
+            tokio::time::sleep(LEASE / 6).await;
+            match self.shared.jobs.renew(&self.shared.owner, LEASE.as_millis() as i64, now_ms()).await {
+                Ok(cancelled) => {
+                    let running = self.shared.running.lock();
+                    cancelled.iter().filter_map(|key| running.get(key)).for_each(CancellationToken::cancel);
+                }
+                Err(error) => tracing::warn!(%error, "no sign of life could be given for running jobs"),
             }
         }
     }

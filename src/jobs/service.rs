@@ -46,21 +46,14 @@ impl std::fmt::Debug for JobService {
 
 impl JobService {
     /// Start all `departments` on `queue`; jobs that are over are forgotten after `keep`.
-    ///
-    /// # Errors
-    /// [`StoreError`]: what earlier runs left cannot be taken up.
-    pub async fn start(
+    pub fn start(
         queue: Queue,
         departments: Vec<Department>,
         keep: Option<Duration>,
         webhooks: reqwest::Client,
-    ) -> Result<Self, StoreError> {
+    ) -> Self {
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        match queue.recover().await? {
-            0 => {}
-            jobs => tracing::info!(jobs, "jobs that an earlier run had begun wait again"),
-        }
         let workers = departments.into_iter().map(|department| {
             let Department { handler, workers, retries } = department;
             let workers = Workers::start(queue.clone(), handler, workers, retries, stop.clone());
@@ -82,7 +75,7 @@ impl JobService {
             until(Box::pin(forget(queue.clone(), keep)));
         }
         tasks.spawn(super::post::deliver(queue.clone(), webhooks, stop.clone()));
-        Ok(Self { queue, workers, stop, tasks })
+        Self { queue, workers, stop, tasks }
     }
 
     /// The queue.

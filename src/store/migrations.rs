@@ -1,7 +1,6 @@
 //! The tables, in the order in which they came to be.
 
-use sqlx::AnyPool;
-use sqlx::SqlSafeStr;
+use sqlx::{AnyConnection, SqlSafeStr};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
 /// Each once written is never changed: databases remember its checksum.
@@ -15,9 +14,9 @@ const ALL: [(i64, &str, &str); 3] = [
 ///
 /// # Errors
 /// What the driver says; also where the database has had something that is not here.
-pub(super) async fn run(pool: &AnyPool) -> Result<(), MigrateError> {
+pub(super) async fn run(connection: &mut AnyConnection) -> Result<(), MigrateError> {
     let of = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(ALL.map(of).to_vec()).run(pool).await
+    Migrator::with_migrations(ALL.map(of).to_vec()).run(connection).await
 }

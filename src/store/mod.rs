@@ -11,7 +11,7 @@ mod migrations;
 pub mod redis;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
@@ -23,6 +23,8 @@ pub use error::StoreError;
 const CONNECTIONS: u32 = 4;
 /// A statement waits this long for a connection; then the database is too slow to promise anything.
 const ACQUIRE: Duration = Duration::from_secs(30);
+/// Who has not answered within this is away: calls wait at the start for no longer.
+const ANSWERS: Duration = Duration::from_secs(5);
 
 /// Which database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +45,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Open `url` (`postgres://…`), or without one `sidetone.db` in `data`, and bring its tables up to date.
+    /// Open `url` (`postgres://…`), or without one `sidetone.db` in `data`, and bring its tables up to date. A PostgreSQL that is away is
+    /// none to wait for: its first connection does that, whenever it comes about.
     ///
     /// # Errors
     /// [`StoreError`]: it cannot be opened, or its tables are of a later version.
@@ -60,23 +63,31 @@ impl Store {
         let failed = |source| StoreError::Open { url: shown.clone(), source };
         let options: AnyConnectOptions = url.parse().map_err(failed)?;
         // A pool would try until its time is up, and hide the reason.
-        let mut first = options.connect().await.map_err(failed)?;
-        if dialect == Dialect::Sqlite {
-            sqlx::raw_sql(SQLITE).execute(&mut first).await.map_err(failed)?;
-        }
-        first.close().await.map_err(failed)?;
+        let first = tokio::time::timeout(ANSWERS, options.connect()).await;
+        let first = match first.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+            Err(error) if dialect == Dialect::Postgres && is_away(&error) => {
+                tracing::warn!(database = shown, %error, "the database is away: calls are heard without it, jobs and lists wait for it");
+                None
+            }
+            first => Some(first.map_err(failed)?),
+        };
         let (write, read) = match dialect {
             Dialect::Sqlite => {
                 let write = sqlite(1).connect_with(options.clone()).await.map_err(failed)?;
                 (write, sqlite(CONNECTIONS).connect_lazy_with(options))
             }
             Dialect::Postgres => {
-                let pool = AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE);
-                let pool = pool.connect_with(options).await.map_err(failed)?;
+                let pool = postgres().connect_lazy_with(options);
                 (pool.clone(), pool)
             }
         };
-        migrations::run(&write).await.map_err(|source| StoreError::Tables { url: shown, source })?;
+        if let Some(mut first) = first {
+            if dialect == Dialect::Sqlite {
+                sqlx::raw_sql(SQLITE).execute(&mut first).await.map_err(failed)?;
+            }
+            migrations::run(&mut first).await.map_err(|source| StoreError::Tables { url: shown, source })?;
+            first.close().await.map_err(failed)?;
+        }
         Ok(Self { write, read, dialect, place: std::sync::Arc::default() })
     }
 
@@ -95,16 +106,14 @@ impl Store {
         calls::Calls::of(self.clone())
     }
 
-    /// Whether it answers.
+    /// Whether it answers within five seconds.
     ///
     /// # Errors
     /// [`StoreError::Query`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1")
-            .execute(&self.write)
-            .await
-            .map_err(StoreError::of("looking whether it answers"))?;
-        Ok(())
+        let answer = tokio::time::timeout(ANSWERS, sqlx::query("SELECT 1").execute(&self.write)).await;
+        let answer = answer.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        answer.map(drop).map_err(StoreError::of("looking whether it answers"))
     }
 
     /// Have SQLite's file grow no more: a full disk, for tests.
@@ -139,6 +148,36 @@ fn sqlite(connections: u32) -> AnyPoolOptions {
     AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE).after_connect(
         |connection, _| Box::pin(async move { sqlx::raw_sql(SQLITE).execute(connection).await.map(drop) }),
     )
+}
+
+/// Each process brings the tables up to date before it asks anything of them, also if the database was away at its start.
+fn postgres() -> AnyPoolOptions {
+    let is_up_to_date = std::sync::Arc::new(AtomicBool::new(false));
+    AnyPoolOptions::new().max_connections(CONNECTIONS).acquire_timeout(ACQUIRE).after_connect(
+        move |connection, _| {
+            let is_up_to_date = is_up_to_date.clone();
+            Box::pin(async move {
+                if !is_up_to_date.load(Ordering::Acquire) {
+                    migrations::run(connection).await?;
+                    is_up_to_date.store(true, Ordering::Release);
+                }
+                Ok(())
+            })
+        },
+    )
+}
+
+/// Whether nobody answers, or only to say that it starts, stops or is full of others (PostgreSQL's classes 08 and 57P, and 53300): not a
+/// mistake in the URL.
+fn is_away(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            code.starts_with("08") || code.starts_with("57P") || code == "53300"
+        }
+        _ => false,
+    }
 }
 
 fn sqlite_url(path: &Path) -> String {

@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const MOST_CALLS: u32 = 1_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(super) async fn start(
+pub(super) fn start(
     services: &Arc<Services>,
     store: Store,
     synthesiser: Option<Arc<Synthesiser>>,
@@ -92,7 +92,7 @@ pub(super) async fn start(
     }
     let keep = (settings.jobs.keep_days > 0).then(|| DAY * settings.jobs.keep_days);
     watch(store, readiness.clone());
-    let service = JobService::start(queue.clone(), departments, keep, reqwest::Client::new()).await?;
+    let service = JobService::start(queue.clone(), departments, keep, reqwest::Client::new());
     if let Some(policy) = &transcriptions {
         let (queue, folder) = (queue.clone(), policy.uploads());
         service.beside(|stop| async move {
