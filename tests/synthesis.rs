@@ -1,4 +1,4 @@
-//! Text to speech: espeak-ng itself, and servers of the shapes of OpenAI's and Google Translate's.
+//! Text to speech: espeak-ng itself, servers of the shapes of OpenAI's and Google Translate's, and one of NVIDIA's own stubs of Riva.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -254,4 +254,67 @@ async fn google_is_asked_piece_by_piece_and_the_pieces_are_put_together() {
     assert_eq!(queries[0]["tl"], "es");
     let one = voice.speak(&text("short")).await.unwrap();
     assert_eq!(spoken.pcm.len(), 2 * one.pcm.len());
+}
+
+#[cfg(feature = "riva")]
+#[tokio::test(flavor = "multi_thread")]
+async fn riva_is_asked_as_nvidias_own_stubs_read_it() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+
+    use sidetone::speech::riva::{RivaConfig, RivaService};
+
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("build/tools/python/bin/python");
+    assert!(python.exists(), "no Python with the package nvidia-riva-client: run scripts/setup");
+    let mut command = Command::new(python);
+    command.arg(root.join("tests/riva/server.py")).arg("none");
+    let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let url = format!("http://127.0.0.1:{}", lines.next().unwrap().unwrap());
+    let mut told = move || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let speaker = |url: &str| {
+        let riva = RivaConfig { url: url.into(), ..RivaConfig::default() };
+        let riva = RivaService::new(riva, tokio::runtime::Handle::current()).unwrap();
+        let engine = Engine::Riva { url: url.into() };
+        Synthesiser::new(config(engine, folder.path())).unwrap().with_remote(Arc::new(riva))
+    };
+    let voice = speaker(&url);
+    let spoken = voice.speak(&text("hello")).await.unwrap();
+    assert_eq!((spoken.rate_hz, spoken.pcm.len()), (22_050, 5 * 2_205));
+    let asked = serde_json::json!({
+        "text": "hello", "language_code": "en-US", "encoding": "LINEAR_PCM", "sample_rate_hz": 22_050
+    });
+    assert_eq!(told(), asked);
+
+    let sentence = "Esta es una prueba del sistema. ".repeat(20);
+    let request = SpeechRequest {
+        language: Some("es".into()),
+        voice: Some("Spanish-US.Female-1".into()),
+        speed: Some(1.5),
+        ..text(&sentence)
+    };
+    voice.speak(&request).await.unwrap();
+    let pieces = [told(), told()];
+    assert!(pieces.iter().all(|piece| piece["language_code"] == "es-US"), "{pieces:?}");
+    assert!(
+        pieces[0]["text"].as_str().unwrap().starts_with("<speak><prosody rate=\"150%\">Esta es"),
+        "{pieces:?}"
+    );
+
+    let refused =
+        async |voice: &Synthesiser, request: SpeechRequest| voice.speak(&request).await.unwrap_err();
+    let named = |name: &str| SpeechRequest { voice: Some(name.into()), ..text("hello") };
+    let nobody = refused(&voice, named("nobody")).await;
+    assert!(nobody.is_request() && nobody.to_string().contains("Voice nobody not found"), "{nobody}");
+    let busy = refused(&voice, named("busy")).await;
+    assert!(busy.is_transient() && busy.to_string().contains("riva.url"), "{busy}");
+    let fast = refused(&voice, SpeechRequest { speed: Some(3.0), ..text("hello") }).await;
+    assert!(matches!(fast, SynthesisError::Speed { most: 2.5, .. }), "{fast}");
+    let away = refused(&speaker("http://127.0.0.1:9"), text("my secret")).await;
+    assert!(away.is_transient() && !away.to_string().contains("secret"), "{away}");
+    drop(server.stdin.take());
+    server.wait().unwrap();
 }

@@ -190,7 +190,8 @@ async fn manager(settings: &Settings, findings: &mut Findings) {
 
 /// Text to speech: whether the engine says a word. Calls go on without it.
 async fn voice(settings: &Settings, findings: &mut Findings) {
-    let voice = match super::say::config(settings).map(Synthesiser::new).transpose() {
+    let speaker = |config| super::say::speaker(config, settings);
+    let voice = match super::say::config(settings).map(speaker).transpose() {
         Ok(Some(voice)) => voice,
         Ok(None) => return findings.add("text to speech", Verdict::Good, "off (tts.engine)"),
         Err(error) => return findings.add("text to speech", Verdict::Warning, error.to_string()),

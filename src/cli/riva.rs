@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use crate::config::Settings;
 use crate::speech::remote::StreamingService;
+use crate::speech::synthesis::RemoteVoice;
 use crate::telemetry::readiness::ReadinessBoard;
 
 #[cfg(feature = "riva")]
-pub(super) use with::{look, start};
+pub(super) use with::{look, start, voice};
 #[cfg(not(feature = "riva"))]
-pub(super) use without::{look, start};
+pub(super) use without::{look, start, voice};
 
 type Started = Option<Arc<dyn StreamingService>>;
+type Voice = Option<anyhow::Result<Arc<dyn RemoteVoice>>>;
 
 #[cfg(feature = "riva")]
 mod with {
-    use super::{Arc, ReadinessBoard, Settings, Started};
+    use super::{Arc, ReadinessBoard, Settings, Started, Voice};
     use crate::speech::riva::{RivaConfig, RivaModel, RivaService, RivaState};
     use crate::telemetry::readiness::{Dependency, Health};
 
@@ -45,6 +47,16 @@ mod with {
             }
         });
         Ok(Some(Arc::new(service)))
+    }
+
+    /// What it speaks with, if the settings name a server. On a runtime.
+    pub(crate) fn voice(settings: &Settings) -> Voice {
+        let config = RivaConfig::of(settings).transpose()?;
+        Some(
+            config
+                .and_then(|config| RivaService::new(config, tokio::runtime::Handle::current()))
+                .map_or_else(|error| Err(error.into()), |service| Ok(Arc::new(service) as _)),
+        )
     }
 
     /// Whether the server is there and has a model for every language that may be asked for: `None` if the settings name none.
@@ -92,7 +104,7 @@ mod with {
 
 #[cfg(not(feature = "riva"))]
 mod without {
-    use super::{Arc, ReadinessBoard, Settings, Started};
+    use super::{Arc, ReadinessBoard, Settings, Started, Voice};
 
     const MISSING: &str =
         "riva.url is set, but this Sidetone was built without Riva: build it with the feature `riva`";
@@ -100,6 +112,10 @@ mod without {
     pub(crate) fn start(settings: &Settings, _: &Arc<ReadinessBoard>) -> anyhow::Result<Started> {
         anyhow::ensure!(settings.riva.url.is_empty(), MISSING);
         Ok(None)
+    }
+
+    pub(crate) fn voice(_: &Settings) -> Voice {
+        None
     }
 
     pub(crate) async fn look(settings: &Settings) -> Option<Result<String, String>> {

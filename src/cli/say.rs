@@ -14,9 +14,7 @@ use crate::audio::convert::{Channels, Conversion, Target, convert};
 use crate::audio::wav::header;
 use crate::audio::{AudioFile, Limits};
 use crate::config::{Settings, Tts};
-use crate::speech::synthesis::{
-    Engine, SharedCache, SpeechRequest, SynthesisConfig, SynthesisError, Synthesiser,
-};
+use crate::speech::synthesis::{Engine, SharedCache, SpeechRequest, SynthesisConfig, Synthesiser};
 
 /// Bytes of standard input; a text of more is refused by tts.max_chars anyway.
 const MOST_TEXT: u64 = 1 << 20;
@@ -52,11 +50,13 @@ pub(super) fn run(args: &SayArgs, settings: &SettingsArgs) -> anyhow::Result<Exi
     let text = if args.text == "-" { from_stdin()? } else { args.text.clone() };
     // Files of a user's own are no business of the server's folder.
     let config = config(&settings).map(|config| SynthesisConfig { cache_bytes: 0, ..config });
-    let synthesiser =
-        Synthesiser::new(config.context("tts.engine is off: name one with --set tts.engine=espeak")?)?;
+    let config = config.context("tts.engine is off: name one with --set tts.engine=espeak")?;
     let request =
         SpeechRequest { text, voice: args.voice.clone(), language: args.language.clone(), speed: args.speed };
-    let spoken = super::runtime()?.block_on(synthesiser.speak(&request))?;
+    let spoken = super::runtime()?.block_on(async {
+        let synthesiser = speaker(config, &settings)?;
+        anyhow::Ok(synthesiser.speak(&request).await?)
+    })?;
 
     let pcm: Vec<u8> = spoken.pcm.iter().flat_map(|sample| sample.to_le_bytes()).collect();
     let wav = [&header(spoken.rate_hz, 1, pcm.len() as u64)[..], &pcm].concat();
@@ -80,7 +80,7 @@ fn from_stdin() -> anyhow::Result<String> {
 pub(super) fn config(settings: &Settings) -> Option<SynthesisConfig> {
     let tts = &settings.tts;
     Some(SynthesisConfig {
-        engine: engine(tts, &settings.node.data)?,
+        engine: engine(tts, &settings.node.data, &settings.riva.url)?,
         voice: tts.voice.clone(),
         language: tts.language.clone(),
         most_chars: tts.max_chars,
@@ -92,7 +92,7 @@ pub(super) fn config(settings: &Settings) -> Option<SynthesisConfig> {
     })
 }
 
-fn engine(tts: &Tts, data: &Path) -> Option<Engine> {
+fn engine(tts: &Tts, data: &Path, riva: &str) -> Option<Engine> {
     let program = |name: &str| tts.program.clone().unwrap_or_else(|| name.into());
     let url = |default: &str| if tts.url.is_empty() { default.to_owned() } else { tts.url.clone() };
     match tts.engine.as_str() {
@@ -106,18 +106,29 @@ fn engine(tts: &Tts, data: &Path) -> Option<Engine> {
             key: tts.api_key.clone(),
             model: tts.model.clone(),
         }),
+        "riva" => Some(Engine::Riva { url: riva.to_owned() }),
         "google" => Some(Engine::Google { url: url("https://translate.google.com/translate_tts") }),
         // Anything else was refused with the settings.
         _ => None,
     }
 }
 
+/// What speaks so. On a runtime.
+pub(super) fn speaker(config: SynthesisConfig, settings: &Settings) -> anyhow::Result<Synthesiser> {
+    let is_elsewhere = matches!(config.engine, Engine::Riva { .. });
+    let speaker = Synthesiser::new(config)?;
+    Ok(match super::riva::voice(settings).transpose()?.filter(|_| is_elsewhere) {
+        Some(riva) => speaker.with_remote(riva),
+        None => speaker,
+    })
+}
+
 /// The server's voice, with what other nodes have spoken.
 pub(super) fn start(
     settings: &Settings,
     shared: Option<Arc<dyn SharedCache>>,
-) -> Result<Option<Arc<Synthesiser>>, SynthesisError> {
-    let voice = config(settings).map(Synthesiser::new).transpose()?;
+) -> anyhow::Result<Option<Arc<Synthesiser>>> {
+    let voice = config(settings).map(|config| speaker(config, settings)).transpose()?;
     Ok(voice.map(|voice| match shared {
         Some(shared) => Arc::new(voice.with_shared(shared)),
         None => Arc::new(voice),

@@ -343,7 +343,7 @@ sections! {
     /// Text to speech: `sidetone say`, `/v1/audio/speech`, `/api/calls/{id}/say`.
     Tts "tts" {
         /// `espeak` (espeak-ng, on this machine), `piper` (Piper, on this machine, with voices of yours), `openai` (a server with OpenAI's
-        /// `/v1/audio/speech`), `google` (Google Translate's voice: unofficial, for trials), or `off`.
+        /// `/v1/audio/speech`), `riva` (NVIDIA Riva's voices, at `riva.url`), `google` (Google Translate's voice: unofficial, for trials), or `off`.
         engine: String = "espeak".into();
         /// Voice of requests that name none, as the engine calls it; empty: the engine's own for the language.
         voice: String = String::new();

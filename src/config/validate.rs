@@ -10,7 +10,7 @@ const FORMATS: [&str; 10] =
 const STREAM_FORMATS: [&str; 7] = ["ulaw", "alaw", "slin", "slin12", "slin16", "slin24", "slin48"];
 
 /// What speaks.
-const VOICES: [&str; 5] = ["espeak", "piper", "openai", "google", "off"];
+const VOICES: [&str; 6] = ["espeak", "piper", "openai", "google", "riva", "off"];
 
 /// Least of `rtp.repair_ms`: the first packets of a doubtful sender are held for up to a second (`media::receiver`), and still
 /// have to find their place open.
@@ -262,6 +262,10 @@ pub fn validate(s: &Settings) -> Result<(), Vec<String>> {
     check(
         VOICES.contains(&s.tts.engine.as_str()),
         format!("tts.engine is `{}`: use one of {}", s.tts.engine, VOICES.join(", ")),
+    );
+    check(
+        s.tts.engine != "riva" || !s.riva.url.is_empty(),
+        "tts.engine is `riva`: say where it is, riva.url".into(),
     );
     check(
         s.tts.url.is_empty() || s.tts.url.starts_with("http://") || s.tts.url.starts_with("https://"),

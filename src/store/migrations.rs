@@ -1,7 +1,7 @@
 //! The tables, in the order in which they came to be.
 
-use sqlx::{AnyConnection, SqlSafeStr};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AnyConnection, SqlSafeStr};
 
 /// Each once written is never changed: databases remember its checksum.
 const ALL: [(i64, &str, &str); 3] = [

@@ -1,5 +1,5 @@
 """A Riva by NVIDIA's own stubs (package nvidia-riva-client): what Sidetone sends is read by an implementation that is not ours, and answered
-by it. Prints its port, then one line of JSON a stream: what it was asked for, and how much audio came.
+by it. Prints its port, then one line of JSON a stream (what it was asked for, and how much audio came), and one a text to speak.
 
     server.py "word word word"
 """
@@ -13,6 +13,8 @@ import grpc
 from riva.client.proto import riva_asr_pb2 as asr
 from riva.client.proto import riva_asr_pb2_grpc as service
 from riva.client.proto import riva_audio_pb2 as audio
+from riva.client.proto import riva_tts_pb2 as tts
+from riva.client.proto import riva_tts_pb2_grpc as synthesis
 from google.protobuf.json_format import MessageToDict
 
 WORDS = sys.argv[1].split()
@@ -67,8 +69,24 @@ class Recognition(service.RivaSpeechRecognitionServicer):
         return response
 
 
+class Synthesis(synthesis.RivaSpeechSynthesisServicer):
+    """Says a tenth of a second of a square wave a character."""
+
+    def Synthesize(self, request, context):
+        print(json.dumps(MessageToDict(request, preserving_proto_field_name=True)), flush=True)
+        if request.voice_name == "nobody":
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "Voice nobody not found")
+        if request.voice_name == "busy":
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room")
+        assert request.encoding == audio.LINEAR_PCM, request
+        period = b"\x00\x20" * 25 + b"\x00\xe0" * 25
+        count = len(request.text) * request.sample_rate_hz // 10
+        return tts.SynthesizeSpeechResponse(audio=(period * (count // 50 + 1))[: 2 * count])
+
+
 server = grpc.server(futures.ThreadPoolExecutor(4))
 service.add_RivaSpeechRecognitionServicer_to_server(Recognition(), server)
+synthesis.add_RivaSpeechSynthesisServicer_to_server(Synthesis(), server)
 print(server.add_insecure_port("127.0.0.1:0"), flush=True)
 server.start()
 # Until nobody needs it any more.

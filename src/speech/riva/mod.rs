@@ -1,4 +1,4 @@
-//! NVIDIA Riva: speech recognition on GPUs elsewhere, by gRPC.
+//! NVIDIA Riva: speech recognition, and voices, on GPUs elsewhere, by gRPC.
 //!
 //! [`RivaService`] is a [`StreamingService`]: a `StreamingRecognize` call an utterance, over a few HTTP/2 connections that all legs share. The calls are
 //! tasks on the runtime it was made on; nothing of it blocks the thread that listens to the legs.
@@ -10,9 +10,11 @@ mod link;
 pub mod proto;
 mod status;
 mod stream;
+mod voice;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use thiserror::Error;
@@ -28,6 +30,9 @@ pub use link::RivaState;
 
 use self::proto::{ConfigRequest, ConfigResponse, GET_CONFIG};
 use super::remote::{AudioStream, Engine, NewsSink, RemoteConfig, StreamRequest, StreamingService};
+
+/// The longest answer: five minutes of speech at 22.05 kHz. A text's piece is half a minute.
+const MOST_BYTES: usize = 16 << 20;
 
 /// Why a client could not be made.
 #[derive(Debug, Error)]
@@ -83,6 +88,12 @@ pub struct RivaModel {
 /// The client. Cheap to clone.
 #[derive(Clone)]
 pub struct RivaService(Arc<Inner>);
+
+impl std::fmt::Debug for RivaService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RivaService").field("url", &self.0.config.url).finish_non_exhaustive()
+    }
+}
 
 struct Inner {
     config: RivaConfig,
@@ -178,14 +189,28 @@ impl Inner {
     }
 
     async fn ask(&self) -> Result<ConfigResponse, tonic::Status> {
-        let mut request = self.request(ConfigRequest { model_name: String::new() });
         let limit = self.config.connect_timeout + self.config.remote.final_timeout;
+        self.unary(GET_CONFIG, ConfigRequest { model_name: String::new() }, limit).await
+    }
+
+    /// One question, one answer, within `limit`.
+    async fn unary<Q, A>(
+        &self,
+        method: &'static str,
+        question: Q,
+        limit: Duration,
+    ) -> Result<A, tonic::Status>
+    where
+        Q: prost::Message + Default + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let mut request = self.request(question);
         request.set_timeout(limit);
         let asked = async {
-            let mut client = self.client();
+            let mut client = self.client().max_decoding_message_size(MOST_BYTES);
             client.ready().await.map_err(|error| tonic::Status::from_error(Box::new(error)))?;
-            let codec = ProstCodec::<ConfigRequest, ConfigResponse>::default();
-            client.unary(request, PathAndQuery::from_static(GET_CONFIG), codec).await
+            let codec = ProstCodec::<Q, A>::default();
+            client.unary(request, PathAndQuery::from_static(method), codec).await
         };
         let answer = tokio::time::timeout(limit, asked).await;
         answer

@@ -1,5 +1,5 @@
-//! The messages of Riva's speech recognition that are used, and of them the fields that are: package `nvidia.riva.asr`, as NVIDIA
-//! documents it. Written by hand, so that no build needs a compiler of protobufs; a test holds them against NVIDIA's own Python package.
+//! The messages of Riva's speech recognition and synthesis that are used, and of them the fields that are: packages `nvidia.riva.asr` and
+//! `nvidia.riva.tts`, as NVIDIA documents them. Written by hand, so that no build needs a compiler of protobufs; a test holds them against NVIDIA's own Python package.
 //! Fields that are not here are passed over when read. Two differ between versions of Riva and are left alone: `RecognitionConfig` 26 and
 //! `StreamingRecognitionResult` 7.
 
@@ -11,6 +11,32 @@ use std::collections::HashMap;
 pub const STREAMING_RECOGNIZE: &str = "/nvidia.riva.asr.RivaSpeechRecognition/StreamingRecognize";
 /// What models the server has.
 pub const GET_CONFIG: &str = "/nvidia.riva.asr.RivaSpeechRecognition/GetRivaSpeechRecognitionConfig";
+
+/// A text, and its audio.
+pub const SYNTHESIZE: &str = "/nvidia.riva.tts.RivaSpeechSynthesis/Synthesize";
+
+/// What to say.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SynthesizeSpeechRequest {
+    /// Plain, or SSML.
+    #[prost(string, tag = "1")]
+    pub text: String,
+    #[prost(string, tag = "2")]
+    pub language_code: String,
+    #[prost(enumeration = "AudioEncoding", tag = "3")]
+    pub encoding: i32,
+    #[prost(int32, tag = "4")]
+    pub sample_rate_hz: i32,
+    #[prost(string, tag = "5")]
+    pub voice_name: String,
+}
+
+/// What was said: without a header.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SynthesizeSpeechResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub audio: Vec<u8>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]

@@ -19,13 +19,15 @@ pub enum SynthesisError {
         most: usize,
     },
     /// No pace that can be spoken at.
-    #[error("a speed of {speed} is none: use 0.25 to 4, 1 being the voice's own")]
+    #[error("a speed of {speed} is none: use 0.25 to {most}, 1 being the voice's own")]
     Speed {
         /// As asked for.
         speed: f64,
+        /// The fastest.
+        most: f64,
     },
     /// A voice or language whose name cannot be one.
-    #[error("{name:?} is no name of a {what}: letters, digits, spaces, `-`, `_`, `+` and brackets are")]
+    #[error("{name:?} is no name of a {what}: letters, digits, spaces, `-`, `_`, `+`, `.` and brackets are")]
     BadName {
         /// Voice or language.
         what: &'static str,
@@ -59,7 +61,7 @@ pub enum SynthesisError {
         reason: String,
     },
     /// The server is away or overloaded: later it may speak.
-    #[error("{engine} cannot be reached or is busy: {reason} (tts.url)")]
+    #[error("{engine} cannot be reached or is busy: {reason} ({})", if *engine == "riva" { "riva.url" } else { "tts.url" })]
     Unavailable {
         /// The engine.
         engine: &'static str,

@@ -23,6 +23,7 @@ use crate::telemetry::metric;
 use cache::Cache;
 
 pub use error::SynthesisError;
+pub(in crate::speech) use text::pieces;
 
 /// What turns text into audio.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,11 @@ pub enum Engine {
         /// Of `translate_tts`.
         url: String,
     },
+    /// NVIDIA Riva, which has to be given as well ([`Synthesiser::with_remote`]).
+    Riva {
+        /// Where it is.
+        url: String,
+    },
 }
 
 impl Engine {
@@ -63,6 +69,7 @@ impl Engine {
             Self::Piper { .. } => "piper",
             Self::OpenAi { .. } => "openai",
             Self::Google { .. } => "google",
+            Self::Riva { .. } => "riva",
         }
     }
 }
@@ -152,12 +159,23 @@ pub trait SharedCache: std::fmt::Debug + Send + Sync {
     fn put(&self, key: &str, file: Vec<u8>);
 }
 
+/// A service elsewhere that speaks, by a protocol of its own.
+pub trait RemoteVoice: std::fmt::Debug + Send + Sync {
+    /// The text as WAV files, to be heard one after the other; each piece of it within `timeout`.
+    fn speak<'a>(
+        &'a self,
+        wanted: &'a Wanted,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<Vec<Vec<u8>>, SynthesisError>>;
+}
+
 /// Speaks.
 #[derive(Debug)]
 pub struct Synthesiser {
     config: SynthesisConfig,
     cache: Cache,
     shared: Option<Arc<dyn SharedCache>>,
+    remote: Option<Arc<dyn RemoteVoice>>,
     http: reqwest::Client,
     turns: Semaphore,
 }
@@ -171,13 +189,19 @@ impl Synthesiser {
         let cache = Cache::open(&config.cache, config.cache_bytes)?;
         let http = http::client(config.timeout)?;
         let turns = Semaphore::new(config.at_once.max(1));
-        Ok(Self { config, cache, shared: None, http, turns })
+        Ok(Self { config, cache, shared: None, remote: None, http, turns })
     }
 
     /// With what other nodes have spoken.
     #[must_use]
     pub fn with_shared(self, shared: Arc<dyn SharedCache>) -> Self {
         Self { shared: Some(shared), ..self }
+    }
+
+    /// With the service that an engine elsewhere is asked by.
+    #[must_use]
+    pub fn with_remote(self, remote: Arc<dyn RemoteVoice>) -> Self {
+        Self { remote: Some(remote), ..self }
     }
 
     /// Name of the engine.
@@ -242,6 +266,14 @@ impl Synthesiser {
             }
             Engine::OpenAi { url, key, model } => http::openai(&self.http, url, key, model, wanted).await,
             Engine::Google { url } => http::google(&self.http, url, wanted).await,
+            Engine::Riva { .. } => match &self.remote {
+                Some(remote) => remote.speak(wanted, self.config.timeout).await,
+                None => {
+                    let reason =
+                        "this Sidetone was built without Riva: build it with the feature `riva`".into();
+                    Err(SynthesisError::Failed { engine, reason })
+                }
+            },
         }?;
         let level = self.config.level_dbov;
         let levelled = tokio::task::spawn_blocking(move || {
@@ -273,15 +305,15 @@ impl Synthesiser {
         }
         let speed = request.speed.unwrap_or(1.0);
         if !SPEEDS.contains(&speed) {
-            return Err(SynthesisError::Speed { speed });
+            return Err(SynthesisError::Speed { speed, most: *SPEEDS.end() });
         }
         let voice = request.voice.clone().unwrap_or_else(|| self.config.voice.clone());
         let language =
             request.language.clone().unwrap_or_else(|| self.config.language.clone()).to_ascii_lowercase();
         for (what, name) in [("voice", &voice), ("language", &language)] {
             // They become arguments of programs, and names of files.
-            let good = |c: char| c.is_alphanumeric() || "-_+ ()".contains(c);
-            if name.len() > 100 || name.starts_with('-') || !name.chars().all(good) {
+            let good = |c: char| c.is_alphanumeric() || "-_+. ()".contains(c);
+            if name.len() > 100 || name.starts_with(['-', '.']) || !name.chars().all(good) {
                 return Err(SynthesisError::BadName { what, name: name.clone() });
             }
         }
@@ -308,7 +340,7 @@ impl Engine {
         match self {
             Self::Espeak { .. } | Self::Piper { .. } => (self.name(), "", ""),
             Self::OpenAi { url, model, .. } => (self.name(), url, model),
-            Self::Google { url } => (self.name(), url, ""),
+            Self::Google { url } | Self::Riva { url } => (self.name(), url, ""),
         }
     }
 }
@@ -327,11 +359,15 @@ fn error_chain(error: &dyn std::error::Error) -> String {
 
 /// A request that an engine can be asked.
 #[derive(Clone, Debug)]
-struct Wanted {
-    text: String,
-    voice: String,
-    language: String,
-    speed: f64,
+pub struct Wanted {
+    /// Without control characters.
+    pub text: String,
+    /// As the engine names it; empty: its own for the language.
+    pub voice: String,
+    /// In lower case.
+    pub language: String,
+    /// 1 is the voice's own.
+    pub speed: f64,
 }
 
 /// What an engine gave: WAV, MP3, or anything else that is read here.

@@ -7,7 +7,7 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 /// Pieces of at most `most` characters, cut behind sentences, or commas, or words, or anywhere if need be.
-pub(super) fn pieces(text: &str, most: usize) -> Vec<&str> {
+pub(in crate::speech) fn pieces(text: &str, most: usize) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = text.trim();
     while let Some((limit, _)) = rest.char_indices().nth(most) {
