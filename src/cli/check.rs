@@ -14,7 +14,6 @@ use crate::asterisk::ari::AriClient;
 use crate::calls::transport::Transport;
 use crate::config::{ConfigError, Settings};
 use crate::recording::free_mib;
-use crate::speech::synthesis::Synthesiser;
 use crate::speech::{english_only, model};
 
 /// Asterisk modules without which no call is heard.

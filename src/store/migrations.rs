@@ -18,5 +18,6 @@ pub(super) async fn run(connection: &mut AnyConnection) -> Result<(), MigrateErr
     let of = |(version, name, sql): (i64, &'static str, &'static str)| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    Migrator::with_migrations(ALL.map(of).to_vec()).run(connection).await
+    // `run` is not general enough for a pool's new connection, as sqlx itself says of it.
+    Migrator::with_migrations(ALL.map(of).to_vec()).run_direct(None, connection, false).await
 }

@@ -85,7 +85,9 @@ impl Store {
             if dialect == Dialect::Sqlite {
                 sqlx::raw_sql(SQLITE).execute(&mut first).await.map_err(failed)?;
             }
-            migrations::run(&mut first).await.map_err(|source| StoreError::Tables { url: shown, source })?;
+            migrations::run(&mut first)
+                .await
+                .map_err(|source| StoreError::Tables { url: shown.clone(), source })?;
             first.close().await.map_err(failed)?;
         }
         Ok(Self { write, read, dialect, place: std::sync::Arc::default() })
