@@ -242,8 +242,9 @@ async fn a_call_goes_on_as_ever_while_its_database_is_away() {
 async fn a_server_that_starts_while_its_database_is_away_hears_calls_all_the_same() {
     let ari = FakeAri::start().await;
     let mut database = Postgres::start();
+    let url = database.url();
     database.stop();
-    let (mut server, speaker) = start(&ari, &database.url()).await;
+    let (mut server, speaker) = start(&ari, &url).await;
     let ready = server.get("/ready").await;
     assert_eq!(ready["dependencies"]["database"]["state"], "degraded", "{ready:#}");
     let call = a_call_without_lists(&ari, &server, &speaker, "c1").await;

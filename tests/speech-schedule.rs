@@ -228,7 +228,8 @@ fn partials_come_early_and_often_and_the_final_right_after_the_hangover() {
     let (first, _, event) = &events[0];
     assert!(first.as_secs_f64() - event.start < 0.75, "first at {first:?}, speech from {}", event.start);
     let gap = events.windows(2).map(|w| w[1].0 - w[0].0).max().unwrap();
-    assert!(gap <= Duration::from_secs(1), "{gap:?}");
+    // A quarter of four seconds of utterance, and one decode.
+    assert!(gap <= Duration::from_millis(1_100), "{gap:?}");
     let (at, last) = finals[0].last().unwrap();
     assert!((at.as_secs_f64() - last.end) < 0.45, "{at:?} for {}", last.end);
     let text: Vec<&str> = words.iter().map(|w| w.0.as_str()).collect();

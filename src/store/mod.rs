@@ -41,6 +41,7 @@ pub struct Store {
     write: AnyPool,
     read: AnyPool,
     dialect: Dialect,
+    was_there: bool,
     place: std::sync::Arc<AtomicI64>,
 }
 
@@ -81,6 +82,7 @@ impl Store {
                 (pool.clone(), pool)
             }
         };
+        let was_there = first.is_some();
         if let Some(mut first) = first {
             if dialect == Dialect::Sqlite {
                 sqlx::raw_sql(SQLITE).execute(&mut first).await.map_err(failed)?;
@@ -90,12 +92,17 @@ impl Store {
                 .map_err(|source| StoreError::Tables { url: shown.clone(), source })?;
             first.close().await.map_err(failed)?;
         }
-        Ok(Self { write, read, dialect, place: std::sync::Arc::default() })
+        Ok(Self { write, read, dialect, was_there, place: std::sync::Arc::default() })
     }
 
     /// Which database it is.
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// Whether it answered when it was opened.
+    pub fn was_there(&self) -> bool {
+        self.was_there
     }
 
     /// The jobs.

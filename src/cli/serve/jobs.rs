@@ -221,6 +221,11 @@ fn watch(store: Store, readiness: Arc<ReadinessBoard>) {
         Dialect::Sqlite => "SQLite",
         Dialect::Postgres => "PostgreSQL",
     };
+    if store.was_there() {
+        readiness.put("database", Dependency::new(Health::Ok, kind));
+    } else {
+        readiness.set("database", Health::Degraded, "it was away at the start");
+    }
     tokio::spawn(async move {
         loop {
             match store.ping().await {
