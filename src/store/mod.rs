@@ -72,16 +72,6 @@ impl Store {
             }
             first => Some(first.map_err(failed)?),
         };
-        let (write, read) = match dialect {
-            Dialect::Sqlite => {
-                let write = sqlite(1).connect_with(options.clone()).await.map_err(failed)?;
-                (write, sqlite(CONNECTIONS).connect_lazy_with(options))
-            }
-            Dialect::Postgres => {
-                let pool = postgres().connect_lazy_with(options);
-                (pool.clone(), pool)
-            }
-        };
         let was_there = first.is_some();
         if let Some(mut first) = first {
             if dialect == Dialect::Sqlite {
@@ -92,6 +82,16 @@ impl Store {
                 .map_err(|source| StoreError::Tables { url: shown.clone(), source })?;
             first.close().await.map_err(failed)?;
         }
+        let (write, read) = match dialect {
+            Dialect::Sqlite => {
+                let write = sqlite(1).connect_with(options.clone()).await.map_err(failed)?;
+                (write, sqlite(CONNECTIONS).connect_lazy_with(options))
+            }
+            Dialect::Postgres => {
+                let pool = postgres().connect_lazy_with(options);
+                (pool.clone(), pool)
+            }
+        };
         Ok(Self { write, read, dialect, was_there, place: std::sync::Arc::default() })
     }
 
@@ -180,7 +180,11 @@ fn postgres() -> AnyPoolOptions {
 /// mistake in the URL.
 fn is_away(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+        // What TLS has against somebody comes as bad data.
+        sqlx::Error::Io(error) => {
+            !matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput)
+        }
+        sqlx::Error::PoolTimedOut => true,
         sqlx::Error::Database(error) => {
             let code = error.code().unwrap_or_default();
             code.starts_with("08") || code.starts_with("57P") || code == "53300"

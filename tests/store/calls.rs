@@ -54,6 +54,11 @@ impl House {
 
     /// A call with all its files, begun `minutes` after midnight.
     fn end_call(&self, id: &str, tenant: &str, minutes: i64) {
+        self.end_call_heard(id, tenant, minutes, [Some(4.4), None]);
+    }
+
+    /// The same, with the scores of its legs.
+    fn end_call_heard(&self, id: &str, tenant: &str, minutes: i64, mos: [Option<f64>; 2]) {
         let started_at = "2026-03-01T00:00:00.000000001Z".parse::<jiff::Timestamp>().unwrap();
         let started_at = started_at + jiff::SignedDuration::from_mins(minutes);
         let mut record = CallRecord::new(id, tenant, CallMode::Tap, started_at);
@@ -70,8 +75,8 @@ impl House {
         std::fs::write(files.recording(), "RIFF").unwrap();
         std::fs::write(files.report(), report(id, tenant).to_string()).unwrap();
         let path = files.recording().strip_prefix(self.directory.data()).unwrap().to_owned();
-        let legs = json!([{ "name": "caller", "codec": "ulaw", "packets_received": 99, "packets_lost": 1, "jitter_ms": 0.5, "mos": 4.4 },
-            { "name": "callee", "codec": "ulaw", "packets_received": 0, "packets_lost": 0, "jitter_ms": 0.0, "mos": null }]);
+        let legs = json!([{ "name": "caller", "codec": "ulaw", "packets_received": 99, "packets_lost": 1, "jitter_ms": 0.5, "mos": mos[0] },
+            { "name": "callee", "codec": "ulaw", "packets_received": 0, "packets_lost": 0, "jitter_ms": 0.0, "mos": mos[1] }]);
         self.directory.update(id, |record| {
             record.state = CallState::Ended;
             record.outcome = Some("completed".into());
@@ -189,6 +194,18 @@ on_both! {
         let body: Value = serde_json::from_str(&events[2].body).unwrap();
         assert_eq!((&body["seq"], &body["call_id"], &body["outcome"]), (&json!(4), &json!("c1"), &json!("completed")));
         assert_eq!(rows.events("other", "c1").await.unwrap(), [], "another tenant's call is another");
+        house.close().await;
+    }
+
+    async fn what_one_call_does_not_know_the_next_one_may(store: Store) {
+        let data = tempfile::tempdir().unwrap();
+        let house = House::open(data.path(), &store);
+        for (id, mos) in [("c1", [None, Some(4.4)]), ("c2", [Some(4.1), None]), ("c3", [None, None])] {
+            house.end_call_heard(id, "acme", 0, mos);
+            house.until_filed(id[1..].parse().unwrap()).await;
+            let legs = store.calls().legs("acme", id).await.unwrap();
+            assert_eq!(legs.iter().map(|leg| leg.mos).collect::<Vec<_>>(), mos, "{id}");
+        }
         house.close().await;
     }
 

@@ -75,6 +75,9 @@ impl Calls {
 }
 
 const FILING: &str = "putting calls into it";
+/// Statements that may bind no number where another time they bind one are prepared each time: sqlx 0.9 tells PostgreSQL a missing `f64`
+/// for an `f32`, and keeps the statement for that.
+const KEPT: bool = false;
 
 async fn put(commit: &mut Transaction<'static, Any>, node: &str, rows: &CallRows) -> Result<(), sqlx::Error> {
     let call = &rows.call;
@@ -85,6 +88,7 @@ async fn put(commit: &mut Transaction<'static, Any>, node: &str, rows: &CallRows
          duration_s = excluded.duration_s, mode = excluded.mode, outcome = excluded.outcome, version = excluded.version, \
          search = excluded.search, record = excluded.record, files_gone_at = NULL",
     )
+    .persistent(KEPT)
     .bind(clean(&call.tenant))
     .bind(clean(&call.id))
     .bind(node)
@@ -161,6 +165,7 @@ async fn put_recording(
          gone_at = CASE WHEN excluded.gone_at IS NULL THEN NULL ELSE COALESCE(recordings.gone_at, excluded.gone_at) END, \
          report = excluded.report",
     )
+    .persistent(KEPT)
     .bind(of.tenant)
     .bind(of.id)
     .bind(clean(&recording.status))
@@ -242,7 +247,7 @@ async fn many<T>(
         };
         let values: Vec<_> = (0..some.len()).map(row).collect();
         let statement = format!("INSERT INTO {into} VALUES {}", values.join(", "));
-        let mut query = sqlx::query(AssertSqlSafe(statement));
+        let mut query = sqlx::query(AssertSqlSafe(statement)).persistent(KEPT);
         for (n, one) in some.iter().enumerate() {
             query = bind(query, chunk * TOGETHER + n, one);
         }
