@@ -23,6 +23,7 @@ use crate::telemetry::metric;
 use cache::Cache;
 
 pub use error::SynthesisError;
+#[cfg(feature = "riva")]
 pub(in crate::speech) use text::pieces;
 
 /// What turns text into audio.
