@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::hub::EventHub;
-use super::hub::EventKind;
+use super::hub::{EventHub, EventKind};
 use super::ids::ObjectId;
 use crate::asterisk::ami::{AmiMessage, AmiNotice, AmiNotices};
 use crate::asterisk::ari::PROBE_PREFIX;
@@ -141,25 +140,12 @@ fn is_call(id: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::asterisk::ami::{AmiDecoder, AmiInput};
-
-    fn message(lines: &str) -> AmiMessage {
-        let mut decoder = AmiDecoder::default();
-        decoder.push(b"Asterisk Call Manager/11.0.0\r\n");
-        decoder.push(lines.replace('\n', "\r\n").as_bytes());
-        decoder.push(b"\r\n\r\n");
-        loop {
-            if let AmiInput::Message(message) = decoder.take().unwrap().expect("a message") {
-                return message;
-            }
-        }
-    }
 
     #[test]
     fn channels_are_known_from_their_first_moment_to_their_last() {
         let detector = Detector::default();
         let at = |second| Timestamp::from_second(second).unwrap();
-        let tell = |lines: &str, second| detector.tell(&message(lines), at(second), clock::now());
+        let tell = |lines: &str, second| detector.tell(&AmiMessage::read(lines), at(second), clock::now());
         tell("Event: Newchannel\nChannel: PJSIP/trunk-1\nUniqueid: 17.1\nLinkedid: 17.1", 5);
         tell("Event: Newchannel\nChannel: PJSIP/phone-2\nUniqueid: 17.2\nLinkedid: 17.1", 6);
         tell("Event: Newstate\nChannel: PJSIP/trunk-1\nUniqueid: 17.1\nLinkedid: 17.1\nChannelState: 6", 7);

@@ -7,6 +7,20 @@ pub struct AmiMessage {
 }
 
 impl AmiMessage {
+    /// As it comes over the wire, in lines, for tests of what is made of messages.
+    #[cfg(test)]
+    pub(crate) fn read(lines: &str) -> Self {
+        let mut decoder = super::AmiDecoder::default();
+        decoder.push(b"Asterisk Call Manager/11.0.0\r\n");
+        decoder.push(lines.replace('\n', "\r\n").as_bytes());
+        decoder.push(b"\r\n\r\n");
+        loop {
+            if let super::AmiInput::Message(message) = decoder.take().unwrap().expect("a message") {
+                return message;
+            }
+        }
+    }
+
     pub(super) fn push(&mut self, name: String, value: String) {
         self.headers.push((name, value));
     }

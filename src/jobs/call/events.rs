@@ -233,19 +233,6 @@ pub(super) fn state(number: &str) -> Option<Fact> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::asterisk::ami::{AmiDecoder, AmiInput};
-
-    fn message(lines: &str) -> AmiMessage {
-        let mut decoder = AmiDecoder::default();
-        decoder.push(b"Asterisk Call Manager/11.0.0\r\n");
-        decoder.push(lines.replace('\n', "\r\n").as_bytes());
-        decoder.push(b"\r\n\r\n");
-        loop {
-            if let AmiInput::Message(message) = decoder.take().unwrap().expect("a message") {
-                return message;
-            }
-        }
-    }
 
     fn board() -> Arc<Switchboard> {
         Arc::new(Switchboard { entries: Mutex::default(), link: watch::Sender::new(Link::Up(1)) })
@@ -270,7 +257,7 @@ mod tests {
             "Event: UserEvent\nUserEvent: SidetoneTts\nCall: job1-1\nUniqueid: job1-1\nLinkedid: job1-1\nReport: at=answered answered=1",
             "Event: UserEvent\nUserEvent: Other\nCall: job1-1\nReport: at=answered",
         ] {
-            board.tell(&message(event), Timestamp::UNIX_EPOCH);
+            board.tell(&AmiMessage::read(event), Timestamp::UNIX_EPOCH);
         }
         let report = Report::parse("at=answered answered=1").unwrap();
         assert_eq!(told(&mut one), [Fact::Ringing, Fact::Report(report)]);
@@ -292,7 +279,7 @@ mod tests {
             "Event: UserEvent\nUserEvent: SidetoneTts\nChannel: OutgoingSpoolFailed\nCall: job3-1\nUniqueid: 17.27\nLinkedid: 17.27\nReport: at=failed reason=0",
             "Event: Hangup\nUniqueid: 17.27\nCause: 0",
         ] {
-            board.tell(&message(event), Timestamp::UNIX_EPOCH);
+            board.tell(&AmiMessage::read(event), Timestamp::UNIX_EPOCH);
         }
         let facts = told(&mut line);
         assert!(matches!(&facts[..], [Fact::Ended(cause), Fact::Report(_)] if cause.code == 17), "{facts:?}");
@@ -308,7 +295,7 @@ mod tests {
     fn a_call_that_does_not_listen_learns_that_it_missed_something() {
         let board = board();
         let line = board.open("job4-1").unwrap();
-        let ringing = message("Event: Newstate\nChannelState: 5\nUniqueid: job4-1");
+        let ringing = AmiMessage::read("Event: Newstate\nChannelState: 5\nUniqueid: job4-1");
         (0..QUEUED).for_each(|_| board.tell(&ringing, Timestamp::UNIX_EPOCH));
         assert!(!line.has_missed());
         board.tell(&ringing, Timestamp::UNIX_EPOCH);

@@ -36,6 +36,8 @@ pub struct Told {
     pub utterance: u64,
     /// Whether that was the last word on it.
     pub is_final: bool,
+    /// Where its speech starts, on the legs' clock.
+    pub start: MediaInstant,
     /// Where the speech heard so far ends, on the legs' clock.
     pub end: MediaInstant,
 }
@@ -128,6 +130,7 @@ fn sink(told: &Arc<Mutex<Vec<Told>>>, leg: usize, start: MediaInstant) -> EventS
             leg,
             utterance: event.utterance,
             is_final: event.kind == TranscriptKind::Final,
+            start: start + Duration::from_secs_f64(event.start),
             end: start + Duration::from_secs_f64(event.end),
         });
     })

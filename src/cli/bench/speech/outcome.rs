@@ -85,7 +85,7 @@ pub struct Step {
     pub final_p50_ms: f64,
     pub final_p95_ms: f64,
     pub final_p99_ms: f64,
-    /// Milliseconds from one event of an utterance to the next.
+    /// Milliseconds from the start of an utterance to its first text, and from one event of it to the next.
     pub pause_p50_ms: f64,
     pub pause_p95_ms: f64,
     /// Partials.
@@ -111,11 +111,15 @@ impl Step {
         let mut last: BTreeMap<(usize, u64), &Told> = BTreeMap::new();
         let mut pauses = Vec::new();
         for told in &heard.told {
-            if let Some(before) = last.insert((told.leg, told.utterance), told) {
+            pauses.push(match last.insert((told.leg, told.utterance), told) {
                 // Nothing is to be told after the last word but that it was the last.
-                let until = if told.is_final { told.at.min(before.at.max(told.end)) } else { told.at };
-                pauses.push(until.saturating_since(before.at));
-            }
+                Some(before) if told.is_final => {
+                    told.at.min(before.at.max(told.end)).saturating_since(before.at)
+                }
+                Some(before) => told.at.saturating_since(before.at),
+                // Where partials are shed, nobody reads a word before the final.
+                None => told.at.saturating_since(told.start),
+            });
         }
         let pauses = sorted(pauses.into_iter());
         let sum = |of: fn(&crate::speech::FinishReport) -> u64| heard.reports.iter().map(of).sum::<u64>();
@@ -262,8 +266,10 @@ mod tests {
         MediaInstant::from_nanos(1_000_000_000 + ms * 1_000_000)
     }
 
+    /// The first utterance starts at 0.5 s, the second at 19.5 s.
     fn told(ms: u64, utterance: u64, is_final: bool, end: u64) -> Told {
-        Told { at: at(ms), leg: 0, utterance, is_final, end: at(end) }
+        let start = at(500 + 19_000 * (utterance - 1));
+        Told { at: at(ms), leg: 0, utterance, is_final, start, end: at(end) }
     }
 
     fn heard(told: Vec<Told>) -> Heard {
@@ -282,7 +288,7 @@ mod tests {
         ];
         let step = Step::new(&heard(all), 1, 0.5, &SpeechConfig::default());
         assert_eq!((step.final_p50_ms, step.final_p95_ms), (600.0, 600.0));
-        assert_eq!((step.pause_p50_ms, step.pause_p95_ms), (700.0, 700.0));
+        assert_eq!((step.pause_p50_ms, step.pause_p95_ms), (510.0, 700.0));
         assert_eq!(step.limit, None);
     }
 
@@ -298,6 +304,8 @@ mod tests {
         let still =
             vec![told(1_000, 1, false, 900), told(3_100, 1, false, 3_000), told(4_000, 1, true, 3_500)];
         assert_eq!(limit(still, |_| ()), Some(Limit::Partials));
+        let silent = vec![told(3_000, 1, true, 2_400)];
+        assert_eq!(limit(silent, |_| ()), Some(Limit::Partials), "nothing but a final, 2.5 s after it began");
         let missing = |heard: &mut Heard| {
             heard.reports.push(crate::speech::FinishReport {
                 complete: true,
