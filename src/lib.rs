@@ -17,3 +17,4 @@ pub mod recording;
 pub mod speech;
 pub mod store;
 pub mod telemetry;
+pub mod tls;

@@ -275,7 +275,10 @@ on_both! {
         let of_acme = Filter { tenant: Some("acme".into()), limit: 2, ..Filter::default() };
         let (first, before) = shown(of_acme.clone()).await;
         assert_eq!(first, ["4", "3"]);
-        assert_eq!(shown(Filter { before, ..of_acme }).await.0, ["2", "1"]);
+        assert_eq!(shown(Filter { before, ..of_acme.clone() }).await.0, ["2", "1"]);
+        let mut all = Vec::new();
+        jobs.each(of_acme, |job| all.push(job.key.id.to_string())).await.unwrap();
+        assert_eq!(all, ["4", "3", "2", "1", "0"]);
         let calls = Filter { kind: Some(JobKind::TtsCall), state: Some(JobState::Queued), limit: 9, ..Filter::default() };
         assert_eq!(shown(calls).await.0, ["x"]);
         let counts = jobs.counts(Some("acme")).await.unwrap();

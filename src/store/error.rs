@@ -1,5 +1,7 @@
 //! What can go wrong with the database.
 
+use crate::tls::{self, Distrust};
+
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -70,10 +72,14 @@ impl StoreError {
 }
 
 fn remedy(error: &sqlx::Error) -> &'static str {
-    match error {
-        error if error.to_string().contains("UnknownIssuer") => {
-            "its certificate is signed by nobody known here: name the authority's file in `store.url`, …?sslmode=verify-full&sslrootcert=/path/ca.pem"
+    match tls::distrust(&error.to_string()) {
+        Some(Distrust::Authority) => {
+            return "its certificate is signed by nobody known here: name the authority's file in `store.url`, …?sslmode=verify-full&sslrootcert=/path/ca.pem";
         }
+        Some(Distrust::Name) => return "`store.url` must name it as its certificate does",
+        None => {}
+    }
+    match error {
         sqlx::Error::Configuration(_) => "correct `store.url`",
         sqlx::Error::Database(error) if error.code().as_deref() == Some("14") => {
             "this user must be able to write to node.data"

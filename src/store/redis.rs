@@ -18,6 +18,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::telemetry::metric;
 use crate::telemetry::readiness::{Health, ReadinessBoard};
+use crate::tls::{self, Distrust};
 
 /// Name on `/ready`.
 const NAME: &str = "redis";
@@ -262,10 +263,13 @@ fn remedy(error: &RedisError) -> String {
     let remedy = match error.kind() {
         ErrorKind::AuthenticationFailed => "the user or password in redis.url is wrong",
         _ if error.code() == Some("NOAUTH") => "it wants a password in redis.url",
-        _ if error.to_string().contains("UnknownIssuer") => {
-            "its certificate is signed by nobody known: name the authority's file in redis.ca_file"
-        }
-        _ => "see whether it runs and redis.url is right",
+        _ => match tls::distrust(&error.to_string()) {
+            Some(Distrust::Authority) => {
+                "its certificate is signed by nobody known: name the authority's file in redis.ca_file"
+            }
+            Some(Distrust::Name) => "redis.url must name it as its certificate does",
+            None => "see whether it runs and redis.url is right",
+        },
     };
     format!("{error} ({remedy})")
 }

@@ -22,6 +22,7 @@ use super::message::AmiMessage;
 use crate::asterisk::backoff::Backoff;
 use crate::clock;
 use crate::telemetry::metric;
+use crate::tls::{self, Distrust};
 
 /// Read at once: some fifty events.
 const READ: usize = 16 << 10;
@@ -164,12 +165,12 @@ fn tls(config: &AmiConfig, host: &str) -> Result<(TlsConnector, ServerName<'stat
 
 /// Why TLS did not come about, with the remedy where one is known.
 fn refused_by_tls(error: &str) -> String {
-    let remedy = if error.contains("UnknownIssuer") {
-        " (its certificate is signed by nobody known here: name the authority's certificates in `ami.ca_file`)"
-    } else if error.contains("NotValidForName") || error.contains("not valid for name") {
-        " (`ami.url` must name Asterisk as its certificate does)"
-    } else {
-        " (TLS: `tlsbindaddr` in manager.conf is another port than `bindaddr`)"
+    let remedy = match tls::distrust(error) {
+        Some(Distrust::Authority) => {
+            " (its certificate is signed by nobody known here: name the authority's certificates in `ami.ca_file`)"
+        }
+        Some(Distrust::Name) => " (`ami.url` must name Asterisk as its certificate does)",
+        None => " (TLS: `tlsbindaddr` in manager.conf is another port than `bindaddr`)",
     };
     format!("{error}{remedy}")
 }

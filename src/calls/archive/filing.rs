@@ -147,7 +147,10 @@ impl Archive {
     /// What the database has against these calls; an error if it has nothing against them and is away.
     async fn unless_away(&self, error: StoreError) -> Result<StoreError, StoreError> {
         match &error {
-            StoreError::Query { source: sqlx::Error::Database(_), .. } if self.calls.answers().await => {
+            // One that takes too long while the database answers is too large for it, and must not be tried for ever before the others.
+            StoreError::Query { source: sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut, .. }
+                if self.calls.answers().await =>
+            {
                 Ok(error)
             }
             _ => Err(error),

@@ -11,6 +11,7 @@ use super::topology::TopologyError;
 use super::{Rabbit, intake, outgoing, topology};
 use crate::jobs::queue::Queue;
 use crate::store::jobs::JobKind;
+use crate::tls::{self, Distrust};
 
 /// Why there is no connection any more.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +27,12 @@ pub(super) enum SessionError {
 }
 
 fn remedy(error: &str) -> &'static str {
-    if error.contains("UnknownIssuer") {
-        "its certificate is signed by nobody known here: name the authority's file in rabbitmq.ca_file"
-    } else if error.contains("NotValidForName") || error.contains("not valid for name") {
-        "rabbitmq.url must name the broker as its certificate does"
-    } else {
-        "rabbitmq.url"
+    match tls::distrust(error) {
+        Some(Distrust::Authority) => {
+            "its certificate is signed by nobody known here: name the authority's file in rabbitmq.ca_file"
+        }
+        Some(Distrust::Name) => "rabbitmq.url must name the broker as its certificate does",
+        None => "rabbitmq.url",
     }
 }
 

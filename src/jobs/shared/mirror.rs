@@ -95,15 +95,11 @@ impl Mirror {
     /// Jobs that are not over, and the last that are.
     async fn all(&self, jobs: &Jobs) -> Result<(), StoreError> {
         for state in JobState::ALL {
-            let mut before = None;
-            loop {
-                let filter = Filter { state: Some(*state), before, limit: PAGE, ..Filter::default() };
-                let page = jobs.list(&filter).await?;
-                page.iter().for_each(|job| self.changed(&job.key));
-                match page.last() {
-                    Some(last) if page.len() as i64 == PAGE && !state.is_final() => before = Some(last.place),
-                    _ => break,
-                }
+            let filter = Filter { state: Some(*state), limit: PAGE, ..Filter::default() };
+            if state.is_final() {
+                jobs.list(&filter).await?.iter().for_each(|job| self.changed(&job.key));
+            } else {
+                jobs.each(filter, |job| self.changed(&job.key)).await?;
             }
         }
         Ok(())

@@ -44,22 +44,9 @@ pub async fn sweep(queue: Queue, folder: std::path::PathBuf) {
 async fn needed(queue: &Queue) -> Result<HashSet<String>, StoreError> {
     let mut needed = HashSet::new();
     for state in JobState::ALL.iter().filter(|state| **state != JobState::Completed) {
-        let mut before = None;
-        loop {
-            let filter = Filter {
-                kind: Some(JobKind::Transcription),
-                state: Some(*state),
-                before,
-                limit: PAGE,
-                ..Filter::default()
-            };
-            let jobs = queue.jobs().list(&filter).await?;
-            needed.extend(jobs.iter().filter_map(|job| file_of(&job.payload)));
-            match jobs.last() {
-                Some(last) if jobs.len() as i64 == PAGE => before = Some(last.place),
-                _ => break,
-            }
-        }
+        let kind = Some(JobKind::Transcription);
+        let filter = Filter { kind, state: Some(*state), limit: PAGE, ..Filter::default() };
+        queue.jobs().each(filter, |job| needed.extend(file_of(&job.payload))).await?;
     }
     Ok(needed)
 }

@@ -118,6 +118,22 @@ impl Jobs {
         rows.iter().map(job).collect()
     }
 
+    /// All that `filter` lets through, the newest first, read as many at a time as its limit says.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn each(&self, mut filter: Filter, mut take: impl FnMut(Job)) -> Result<(), StoreError> {
+        loop {
+            let page = self.list(&filter).await?;
+            let last = page.last().map(|job| job.place).filter(|_| page.len() as i64 >= filter.limit);
+            page.into_iter().for_each(&mut take);
+            match last {
+                Some(_) => filter.before = last,
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// How many there are, by kind, state and priority.
     ///
     /// # Errors
