@@ -1,5 +1,5 @@
-//! G.711, both laws (ITU-T G.711), bit for bit as in Sun's `g711.c`, which CPython's `audioop` carries: the committed
-//! tables in `testdata/` come from there.
+//! G.711, both laws (ITU-T G.711), bit for bit as in ITU-T G.191's reference and in Asterisk. Sun's `g711.c`, which CPython's `audioop`
+//! carries, does the same but for negative samples to µ-law: it rounds them away from zero, so that -1 becomes -8.
 
 /// µ-law code to 16-bit PCM.
 pub static ULAW: [i16; 256] = tables(false);
@@ -13,8 +13,8 @@ const ULAW_CLIP: i32 = 0x1fff - ULAW_BIAS;
 
 /// 16-bit PCM to µ-law.
 pub const fn to_ulaw(sample: i16) -> u8 {
-    let pcm = sample as i32 >> 2;
-    let (magnitude, mask) = if pcm < 0 { (-pcm, 0x7f) } else { (pcm, 0xff) };
+    let pcm = sample as i32;
+    let (magnitude, mask) = if pcm < 0 { (!pcm >> 2, 0x7f) } else { (pcm >> 2, 0xff) };
     let clipped = if magnitude > ULAW_CLIP { ULAW_CLIP } else { magnitude };
     let biased = (clipped + ULAW_BIAS) as u32;
     // The segment is the place of the highest bit, counted from bit 5, where the bias puts the lowest.

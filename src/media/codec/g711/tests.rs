@@ -36,7 +36,7 @@ fn every_alaw_code_decodes_as_in_audioop() {
 }
 
 #[test]
-fn every_sample_encodes_to_ulaw_as_in_audioop() {
+fn every_sample_encodes_to_ulaw_as_in_asterisk() {
     check_encode(to_ulaw, include_str!("testdata/ulaw-encode.txt"));
 }
 
