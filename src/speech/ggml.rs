@@ -163,6 +163,8 @@ const MAGIC: u32 = 0x6767_6d6c;
 const POSITIONS: i32 = 1_500;
 const TEXT_POSITIONS: i32 = 448;
 const FFT_BINS: i32 = 201;
+/// Magic and eleven numbers, two of the filters.
+const HEADER_BYTES: u64 = 12 * 4 + 2 * 4;
 const LONGEST_TOKEN: i32 = 1_024;
 const LONGEST_NAME: i32 = 256;
 /// whisper.cpp looks this token up before it decodes, and ends the process where there is none.
@@ -202,6 +204,19 @@ pub fn layout(file: &mut (impl Read + Seek)) -> Result<Shape, Flaw> {
 /// The first [`Flaw`] found.
 pub fn check(file: &mut (impl Read + Seek)) -> Result<Shape, Flaw> {
     look(file, true)
+}
+
+/// The mel filters of a file that passed [`check`], read from its start: band by band the weights of 201 bins.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn mel_filters(file: &mut impl Read) -> io::Result<Box<[f32]>> {
+    let mut header = [0; HEADER_BYTES as usize];
+    file.read_exact(&mut header)?;
+    let bands = u64::from(u32::from_le_bytes([header[48], header[49], header[50], header[51]]));
+    let mut bytes = Vec::new();
+    file.take(bands * FFT_BINS as u64 * 4).read_to_end(&mut bytes)?;
+    Ok(bytes.as_chunks().0.iter().map(|four| f32::from_le_bytes(*four)).collect())
 }
 
 fn look(file: &mut (impl Read + Seek), weights: bool) -> Result<Shape, Flaw> {
@@ -302,8 +317,8 @@ fn tensors<F: Read + Seek>(
 
 /// Bytes of a file of this shape whose vocabulary takes `vocabulary` bytes, the lengths before its tokens included.
 pub fn file_length(shape: &Shape, vocabulary: u64) -> u64 {
-    // Magic and eleven numbers, two of the filters, the filters, the count of tokens.
-    let header = 12 * 4 + 2 * 4 + u64::from(shape.mels) * FFT_BINS as u64 * 4 + 4;
+    // The filters, and the count of tokens, follow.
+    let header = HEADER_BYTES + u64::from(shape.mels) * FFT_BINS as u64 * 4 + 4;
     let tensors = expected_tensors(shape);
     let length = |(name, tensor): (&String, &Tensor)| {
         // Converters write a bias of the convolutions with two dimensions, one of them 1, and all else without.

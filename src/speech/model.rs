@@ -262,7 +262,7 @@ impl ModelFile {
 }
 
 #[cfg(feature = "embedded-model")]
-fn unpack_embedded() -> Result<Vec<u8>, ModelError> {
+pub(super) fn unpack_embedded() -> Result<Vec<u8>, ModelError> {
     use std::io::Read;
 
     let unpacking = |e: String| ModelError::Refused { name: EMBEDDED_NAME.into(), reason: e };

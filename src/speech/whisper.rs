@@ -1,16 +1,27 @@
 //! whisper.cpp behind the [`Recogniser`](super::recogniser::Recogniser) border: one context, one state a worker, one thread a state.
+//!
+//! The library's networks between our own spectrogram ([`mel`]) and our own choice of tokens ([`decode`]), which cost a fifth of all with
+//! the library's. Models that want another spectrogram or other rules are left to the library as a whole.
+
+mod decode;
+mod mel;
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use whisper_rs::{
-    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState, WhisperTokenId,
-    get_lang_id, get_lang_str, install_logging_hooks,
+    FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperError, WhisperState,
+    WhisperTokenId, get_lang_id, get_lang_str, install_logging_hooks,
 };
 
+use self::decode::{Token, Vocabulary, greedy};
+use self::mel::MelSpectrum;
 use super::event::{is_unspaced, primary};
+use super::ggml;
 use super::language::AUTO;
 use super::model::EMBEDDED_NAME;
 use super::recogniser::{Hypothesis, HypothesisWord, RecogniseError, Recogniser, Request, SpeechModel};
@@ -30,6 +41,10 @@ const SURE: f32 = -0.3;
 const TOKENS_PER_SECOND: f64 = 10.0;
 /// whisper.cpp takes in so much audio and decodes nothing of it: it stops where less than 0.1 s is left.
 const NOTHING_MS: i32 = 100;
+/// Mel bands of all models but the latest of the large ones: what [`WhisperState::set_mel`] takes.
+const BANDS: i32 = 80;
+/// Decoder layers of the first distilled models, which were never taught stamps: whisper.cpp has rules of their own for them.
+const DISTILLED: i32 = 2;
 
 /// A loaded model.
 #[derive(Clone)]
@@ -40,19 +55,22 @@ struct Inner {
     context: WhisperContext,
     windows: Windows,
     longest: Option<Duration>,
+    /// If it is decoded here: its tokens, and its mel filters.
+    own: Option<(Vocabulary, Box<[f32]>)>,
 }
 
 impl WhisperModel {
     /// Load from memory. The bytes have to have passed [`super::ggml::check`]; they are not needed afterwards.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, String> {
         install_logging_hooks();
-        Self::new(name, WhisperContext::new_from_buffer_with_params(bytes, Self::params()))
+        Self::new(name, bytes, WhisperContext::new_from_buffer_with_params(bytes, Self::params()))
     }
 
     /// Load a file that passed [`super::ggml::check`].
     pub fn from_file(name: &str, path: &Path) -> Result<Self, String> {
         install_logging_hooks();
-        Self::new(name, WhisperContext::new_with_params(path, Self::params()))
+        let file = File::open(path).map_err(|error| error.to_string())?;
+        Self::new(name, file, WhisperContext::new_with_params(path, Self::params()))
     }
 
     fn params() -> WhisperContextParameters<'static> {
@@ -62,14 +80,22 @@ impl WhisperModel {
         params
     }
 
-    fn new(name: &str, context: Result<WhisperContext, whisper_rs::WhisperError>) -> Result<Self, String> {
+    fn new(
+        name: &str,
+        mut file: impl Read,
+        context: Result<WhisperContext, WhisperError>,
+    ) -> Result<Self, String> {
         let context = context.map_err(|e| e.to_string())?;
+        let filters = ggml::mel_filters(&mut file).map_err(|e| e.to_string())?;
+        let is_usual = context.model_n_mels() == BANDS && context.model_n_text_layer() != DISTILLED;
+        let own = Vocabulary::of(&context).filter(|_| is_usual).map(|vocabulary| (vocabulary, filters));
         let demo = name == EMBEDDED_NAME;
         Ok(Self(Arc::new(Inner {
             name: name.to_owned(),
             context,
             windows: if demo { Windows::SHORT } else { Windows::STOCK },
             longest: demo.then_some(Duration::from_secs(8)),
+            own,
         })))
     }
 }
@@ -109,7 +135,14 @@ impl SpeechModel for WhisperModel {
             .context
             .create_state()
             .map_err(|e| RecogniseError::NoState { model: self.0.name.clone(), reason: e.to_string() })?;
-        Ok(Box::new(WhisperRecogniser { model: self.0.clone(), state, params: HashMap::new() }))
+        let mel = self.0.own.as_ref().map(|(_, filters)| MelSpectrum::new(filters));
+        Ok(Box::new(WhisperRecogniser {
+            model: self.0.clone(),
+            state,
+            params: HashMap::new(),
+            mel,
+            window: 0,
+        }))
     }
 }
 
@@ -141,6 +174,9 @@ struct WhisperRecogniser {
     state: WhisperState,
     /// By language: setting one leaks a string each time, so it is done once.
     params: HashMap<String, FullParams<'static, 'static>>,
+    mel: Option<MelSpectrum>,
+    /// What the state looks through.
+    window: i32,
 }
 
 impl Recogniser for WhisperRecogniser {
@@ -161,12 +197,12 @@ impl Recogniser for WhisperRecogniser {
             known => known,
         };
         let prompt = self.prompt_tokens(request);
-        let mut params = self.params(language)?;
-        params.set_audio_ctx(window);
-        params.set_max_tokens((16.0 + TOKENS_PER_SECOND * seconds) as i32);
-        params.set_tokens(&prompt);
-        self.full(params, enough, seconds)?;
-        let mut hypothesis = self.hypothesis(language);
+        let most = (16.0 + TOKENS_PER_SECOND * seconds) as usize;
+        let tokens = match self.own(enough, window, language, &prompt, most)? {
+            Some(tokens) => tokens,
+            None => self.by_library(enough, window, language, &prompt, most)?,
+        };
+        let mut hypothesis = self.hypothesis(language, &tokens);
         if !request.partial && !hypothesis.words.is_empty() && hypothesis.avg_logprob < SURE {
             hypothesis.no_speech = self.no_speech();
         }
@@ -176,6 +212,91 @@ impl Recogniser for WhisperRecogniser {
 }
 
 impl WhisperRecogniser {
+    /// `None` if the model is not decoded here, or there is more audio than the window takes.
+    fn own(
+        &mut self,
+        audio: &[f32],
+        window: i32,
+        language: &str,
+        prompt: &[WhisperTokenId],
+        most: usize,
+    ) -> Result<Option<Vec<Token>>, RecogniseError> {
+        let model = self.model.clone();
+        let Some((vocabulary, _)) = &model.own else { return Ok(None) };
+        // A position is two frames.
+        let frames = 2 * window as usize;
+        if MelSpectrum::reach(audio.len()) > frames {
+            return Ok(None);
+        }
+        let start = self.start(language, prompt)?;
+        if self.window != window {
+            self.look_through(window)?;
+        }
+        let Some(mel) = &mut self.mel else { return Ok(None) };
+        let encoded = self.state.set_mel(mel.of(audio, frames)).and_then(|()| self.state.encode(0, 1));
+        let tokens = encoded.and_then(|()| {
+            greedy(&mut self.state, vocabulary, &start, MelSpectrum::whole(audio.len()), most)
+        });
+        let seconds = audio.len() as f64 / f64::from(RATE);
+        tokens.map(Some).map_err(|error| self.failed(seconds, &error))
+    }
+
+    /// Before the first word: what was said before, then what is to be done.
+    fn start(
+        &mut self,
+        language: &str,
+        prompt: &[WhisperTokenId],
+    ) -> Result<Vec<WhisperTokenId>, RecogniseError> {
+        // Whether there is such a language.
+        self.params(language)?;
+        let context = &self.model.context;
+        let mut tokens = Vec::with_capacity(prompt.len() + 4);
+        if !prompt.is_empty() {
+            tokens.push(context.token_prev());
+            tokens.extend_from_slice(prompt);
+        }
+        tokens.push(context.token_sot());
+        if let Some(language) = get_lang_id(language).filter(|_| context.is_multilingual()) {
+            tokens.extend([context.token_lang(language), context.token_transcribe()]);
+        }
+        Ok(tokens)
+    }
+
+    /// A state's window is set by the library's own way alone, and that wants audio.
+    fn look_through(&mut self, window: i32) -> Result<(), RecogniseError> {
+        let mut params = self.params("en")?;
+        params.set_audio_ctx(window);
+        params.set_duration_ms(NOTHING_MS);
+        self.window = 0;
+        self.full(params, &[0.0; SHORTEST], 0.0)?;
+        self.window = window;
+        Ok(())
+    }
+
+    fn by_library(
+        &mut self,
+        audio: &[f32],
+        window: i32,
+        language: &str,
+        prompt: &[WhisperTokenId],
+        most: usize,
+    ) -> Result<Vec<Token>, RecogniseError> {
+        let mut params = self.params(language)?;
+        params.set_audio_ctx(window);
+        params.set_max_tokens(most as i32);
+        params.set_tokens(prompt);
+        self.full(params, audio, audio.len() as f64 / f64::from(RATE))?;
+        self.window = window;
+        let mut tokens = Vec::new();
+        for segment in self.state.as_iter() {
+            for token in (0..segment.n_tokens()).filter_map(|n| segment.get_token(n)) {
+                let data = token.token_data();
+                tokens.push(Token { id: data.id, plog: data.plog });
+            }
+        }
+        Ok(tokens)
+    }
+
     fn full(
         &mut self,
         params: FullParams<'_, '_>,
@@ -185,7 +306,7 @@ impl WhisperRecogniser {
         self.state.full(params, audio).map(drop).map_err(|error| self.failed(seconds, &error))
     }
 
-    fn failed(&self, seconds: f64, error: &whisper_rs::WhisperError) -> RecogniseError {
+    fn failed(&self, seconds: f64, error: &WhisperError) -> RecogniseError {
         RecogniseError::Failed { model: self.model.name.clone(), seconds, reason: error.to_string() }
     }
 
@@ -201,6 +322,7 @@ impl WhisperRecogniser {
         params.set_audio_ctx(window);
         params.set_duration_ms(NOTHING_MS);
         self.full(params, audio, seconds)?;
+        self.window = window;
         let found = self.state.lang_detect(0, 1).map_err(|error| self.failed(seconds, &error))?;
         Ok(get_lang_str(found.0).unwrap_or("en"))
     }
@@ -255,28 +377,21 @@ impl WhisperRecogniser {
     }
 
     /// Without word times.
-    fn hypothesis(&self, language: &str) -> Hypothesis {
+    fn hypothesis(&self, language: &str, tokens: &[Token]) -> Hypothesis {
         let eot = self.model.context.token_eot();
         let mut words = WordBuilder { words: Vec::new(), bytes: Vec::new(), plogs: Vec::new() };
         let unspaced = is_unspaced(language);
         let (mut sum, mut count) = (0.0, 0_u32);
-        for segment in self.state.as_iter() {
-            for index in 0..segment.n_tokens() {
-                let Some(token) = segment.get_token(index) else { continue };
-                let data = token.token_data();
-                if data.id >= eot {
-                    continue;
-                }
-                let plog = finite(data.plog);
-                sum += plog;
-                count += 1;
-                let Ok(bytes) = token.to_bytes() else { continue };
-                let whole = std::str::from_utf8(&words.bytes).is_ok();
-                if bytes.first() == Some(&b' ') || (unspaced && whole) {
-                    words.finish();
-                }
-                words.push(bytes, plog);
+        for token in tokens.iter().filter(|token| token.id < eot) {
+            let plog = finite(token.plog);
+            sum += plog;
+            count += 1;
+            let Ok(bytes) = self.model.context.token_to_bytes(token.id) else { continue };
+            let whole = std::str::from_utf8(&words.bytes).is_ok();
+            if bytes.first() == Some(&b' ') || (unspaced && whole) {
+                words.finish();
             }
+            words.push(bytes, plog);
         }
         words.finish();
         Hypothesis {
@@ -319,33 +434,4 @@ impl WordBuilder {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_settings_know_the_languages_of_the_library_and_no_others() {
-        let of_library: Vec<_> = (0..=whisper_rs::get_lang_max_id()).filter_map(get_lang_str).collect();
-        assert_eq!(of_library, crate::config::LANGUAGES);
-    }
-
-    #[test]
-    fn tokens_without_a_probability_make_words_that_nobody_believes() {
-        for absurd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MIN] {
-            let mut builder = WordBuilder { words: Vec::new(), bytes: Vec::new(), plogs: Vec::new() };
-            builder.push(b" yes", finite(-0.1));
-            builder.push(b"ter", finite(absurd));
-            builder.finish();
-            let word = &builder.words[0];
-            assert!((0.0..0.001).contains(&word.p), "{absurd}: {}", word.p);
-        }
-        assert_eq!(finite(-0.1), -0.1);
-    }
-
-    #[test]
-    fn the_window_has_slack_and_comes_in_steps() {
-        let stock = [0.5, 4.0, 8.0, 9.0, 12.0, 60.0].map(|seconds| Windows::STOCK.of(seconds));
-        assert_eq!(stock, [512, 512, 512, 768, 768, 1_500]);
-        let short = [0.5, 3.0, 4.0, 8.0, 60.0].map(|seconds| Windows::SHORT.of(seconds));
-        assert_eq!(short, [256, 256, 512, 512, 1_500]);
-    }
-}
+mod tests;

@@ -41,17 +41,15 @@ fn field(path: &str, name: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_kernel_is_read() {
-        assert!(resident_kib() > 1_000 && available_kib() > 1_000 && open_files() > 10);
+        assert!(super::resident_kib() > 1_000 && super::available_kib() > 1_000 && super::open_files() > 10);
         let spin = std::thread::Builder::new().name("spin-test".into()).spawn(|| {
             let begun = crate::clock::now();
-            while crate::clock::since(begun) < Duration::from_millis(50) {}
-            time_of_threads("spin-test")
+            while crate::clock::since(begun) < std::time::Duration::from_millis(50) {}
+            super::time_of_threads("spin-test")
         });
         let spent = spin.unwrap().join().unwrap();
-        assert!(spent > Duration::ZERO, "{spent:?}");
+        assert!(spent > std::time::Duration::ZERO, "{spent:?}");
     }
 }
