@@ -180,7 +180,7 @@ async fn calls_outlive_a_stop_a_crash_and_their_database() {
     let store = Store::open("", &server.data()).await.expect("the database");
     let rows = store.calls();
     for id in &all {
-        let events = rows.events("default", id).await.expect("an answer");
+        let events = rows.events("default", id, 0, 1_000).await.expect("an answer");
         assert_eq!(events.last().map(|event| event.kind.as_str()), Some("call.ended"), "{id}: {events:#?}");
         let recording = rows.recording("default", id).await.expect("an answer").expect("one");
         assert_eq!((recording.status.as_str(), recording.gone_at), ("ready", None), "{id}");
@@ -232,7 +232,7 @@ async fn a_call_goes_on_as_ever_while_its_database_is_away() {
     assert!(server.stop().await.success(), "{}", server.log());
     let store = Store::open(&url, &server.data()).await.expect("the database");
     for call in [&before, &across, &during] {
-        let events = store.calls().events("default", &told(call)).await.expect("an answer");
+        let events = store.calls().events("default", &told(call), 0, 1_000).await.expect("an answer");
         assert_eq!(events.last().map(|event| event.kind.as_str()), Some("call.ended"), "{events:#?}");
     }
 }
@@ -264,6 +264,9 @@ async fn a_call_whose_files_were_moved_keeps_its_words_and_its_report() {
     let id = call["call_id"].as_str().expect("its id").to_owned();
     until_filed(&server, 1.0).await;
     let report = server.get(&format!("/api/calls/{id}/report")).await;
+    let events = server.get(&format!("/api/calls/{id}/events")).await;
+    assert_eq!(events["events"][0]["type"], "call.started", "{events:#}");
+    assert!(call["legs"][0]["packets_expected"].is_u64(), "{call:#}");
     assert!(server.stop().await.success(), "{}", server.log());
     std::fs::rename(server.data().join("recordings"), server.data().join("moved")).expect("it moves");
     server.respawn();
@@ -278,8 +281,10 @@ async fn a_call_whose_files_were_moved_keeps_its_words_and_its_report() {
         sleep(Duration::from_millis(50)).await;
     };
     assert_eq!(moved["recording"], call["recording"]);
+    assert_eq!(moved["legs"], call["legs"]);
     assert_eq!(server.calls().await, [moved], "it is listed on");
     assert_eq!(server.get(&format!("/api/calls/{id}/report")).await, report);
+    assert_eq!(server.get(&format!("/api/calls/{id}/events")).await, events);
     let recording = server.get(&format!("/api/calls/{id}/recording")).await;
     assert_eq!(recording["type"], "urn:sidetone:problem:no-such-file", "{recording:#}");
     let gone = reqwest::Client::new().delete(format!("http://{}/api/calls/{id}", server.http()));

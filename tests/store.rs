@@ -89,7 +89,10 @@ macro_rules! on_both {
             $(#[tokio::test]
             async fn $name() {
                 let folder = tempfile::tempdir().unwrap();
-                super::$name(crate::Of::of(super::Store::open("", folder.path()).await.unwrap())).await;
+                let store = super::Store::open("", folder.path()).await.unwrap();
+                super::$name(crate::Of::of(store.clone())).await;
+                // Before the folder goes: a connection that came about meanwhile would make the file anew.
+                store.close().await;
             })*
         }
 

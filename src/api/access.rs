@@ -75,7 +75,7 @@ pub(super) fn page_length(asked: Option<usize>, what: &str) -> Result<usize, Pro
         limit @ 1..=LONGEST_PAGE => Ok(limit),
         limit => Err(Problem::bad_request(
             format!("`limit` is {limit}."),
-            format!("Ask for 1 to {LONGEST_PAGE} {what}, and page on with `before`."),
+            format!("Ask for 1 to {LONGEST_PAGE} {what}, and page on with `next`."),
         )),
     }
 }

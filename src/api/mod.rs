@@ -6,6 +6,7 @@
 mod access;
 mod auth;
 mod calls;
+mod events;
 mod health;
 mod jobs;
 mod listen;

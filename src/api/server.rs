@@ -17,8 +17,8 @@ use tokio_util::task::TaskTracker;
 use super::problem::Problem;
 use super::state::AppState;
 use super::{
-    auth, calls, health, jobs, listen, observe, page, play, recording, speech, transcript, transcriptions,
-    vosk, ws,
+    auth, calls, events, health, jobs, listen, observe, page, play, recording, speech, transcript,
+    transcriptions, vosk, ws,
 };
 
 /// Connections that are still busy this long after the server was told to stop are cut.
@@ -89,6 +89,7 @@ pub fn router(state: AppState) -> Router {
         .route("/api/calls", get(calls::list))
         .route("/api/calls/{id}", get(calls::show).delete(calls::remove))
         .route("/api/calls/{id}/report", get(calls::report))
+        .route("/api/calls/{id}/events", get(events::list))
         .route("/api/calls/{id}/transcript", get(transcript::negotiated))
         .route("/api/calls/{id}/transcript.json", get(transcript::json))
         .route("/api/calls/{id}/transcript.txt", get(transcript::text))

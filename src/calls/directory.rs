@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::hub::Journals;
 use super::record::{BadName, CallFiles, CallRecord, CallState, FileStatus, is_valid_name, owed_path};
@@ -29,12 +29,12 @@ const LOOK_BACK: usize = 10_000;
 
 /// All calls of this node. Shared by reference counting.
 ///
-/// Memory holds live calls and the newest `recent` ended ones. Methods that say so read the disk; none waits for a
+/// Memory holds live calls, the `recent` ended ones that ended last, and whatever the disk has not taken yet. Methods that say so read the disk; none waits for a
 /// write but [`CallDirectory::remove`] and [`CallDirectory::flush`].
 pub struct CallDirectory {
     data: PathBuf,
     recent: usize,
-    index: Mutex<Index>,
+    index: Arc<Mutex<Index>>,
     /// Ended calls whose transcripts were pending when the directory was opened.
     pending: Vec<Arc<CallRecord>>,
     notes: Arc<Notes>,
@@ -152,8 +152,17 @@ impl CallDirectory {
             }
         }
         let notes = Arc::new(Notes::default());
-        let saver = Saver::start(data.clone(), Arc::clone(&notes))?;
-        Ok(Self { saver, notes, pending, data, recent, index: Mutex::new(index) })
+        let index = Arc::new(Mutex::new(index));
+        let saved = {
+            let index = Arc::clone(&index);
+            move |record: &Arc<CallRecord>| {
+                let mut index = index.lock();
+                index.saved(record);
+                index.trim(recent);
+            }
+        };
+        let saver = Saver::start(data.clone(), Arc::clone(&notes), saved)?;
+        Ok(Self { saver, notes, pending, data, recent, index })
     }
 
     /// The data folder.
@@ -189,7 +198,7 @@ impl CallDirectory {
         self.files(&record)?;
         let record = Arc::new(record);
         let mut index = self.index.lock();
-        index.put(Arc::clone(&record));
+        index.put_unsaved(Arc::clone(&record));
         index.trim(self.recent);
         // Under the lock, so that records are saved in the order in which they replace each other.
         self.saver.save(Arc::clone(&record));
@@ -200,25 +209,41 @@ impl CallDirectory {
     /// channel or its error, or the call is over. Reads the disk for a call that is not in memory any more. `None` if there
     /// is no such call.
     pub fn update(&self, call_id: &str, change: impl FnOnce(&mut CallRecord)) -> Option<Arc<CallRecord>> {
-        let old = self.get(call_id)?;
-        let mut index = self.index.lock();
-        let old = index.get(call_id).unwrap_or(old);
+        let (mut index, old) = self.current(call_id)?;
         let mut record = CallRecord::clone(&old);
         change(&mut record);
         record.call_id.clone_from(&old.call_id);
         record.tenant.clone_from(&old.tenant);
         record.started_at = old.started_at;
         let record = Arc::new(record);
-        index.put(Arc::clone(&record));
-        index.trim(self.recent);
         let (new, old) = (&*record, &*old);
         if new.is_ended() || (new.state, &new.channel, &new.error) != (old.state, &old.channel, &old.error) {
+            index.put_unsaved(Arc::clone(&record));
             self.saver.save(Arc::clone(&record));
+        } else {
+            index.put(Arc::clone(&record));
         }
+        index.trim(self.recent);
         Some(record)
     }
 
-    /// A call in memory: every live one and the newest of the ended.
+    /// The newest there is of a call, and the lock under which it stays that.
+    fn current(&self, call_id: &str) -> Option<(MutexGuard<'_, Index>, Arc<CallRecord>)> {
+        loop {
+            let let_go = self.index.lock().let_go();
+            let read = self.get(call_id)?;
+            let index = self.index.lock();
+            if let Some(record) = index.get(call_id) {
+                return Some((index, record));
+            }
+            // Else it may have come, been changed and saved, and have gone again, while the disk was read.
+            if index.let_go() == let_go {
+                return Some((index, read));
+            }
+        }
+    }
+
+    /// A call in memory: every live one, those that ended last, and what the disk has not taken yet.
     pub fn get_recent(&self, call_id: &str) -> Option<Arc<CallRecord>> {
         self.index.lock().get(call_id)
     }
@@ -232,7 +257,9 @@ impl CallDirectory {
         if !is_valid_name(call_id) {
             return None;
         }
-        scan::find(&self.data, call_id).map(Arc::new)
+        // What memory lets go while the disk is read is on the disk; what comes into it meanwhile is newer.
+        let found = scan::find(&self.data, call_id).map(Arc::new);
+        self.get_recent(call_id).or(found)
     }
 
     /// Those calls in memory that `query` asks for, all of them, newest first.

@@ -119,6 +119,11 @@ fn summary(leg: Leg, stats: &LegStats) -> LegSummary {
         codec: stats.codec.clone(),
         packets_received: stats.packets_received,
         packets_lost: stats.packets_lost,
+        packets_expected: Some(stats.packets_expected),
+        packets_late: Some(stats.packets_late),
+        packets_duplicate: Some(stats.packets_duplicate),
+        packets_repaired: Some(stats.packets_repaired),
+        clock_ppm: stats.clock_ppm,
         jitter_ms: stats.jitter_ms,
         mos: stats.mos,
     }

@@ -173,6 +173,21 @@ pub struct LegSummary {
     /// Packets that never came.
     #[serde(default)]
     pub packets_lost: u64,
+    /// Packets that should have come. Records of earlier versions have neither this nor what follows it down to the clock; the report has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_expected: Option<u64>,
+    /// Packets that came after live readers had passed their place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_late: Option<u64>,
+    /// Packets that came once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_duplicate: Option<u64>,
+    /// Packets that came late and mended the recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packets_repaired: Option<u64>,
+    /// The sender's clock against this machine's, parts per million.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ppm: Option<f64>,
     /// Interarrival jitter, milliseconds.
     #[serde(default)]
     pub jitter_ms: f64,

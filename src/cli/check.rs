@@ -1,6 +1,7 @@
 //! `sidetone check`: is everything there that a call needs? Each finding names its remedy.
 
 mod ports;
+mod services;
 mod tone;
 
 use std::process::ExitCode;
@@ -104,6 +105,7 @@ async fn look(settings: &Settings, findings: &mut Findings) {
         findings.result("riva", outcome);
     }
     ports::look(settings, findings).await;
+    services::look(settings, findings).await;
     asterisk(settings, findings).await;
     manager(settings, findings).await;
     voice(settings, findings).await;

@@ -10,6 +10,11 @@ const ALL: [(i64, &str, &str); 3] = [
     (3, "jobs_counted", include_str!("../../migrations/0003_jobs_counted.sql")),
 ];
 
+/// All of them.
+pub(super) fn versions() -> impl Iterator<Item = i64> {
+    ALL.iter().map(|(version, ..)| *version)
+}
+
 /// Do what a database has not had yet.
 ///
 /// # Errors

@@ -7,10 +7,11 @@
 pub mod calls;
 mod error;
 pub mod jobs;
+mod look;
 mod migrations;
 pub mod redis;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, ConnectOptions as _, Connection as _};
 
 pub use error::StoreError;
+pub use look::{Look, Tables, look};
 
 /// Connections that read SQLite, and all of PostgreSQL's.
 const CONNECTIONS: u32 = 4;
@@ -53,14 +55,7 @@ impl Store {
     /// [`StoreError`]: it cannot be opened, or its tables are of a later version.
     pub async fn open(url: &str, data: &Path) -> Result<Self, StoreError> {
         install_default_drivers();
-        let (url, dialect) = match url {
-            "" => (sqlite_url(&data.join("sidetone.db")), Dialect::Sqlite),
-            url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
-                (url.to_owned(), Dialect::Postgres)
-            }
-            _ => return Err(StoreError::Url),
-        };
-        let shown = without_password(&url);
+        let (url, dialect, shown) = place_of(url, data)?;
         let failed = |source| StoreError::Open { url: shown.clone(), source };
         let options: AnyConnectOptions = url.parse().map_err(failed)?;
         // A pool would try until its time is up, and hide the reason.
@@ -191,6 +186,23 @@ fn is_away(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// The URL for the driver, the kind, and the URL for people.
+fn place_of(url: &str, data: &Path) -> Result<(String, Dialect, String), StoreError> {
+    let (url, dialect) = match url {
+        "" => (sqlite_url(&sqlite_file(data)), Dialect::Sqlite),
+        url if url.starts_with("postgres://") || url.starts_with("postgresql://") => {
+            (url.to_owned(), Dialect::Postgres)
+        }
+        _ => return Err(StoreError::Url),
+    };
+    let shown = without_password(&url);
+    Ok((url, dialect, shown))
+}
+
+fn sqlite_file(data: &Path) -> PathBuf {
+    data.join("sidetone.db")
 }
 
 fn sqlite_url(path: &Path) -> String {

@@ -53,6 +53,32 @@ impl std::fmt::Debug for RedisConfig {
 #[error("redis.url cannot be used: {0}; write it as redis://user:password@host:6379/0, or rediss:// for TLS")]
 pub struct BadRedis(RedisError);
 
+/// Why a Redis is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It cannot even be asked.
+    #[error(transparent)]
+    Bad(#[from] BadRedis),
+    /// It does not answer as it should.
+    #[error("no connection to Redis: {}", remedy(.0))]
+    Away(RedisError),
+    /// It does not answer.
+    #[error("no connection to Redis within {} s (redis.url)", CONNECT.as_secs())]
+    Slow,
+}
+
+/// Connect once, and see whether it answers.
+///
+/// # Errors
+/// [`Unusable`].
+pub async fn look(config: &RedisConfig) -> Result<(), Unusable> {
+    let client = client(config)?;
+    match timeout(CONNECT, connect(&client, &connection_config(config.timeout))).await {
+        Ok(answer) => answer.map(drop).map_err(Unusable::Away),
+        Err(_) => Err(Unusable::Slow),
+    }
+}
+
 /// Why there is no answer. Each is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoAnswer {
@@ -111,14 +137,7 @@ impl Redis {
     /// # Errors
     /// [`BadRedis`].
     pub fn start(config: RedisConfig, readiness: Arc<ReadinessBoard>) -> Result<Self, BadRedis> {
-        let client = match &config.ca {
-            Some(ca) => {
-                let tls = redis::TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
-                Client::build_with_tls(config.url.as_str(), tls)
-            }
-            None => Client::open(config.url.as_str()),
-        };
-        let client = client.map_err(BadRedis)?;
+        let client = client(&config)?;
         let shared = Arc::new(Shared {
             timeout: config.timeout,
             link: watch::Sender::default(),
@@ -207,9 +226,7 @@ fn count(why: NoAnswer) -> NoAnswer {
 
 /// Connect, watch, and connect again, for ever.
 async fn keep(client: &Client, shared: &Shared, readiness: &ReadinessBoard) {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT))
-        .set_response_timeout(Some(shared.timeout));
+    let config = connection_config(shared.timeout);
     let mut pause = FIRST_PAUSE;
     loop {
         let reason = match timeout(CONNECT, connect(client, &config)).await {
@@ -224,8 +241,8 @@ async fn keep(client: &Client, shared: &Shared, readiness: &ReadinessBoard) {
                 }
                 "Redis does not answer any more".to_owned()
             }
-            Ok(Err(error)) => format!("no connection to Redis: {}", remedy(&error)),
-            Err(_) => format!("no connection to Redis within {} s (redis.url)", CONNECT.as_secs()),
+            Ok(Err(error)) => Unusable::Away(error).to_string(),
+            Err(_) => Unusable::Slow.to_string(),
         };
         readiness.set(
             NAME,
@@ -235,6 +252,21 @@ async fn keep(client: &Client, shared: &Shared, readiness: &ReadinessBoard) {
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+fn client(config: &RedisConfig) -> Result<Client, BadRedis> {
+    let client = match &config.ca {
+        Some(ca) => {
+            let tls = redis::TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
+            Client::build_with_tls(config.url.as_str(), tls)
+        }
+        None => Client::open(config.url.as_str()),
+    };
+    client.map_err(BadRedis)
+}
+
+fn connection_config(answer: Duration) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer))
 }
 
 async fn connect(client: &Client, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {

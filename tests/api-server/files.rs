@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use sidetone::calls::hub::EventKind;
 use sidetone::calls::record::{CallFiles, CallState, FileStatus};
+use sidetone::store::Store;
 
 use crate::support::{Server, problem};
 
@@ -48,6 +49,53 @@ async fn calls_are_listed_paged_and_searched() {
 }
 
 #[tokio::test]
+async fn events_come_by_page_without_partials_live_over_and_when_the_files_have_gone() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    server.live_call("acme", "c1");
+    for n in 0..3 {
+        server.hub.publish("c1", EventKind::TranscriptPartial, json!({ "n": n }));
+        server.hub.publish("c1", EventKind::Dtmf, json!({ "digit": n.to_string() }));
+    }
+    let walk = async |limit: usize| {
+        let (mut all, mut after) = (Vec::new(), 0);
+        loop {
+            let page = server.json(&format!("/api/calls/c1/events?limit={limit}&after={after}")).await;
+            let events = page["events"].as_array().unwrap();
+            assert!(events.len() <= limit, "{page:#}");
+            all.extend(events.iter().map(|event| (event["seq"].as_u64().unwrap(), event["type"].clone())));
+            match page["next"].as_u64() {
+                Some(next) => after = next,
+                None => return all,
+            }
+        }
+    };
+    let live = walk(500).await;
+    assert_eq!(live.iter().filter(|(_, kind)| kind == "dtmf").count(), 3, "{live:?}");
+    assert!(live.iter().all(|(_, kind)| kind != "transcript.partial"), "{live:?}");
+    for limit in [1, 2, live.len()] {
+        assert_eq!(walk(limit).await, live, "pages of {limit}");
+    }
+    server.hub.publish("c1", EventKind::CallEnded, json!({ "outcome": "completed" }));
+    server.hub.close_call("c1");
+    let record = server.directory.update("c1", |record| record.state = CallState::Ended).unwrap();
+    server.directory.flush();
+    let over = walk(2).await;
+    assert_eq!((over.len(), over.last().unwrap().1.as_str()), (live.len() + 1, Some("call.ended")));
+    // Once it is in the database, whatever becomes of its files.
+    let store = Store::open("", data.path()).await.unwrap();
+    let filed = async {
+        while store.calls().events("acme", "c1", 0, 1_000).await.unwrap().len() < over.len() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), filed).await.expect("rows of its events");
+    store.close().await;
+    std::fs::remove_file(server.directory.files(&record).unwrap().events()).unwrap();
+    assert_eq!(walk(2).await, over);
+}
+
+#[tokio::test]
 async fn bad_input_is_a_problem_with_a_remedy() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path()).await;
@@ -59,6 +107,10 @@ async fn bad_input_is_a_problem_with_a_remedy() {
         ("/api/calls?state=dead", 400),
         ("/api/calls?status=live", 400),
         ("/api/calls?before=junk", 400),
+        ("/api/calls/c1/events?before=3", 400),
+        ("/api/calls/c1/events?after=-1", 400),
+        ("/api/calls/c1/events?limit=501", 400),
+        ("/api/calls/none/events", 404),
         ("/api/calls/nope", 404),
         ("/api/calls/..%2F..%2Fetc%2Fpasswd", 400),
         ("/api/calls/%2e%2e/recording", 404),

@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use sidetone::store::Store;
 use sidetone::telemetry::metric;
 use sidetone::telemetry::readiness::ReadinessBoard;
 use tokio::net::TcpStream;
+use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,19 @@ pub struct Server {
     pub vosk: Option<SocketAddr>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
+    /// Of its own, `None` while it is started.
+    runtime: Option<Runtime>,
+}
+
+/// A test removes its folder next: whatever still wanted to write there has ended by then, or it would come there again.
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // On a thread of another runtime it may not be waited for.
+            let ended = std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(5)));
+            let _ = ended.join();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -56,6 +70,14 @@ impl Server {
     }
 
     pub async fn with(data: &Path, setup: Setup) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let mut server = runtime.spawn(Self::launch(data.to_owned(), setup)).await.unwrap();
+        server.runtime = Some(runtime);
+        server
+    }
+
+    async fn launch(data: PathBuf, setup: Setup) -> Self {
+        let data = data.as_path();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let directory = Arc::new(CallDirectory::open(data, 100).unwrap());
         let journals = Arc::clone(&directory) as Arc<dyn Journals>;
@@ -100,13 +122,14 @@ impl Server {
             done.unwrap();
         });
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { addr, hub, directory, readiness, control, client, vosk, shutdown, task }
+        Self { addr, hub, directory, readiness, control, client, vosk, shutdown, task, runtime: None }
     }
 
     /// Stop as a process does: afterwards the files are complete and can be opened by the next server.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(8), self.task).await.expect("stops in time").unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(8), &mut self.task).await;
+        ended.expect("stops in time").unwrap();
     }
 
     pub fn begin_shutdown(&self) {

@@ -1,5 +1,5 @@
-//! The process dies at each step of a text-to-speech call (`sidetone::crash`): nobody is called twice for one attempt, and what became of
-//! the call is told.
+//! The process dies at each step of a text-to-speech call by AMI (`sidetone::crash`): nobody is called twice for one attempt, and what became
+//! of the call is told. By ARI and call file: `call_ways.rs`.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub const ALL: &[Step] = &[
 ];
 
 /// Neither a report in Asterisk's database nor audio in the folder is left.
-async fn assert_nothing_left(lab: &Lab, audio: &std::path::Path, step: Step) {
+pub async fn assert_nothing_left(lab: &Lab, audio: &std::path::Path, step: Step) {
     let deadline = Instant::now() + SOON;
     loop {
         let reports = lab.cli("database show sidetone-tts");
@@ -91,22 +91,14 @@ impl Case {
     }
 }
 
-async fn answered(lab: &Lab, voice: &str, by: &str, step: Step) {
+async fn answered(lab: &Lab, voice: &str, step: Step) {
     let heard = lab.heard().len();
-    let spool = std::path::Path::new(lab.env("LAB_SPOOL")).join("outgoing").display().to_string();
-    let ari = [
-        ("ari.url", lab.ari_url()),
-        ("ari.user", lab.ari_user()),
-        ("ari.password", lab.ari_password()),
-        ("tts_calls.by", by),
-        ("tts_calls.spool", &spool),
-    ];
-    let case = Case::crashed(lab, voice, step, "100", &ari).await;
+    let case = Case::crashed(lab, voice, step, "100", &[]).await;
     let victim = case.outcome().await;
     // What the party heard is a file once its channel is gone.
     let deadline = Instant::now() + SOON;
     while !lab.cli("core show channels count").contains("0 active channels") {
-        assert!(Instant::now() < deadline, "{by}, {step:?}: channels are left");
+        assert!(Instant::now() < deadline, "{step:?}: channels are left");
         sleep(Duration::from_millis(50)).await;
     }
     let called = lab.heard().len() - heard;
@@ -117,18 +109,18 @@ async fn answered(lab: &Lab, voice: &str, by: &str, step: Step) {
             (&json!("failed"), &json!("unknown")),
             "{victim:#}"
         );
-        assert_eq!(called, 0, "{by}, {step:?}");
+        assert_eq!(called, 0, "{step:?}");
     } else {
         assert_eq!(
             (&victim["outcome"], &victim["result"]["playback"]["played"]),
             (&json!("answered"), &json!("to_the_end")),
-            "{by}, {step:?}: {victim:#}\n{}",
+            "{step:?}: {victim:#}\n{}",
             case.bench.server.log()
         );
-        assert_eq!(called, 1, "{by}, {step:?}: called once");
+        assert_eq!(called, 1, "{step:?}: called once");
     }
     let attempts = if step == Step::Settled { 1 } else { 2 };
-    assert_eq!(victim["attempts"], attempts, "{by}, {step:?}: {victim:#}");
+    assert_eq!(victim["attempts"], attempts, "{step:?}: {victim:#}");
     assert_nothing_left(lab, case.audio.path(), step).await;
 }
 
@@ -137,19 +129,7 @@ async fn real_call_survives_a_crash_at_each_step() {
     let lab = Lab::start(Version::V22);
     let voice = voice(&lab, "hello-world").await;
     for step in ANSWERED {
-        answered(&lab, &voice, "ami", step).await;
-    }
-}
-
-/// Where it is placed otherwise, what matters is the moment of placing.
-#[tokio::test]
-async fn real_call_by_ari_or_file_survives_a_crash_about_its_placing() {
-    let lab = Lab::start(Version::V22);
-    let voice = voice(&lab, "hello-world").await;
-    for by in ["ari", "file"] {
-        for step in [Step::CallIntended, Step::CallPlaced, Step::CallNoted] {
-            answered(&lab, &voice, by, step).await;
-        }
+        answered(&lab, &voice, step).await;
     }
 }
 

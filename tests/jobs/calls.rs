@@ -43,7 +43,6 @@ pub async fn bench_to_crash(
     more: &[(&str, &str)],
     step: Option<&str>,
 ) -> Bench {
-    let audio = tempfile::Builder::new().prefix("sidetone-tts-").tempdir().unwrap().keep();
     let mut settings = vec![
         ("ami.url", ami),
         ("ami.user", lab.ami_user()),
@@ -56,7 +55,6 @@ pub async fn bench_to_crash(
         ("tts_calls.ring_seconds", "2"),
         ("tts_calls.per_second", "0"),
         ("tts_calls.retry", "[]"),
-        ("tts_calls.audio_folder", audio.to_str().unwrap()),
     ];
     for (key, value) in more {
         settings.retain(|(known, _)| known != key);

@@ -5,7 +5,10 @@
 mod asterisk;
 #[cfg(debug_assertions)]
 mod call_steps;
+#[cfg(debug_assertions)]
+mod call_ways;
 mod calls;
+mod check;
 mod embedded;
 mod harness;
 mod pages;

@@ -147,6 +147,23 @@ impl Archive {
         Ok(recording.and_then(|recording| recording.report))
     }
 
+    /// Up to `most` events, each the envelope as JSON with its number, of a call whose files have gone: those after the number `after`, in
+    /// order, and no partials.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events(
+        &self,
+        record: &CallRecord,
+        after: u64,
+        most: usize,
+    ) -> Result<Vec<(u64, Arc<str>)>, StoreError> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let rows = self.calls.events(&record.tenant, &record.call_id, after, most).await?;
+        Ok(rows.into_iter().map(|row| (row.seq.cast_unsigned(), row.body.into())).collect())
+    }
+
     /// Remove a call that is over: its rows, then its files. Once begun it is gone through with, whoever waits for it.
     ///
     /// # Errors

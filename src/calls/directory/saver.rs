@@ -30,9 +30,14 @@ pub(super) struct Saver {
 }
 
 impl Saver {
-    pub(super) fn start(data: PathBuf, notes: Arc<Notes>) -> io::Result<Self> {
+    /// `saved` is told of each record that is on disk, before it is noted.
+    pub(super) fn start(
+        data: PathBuf,
+        notes: Arc<Notes>,
+        saved: impl Fn(&Arc<CallRecord>) + Send + 'static,
+    ) -> io::Result<Self> {
         let (jobs, work) = crossbeam_channel::unbounded();
-        let worker = Worker { data, notes, failed: HashMap::new() };
+        let worker = Worker { data, notes, saved, failed: HashMap::new() };
         let thread =
             std::thread::Builder::new().name("call-records".into()).spawn(move || worker.run(&work))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
@@ -72,15 +77,16 @@ impl Drop for Saver {
     }
 }
 
-struct Worker {
+struct Worker<F> {
     data: PathBuf,
+    saved: F,
     /// Of the records of ended calls that are saved.
     notes: Arc<Notes>,
     /// By call id: the newest record that the disk did not take.
     failed: HashMap<String, Arc<CallRecord>>,
 }
 
-impl Worker {
+impl<F: Fn(&Arc<CallRecord>)> Worker<F> {
     fn run(mut self, work: &Receiver<Job>) {
         let mut tried = clock::now();
         loop {
@@ -114,6 +120,7 @@ impl Worker {
         match write(&files, &record) {
             Ok(()) => {
                 self.failed.remove(&record.call_id);
+                (self.saved)(&record);
                 if record.is_ended() {
                     self.notes.add(&record.call_id);
                 }

@@ -72,6 +72,59 @@ fn memory_has_what_is_not_over_and_the_newest_of_the_rest_and_disk_has_all() {
     assert_eq!(&*directory.notes().take(99)[0], "c01");
 }
 
+/// What memory let go before the disk had it would be nowhere, or as it was before.
+#[test]
+fn a_call_is_found_as_it_is_while_the_disk_does_not_take_it() {
+    let data = tempfile::tempdir().unwrap();
+    let directory = CallDirectory::open(data.path(), 1).unwrap();
+    let files = directory.files(&ended("long", "t", 0)).unwrap();
+    files.create_folder().unwrap();
+    // A folder where the draft of its record would be: it cannot be written.
+    let draft = files.record().with_extension("json.tmp");
+    std::fs::create_dir(&draft).unwrap();
+    directory.insert(CallRecord::new("long", "t", CallMode::Tap, at(0))).unwrap();
+    directory.update("long", |record| record.state = CallState::Ended).unwrap();
+    for n in 1..4 {
+        directory.insert(ended(&format!("newer{n}"), "t", n)).unwrap();
+    }
+    directory.flush();
+    assert!(!files.record().exists());
+    assert!(directory.get("long").unwrap().is_ended());
+    assert!(ids(&directory.recent(&CallQuery::default())).contains(&"long"));
+    let changed = directory.update("long", |record| record.label = Some("late".into())).unwrap();
+    assert!(changed.is_ended(), "the newest is changed, not what the disk had");
+    std::fs::remove_dir(&draft).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while directory.get_recent("long").is_some() {
+        assert!(std::time::Instant::now() < deadline, "it is not let go once it is saved");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(directory.get("long").unwrap().label.as_deref(), Some("late"));
+}
+
+/// It has no row yet, and so it would be in no list.
+#[test]
+fn a_long_call_that_has_just_ended_stays_in_memory_however_many_began_later() {
+    let data = tempfile::tempdir().unwrap();
+    let directory = CallDirectory::open(data.path(), 3).unwrap();
+    directory.insert(CallRecord::new("long", "t", CallMode::Tap, at(0))).unwrap();
+    for n in 1..9 {
+        directory.insert(ended(&format!("c{n}"), "t", n)).unwrap();
+    }
+    let end = |record: &mut CallRecord| {
+        record.state = CallState::Ended;
+        record.ended_at = Some(at(9));
+    };
+    directory.update("long", end).unwrap();
+    directory.flush();
+    assert_eq!(ids(&directory.recent(&CallQuery::default())), ["c8", "c7", "long"]);
+    directory.insert(ended("c10", "t", 10)).unwrap();
+    directory.insert(ended("c11", "t", 11)).unwrap();
+    directory.insert(ended("c12", "t", 12)).unwrap();
+    directory.flush();
+    assert!(directory.get_recent("long").is_none(), "others have ended since");
+}
+
 #[test]
 fn a_transcript_that_is_pending_is_found_at_the_next_start_however_old() {
     let data = tempfile::tempdir().unwrap();

@@ -30,6 +30,11 @@ fn a_record_survives_its_json_and_an_older_one_without_optional_fields_is_read()
         codec: "ulaw".into(),
         packets_received: 9,
         packets_lost: 1,
+        packets_expected: Some(10),
+        packets_late: Some(0),
+        packets_duplicate: None,
+        packets_repaired: Some(0),
+        clock_ppm: Some(-11.5),
         jitter_ms: 0.5,
         mos: Some(4.2),
     });

@@ -40,7 +40,7 @@ pub(super) fn start(
     readiness: &Arc<ReadinessBoard>,
 ) -> anyhow::Result<Arc<JobsApi>> {
     let settings = &services.settings;
-    let rabbit = rabbit(settings)?;
+    let rabbit = rabbit(settings)?.map(Rabbit::new);
     let engine: Arc<dyn Engine> = match &rabbit {
         Some(rabbit) => rabbit.clone(),
         None => Arc::new(Embedded),
@@ -147,7 +147,8 @@ fn caller(services: &Services) -> anyhow::Result<Option<Caller>> {
     caller.map(Some).map_err(|wrong| anyhow::anyhow!(wrong.join("; ")))
 }
 
-fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
+/// The broker, where one is configured.
+pub(in crate::cli) fn rabbit(settings: &Settings) -> anyhow::Result<Option<RabbitConfig>> {
     if settings.jobs.engine != "rabbitmq" {
         return Ok(None);
     }
@@ -164,7 +165,7 @@ fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
     };
     let (conversions, transcriptions) = (&settings.conversions, &settings.transcriptions);
     let calls = &settings.tts_calls;
-    Ok(Some(Rabbit::new(RabbitConfig {
+    Ok(Some(RabbitConfig {
         url: own.url.clone(),
         ca: ca.transpose()?,
         tenant: own.tenant.as_str().into(),
@@ -176,7 +177,7 @@ fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
             work(JobKind::TtsCall, Priority::High, &calls.priority_queue, &calls.results),
             work(JobKind::Transcription, Priority::Normal, &transcriptions.queue, &transcriptions.results),
         ],
-    })))
+    }))
 }
 
 fn by(settings: &Settings) -> anyhow::Result<By> {

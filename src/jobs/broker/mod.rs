@@ -25,6 +25,8 @@ use crate::store::jobs::{JobKey, JobKind, Priority};
 use crate::telemetry::metric;
 use crate::telemetry::readiness::{Health, ReadinessBoard};
 
+/// Whoever only looks waits for so long.
+const ANSWERS: Duration = Duration::from_secs(10);
 /// Longest pause between attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -56,6 +58,33 @@ pub struct RabbitConfig {
     pub backoff: Duration,
     /// Queues of work.
     pub work: Vec<WorkQueue>,
+}
+
+/// Why a broker is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// It says so, or nobody listens there.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// It does not answer.
+    #[error("RabbitMQ does not answer within {} s (rabbitmq.url)", ANSWERS.as_secs())]
+    Slow,
+}
+
+/// What a broker, or the way to it, has against a connection.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Refused(session::SessionError);
+
+/// Connect once, and see whether it may be used. Queues are left as they are: a server declares them when it starts.
+///
+/// # Errors
+/// [`Unusable`].
+pub async fn look(config: &RabbitConfig) -> Result<(), Unusable> {
+    match tokio::time::timeout(ANSWERS, session::look(config)).await {
+        Ok(seen) => Ok(seen.map_err(Refused)?),
+        Err(_) => Err(Unusable::Slow),
+    }
 }
 
 /// The engine.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::topology::TopologyError;
-use super::{Rabbit, intake, outgoing, topology};
+use super::{Rabbit, RabbitConfig, intake, outgoing, topology};
 use crate::jobs::queue::Queue;
 use crate::store::jobs::JobKind;
 use crate::tls::{self, Distrust};
@@ -45,7 +45,7 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) -> Result<(), SessionError> {
     let connection = tokio::select! {
-        connection = connect(rabbit) => connection?,
+        connection = connect(&rabbit.config) => connection?,
         () = stop.cancelled() => return Ok(()),
     };
     topology::declare(&connection, &rabbit.config).await?;
@@ -66,8 +66,15 @@ pub(super) async fn run(
     outcome
 }
 
-async fn connect(rabbit: &Rabbit) -> Result<Connection, SessionError> {
-    let config = &rabbit.config;
+/// Connect once, with the permission to open a channel, and let go again.
+pub(super) async fn look(config: &RabbitConfig) -> Result<(), SessionError> {
+    let connection = connect(config).await?;
+    connection.create_channel().await?;
+    connection.close(200, "it was only looked at".into()).await?;
+    Ok(())
+}
+
+async fn connect(config: &RabbitConfig) -> Result<Connection, SessionError> {
     let address = config.url.rsplit('@').next().unwrap_or_default().to_owned();
     let failed = |source| SessionError::Connect { address: address.clone(), source };
     let properties = ConnectionProperties::default().with_connection_name("sidetone".into());

@@ -122,13 +122,15 @@ pub enum Leftover {
     Report(String),
     /// Its audio in the folder.
     Audio(String),
+    /// A call file that Asterisk was not given, beside the spool.
+    CallFile(String),
 }
 
 impl Leftover {
     /// Id of the call's channel.
     pub fn channel(&self) -> &str {
         match self {
-            Self::Report(channel) | Self::Audio(channel) => channel,
+            Self::Report(channel) | Self::Audio(channel) | Self::CallFile(channel) => channel,
         }
     }
 }
@@ -292,15 +294,17 @@ impl Caller {
         self.conclude(id, outcome, journal).await
     }
 
-    /// What calls have left: reports in Asterisk's database, and audio.
+    /// What calls have left: reports in Asterisk's database, audio, and files that were not placed.
     ///
     /// # Errors
     /// [`AmiError`].
     pub async fn leftovers(&self) -> Result<Vec<Leftover>, AmiError> {
         let reports = pursue::reported(&self.inner.client).await?.into_iter().map(Leftover::Report);
-        let folder = self.inner.audio.clone();
-        let audio = tokio::task::spawn_blocking(move || folder.all()).await.unwrap_or_default();
-        Ok(reports.chain(audio.into_iter().map(Leftover::Audio)).collect())
+        let (folder, spool) = (self.inner.audio.clone(), self.inner.spool.clone());
+        let files = move || (folder.all(), spool.withheld());
+        let (audio, withheld) = tokio::task::spawn_blocking(files).await.unwrap_or_default();
+        let files = audio.into_iter().map(Leftover::Audio);
+        Ok(reports.chain(files).chain(withheld.into_iter().map(Leftover::CallFile)).collect())
     }
 
     /// Remove one; it is well if it is gone.
@@ -312,6 +316,10 @@ impl Caller {
             Leftover::Report(channel) => pursue::forget(&self.inner.client, channel).await,
             Leftover::Audio(channel) => {
                 self.inner.audio.remove(channel);
+                Ok(())
+            }
+            Leftover::CallFile(channel) => {
+                self.discard(channel).await;
                 Ok(())
             }
         }

@@ -1,4 +1,5 @@
-//! What calls left behind that nobody comes back to: the dialplan's reports in Asterisk's database, and audio in the folder.
+//! What calls left behind that nobody comes back to: the dialplan's reports in Asterisk's database, audio in the folder, and call files that
+//! were not placed.
 //!
 //! A call that this process, or one before it, has to tell of finds its report itself. Left are those of jobs that were called off or ended
 //! otherwise while nobody was connected. Another Sidetone may use the same Asterisk with a database of its own: what belongs to no job that is

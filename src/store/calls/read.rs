@@ -160,20 +160,32 @@ impl Calls {
         Ok(Some(transcript))
     }
 
-    /// What happened in a call, in order.
+    /// What happened in a call, in order: up to `limit` events with numbers above `after`.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn events(&self, tenant: &str, id: &str) -> Result<Vec<EventRow>, StoreError> {
-        let statement =
-            "SELECT seq, type, at, body FROM events WHERE tenant = $1 AND call_id = $2 ORDER BY seq";
-        self.of_call("reading the events of a call", statement, tenant, id, |row| {
-            Ok(EventRow {
-                seq: row.try_get("seq")?,
-                kind: row.try_get("type")?,
-                at: row.try_get("at")?,
-                body: row.try_get("body")?,
-            })
+    pub async fn events(
+        &self,
+        tenant: &str,
+        id: &str,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        let doing = "reading the events of a call";
+        let statement = "SELECT seq, type, at, body FROM events WHERE tenant = $1 AND call_id = $2 AND seq > $3 ORDER BY seq LIMIT $4";
+        soon(doing, async {
+            let query = sqlx::query(statement).bind(tenant).bind(id).bind(after).bind(limit);
+            let rows = query.fetch_all(&self.store.read).await;
+            let event = |row: &AnyRow| {
+                Ok(EventRow {
+                    seq: row.try_get("seq")?,
+                    kind: row.try_get("type")?,
+                    at: row.try_get("at")?,
+                    body: row.try_get("body")?,
+                })
+            };
+            let events = rows.map(|rows| rows.iter().map(event).collect::<Result<_, sqlx::Error>>());
+            events.and_then(|events| events).map_err(StoreError::of(doing))
         })
         .await
     }

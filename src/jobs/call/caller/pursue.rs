@@ -116,6 +116,15 @@ impl Caller {
                         }
                     }
                     Ok(Found::Filed(Filed::Begun)) => (nowhere, agenda.take_back) = (0, None),
+                    Ok(Found::Filed(Filed::Withheld)) => {
+                        self.discard(&channel_id).await;
+                        self.inner.audio.remove(&channel_id);
+                        return Err(CallError::NotPlaced {
+                            reason: "its call file had not come into tts_calls.spool when Sidetone ended"
+                                .into(),
+                            is_transient: true,
+                        });
+                    }
                     Ok(Found::Filed(_)) => nowhere = 0,
                     Ok(Found::Report(report)) => follow.take(clock::timestamp(), Fact::Report(report)),
                     Ok(Found::Nowhere) if nowhere == 0 => {
@@ -167,6 +176,14 @@ impl Caller {
                 }
                 () = tokio::time::sleep(agenda.next(is_up).saturating_since(clock::now())) => {}
             }
+        }
+    }
+
+    /// Remove the file of a call that was not placed by it.
+    pub(super) async fn discard(&self, id: &str) {
+        let (spool, own) = (self.inner.spool.clone(), id.to_owned());
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || spool.discard(&own)).await {
+            tracing::warn!(call = id, %error, "a call file that was not placed cannot be removed");
         }
     }
 
