@@ -10,8 +10,8 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-mod jobs;
-mod redis;
+pub(super) mod jobs;
+pub(super) mod redis;
 
 use super::reload::Reloader;
 use super::{SettingsArgs, limits, vitals};

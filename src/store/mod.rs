@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyPool, ConnectOptions as _, Connection as _};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _};
 
 pub use error::StoreError;
 
@@ -63,9 +63,7 @@ impl Store {
         let shown = without_password(&url);
         let failed = |source| StoreError::Open { url: shown.clone(), source };
         let options: AnyConnectOptions = url.parse().map_err(failed)?;
-        // A pool would try until its time is up, and hide the reason.
-        let first = tokio::time::timeout(ANSWERS, options.connect()).await;
-        let first = match first.unwrap_or(Err(sqlx::Error::PoolTimedOut)) {
+        let first = match connect(&options).await {
             Err(error) if dialect == Dialect::Postgres && is_away(&error) => {
                 tracing::warn!(database = shown, %error, "the database is away: calls are heard without it, jobs and lists wait for it");
                 None
@@ -93,6 +91,17 @@ impl Store {
             }
         };
         Ok(Self { write, read, dialect, was_there, place: std::sync::Arc::default() })
+    }
+
+    /// Look whether the database at `url` lets us in; its tables are left alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Open`].
+    pub async fn look(url: &str) -> Result<(), StoreError> {
+        install_default_drivers();
+        let failed = |source| StoreError::Open { url: without_password(url), source };
+        let options: AnyConnectOptions = url.parse().map_err(failed)?;
+        connect(&options).await.map_err(failed)?.close().await.map_err(failed)
     }
 
     /// Which database it is.
@@ -147,6 +156,12 @@ impl Store {
             self.place.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(at.max(last + 1)));
         before.map_or(at, |last| at.max(last + 1))
     }
+}
+
+/// One connection, within [`ANSWERS`]. A pool would try until its time is up, and hide the reason.
+async fn connect(options: &AnyConnectOptions) -> Result<AnyConnection, sqlx::Error> {
+    let first = tokio::time::timeout(ANSWERS, options.connect()).await;
+    first.unwrap_or(Err(sqlx::Error::PoolTimedOut))
 }
 
 /// FULL: with NORMAL a power cut takes back what was answered for. A file under way elsewhere (a backup) is waited for.

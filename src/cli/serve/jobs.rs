@@ -122,7 +122,7 @@ pub(super) fn start(
         });
     }
     if let Some(rabbit) = rabbit {
-        readiness.set("broker", Health::Degraded, "not connected to RabbitMQ yet");
+        readiness.expect("broker", "not connected to RabbitMQ yet");
         let numbers = service.all_workers().map(|workers| (workers.kind(), workers.numbers())).collect();
         let readiness = readiness.clone();
         service.beside(|stop| rabbit.run(queue, numbers, readiness, stop));
@@ -147,7 +147,8 @@ fn caller(services: &Services) -> anyhow::Result<Option<Caller>> {
     caller.map(Some).map_err(|wrong| anyhow::anyhow!(wrong.join("; ")))
 }
 
-fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
+/// The broker, where one brings jobs; not connected yet.
+pub(in crate::cli) fn rabbit(settings: &Settings) -> anyhow::Result<Option<Arc<Rabbit>>> {
     if settings.jobs.engine != "rabbitmq" {
         return Ok(None);
     }

@@ -13,8 +13,8 @@ use crate::telemetry::readiness::ReadinessBoard;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// A connection, where one is configured. It need not come about.
-pub(super) fn start(settings: &Settings, readiness: &Arc<ReadinessBoard>) -> anyhow::Result<Option<Redis>> {
+/// How to reach Redis, where one is configured.
+pub(in crate::cli) fn config(settings: &Settings) -> anyhow::Result<Option<RedisConfig>> {
     let own = &settings.redis;
     if own.url.is_empty() {
         return Ok(None);
@@ -23,8 +23,13 @@ pub(super) fn start(settings: &Settings, readiness: &Arc<ReadinessBoard>) -> any
         std::fs::read(path).with_context(|| format!("cannot read redis.ca_file = {}", path.display()))
     };
     let ca = own.ca_file.as_ref().map(read).transpose()?;
-    let config = RedisConfig { url: own.url.clone(), ca, timeout: Duration::from_millis(own.timeout_ms) };
-    Ok(Some(Redis::start(config, readiness.clone())?))
+    Ok(Some(RedisConfig { url: own.url.clone(), ca, timeout: Duration::from_millis(own.timeout_ms) }))
+}
+
+/// A connection, where one is configured. It need not come about.
+pub(super) fn start(settings: &Settings, readiness: &Arc<ReadinessBoard>) -> anyhow::Result<Option<Redis>> {
+    let start = |config| Redis::start(config, readiness.clone());
+    Ok(config(settings)?.map(start).transpose()?)
 }
 
 /// What other nodes have spoken.

@@ -27,6 +27,8 @@ use crate::telemetry::readiness::{Health, ReadinessBoard};
 
 /// Longest pause between attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest wait of whoever only looks whether the broker is there.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// A queue of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ pub struct WorkQueue {
 }
 
 /// Which broker, and which queues.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RabbitConfig {
     /// `amqp://…` or `amqps://…`.
     pub url: String,
@@ -58,6 +60,18 @@ pub struct RabbitConfig {
     pub work: Vec<WorkQueue>,
 }
 
+impl std::fmt::Debug for RabbitConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL holds a password.
+        f.debug_struct("RabbitConfig").field("work", &self.work).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no connection, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NoBroker(String);
+
 /// The engine.
 #[derive(Debug)]
 pub struct Rabbit {
@@ -71,6 +85,17 @@ impl Rabbit {
     /// Not connected yet.
     pub fn new(config: RabbitConfig) -> Arc<Self> {
         Arc::new(Self { config, receipts: Mutex::default(), letters: Notify::new() })
+    }
+
+    /// Look whether the broker answers and lets us in, within ten seconds; its queues are left alone.
+    ///
+    /// # Errors
+    /// [`NoBroker`].
+    pub async fn look(&self) -> Result<(), NoBroker> {
+        match tokio::time::timeout(LOOK, session::look(self)).await {
+            Ok(outcome) => outcome.map_err(|error| NoBroker(error.to_string())),
+            Err(_) => Err(NoBroker(format!("no answer within {} s (rabbitmq.url)", LOOK.as_secs()))),
+        }
     }
 
     /// Be connected, again and again, until `stop` is cancelled. `workers` says how many there are of each kind.

@@ -32,7 +32,8 @@ fn remedy(error: &str) -> &'static str {
             "its certificate is signed by nobody known here: name the authority's file in rabbitmq.ca_file"
         }
         Some(Distrust::Name) => "rabbitmq.url must name the broker as its certificate does",
-        None => "rabbitmq.url",
+        None if error.contains("ACCESS_REFUSED") => "correct user and password in rabbitmq.url",
+        None => "see whether it runs and rabbitmq.url is right",
     }
 }
 
@@ -64,6 +65,12 @@ pub(super) async fn run(
     // What was delivered and not acknowledged is the broker's again with this; it may be gone already.
     let _ = connection.close(200, "Sidetone stops or begins anew".into()).await;
     outcome
+}
+
+/// Connects, and leaves again.
+pub(super) async fn look(rabbit: &Rabbit) -> Result<(), SessionError> {
+    let connection = connect(rabbit).await?;
+    Ok(connection.close(200, "looked whether the broker is there".into()).await?)
 }
 
 async fn connect(rabbit: &Rabbit) -> Result<Connection, SessionError> {
