@@ -32,7 +32,7 @@ pub(super) struct Saver {
 impl Saver {
     pub(super) fn start(data: PathBuf, notes: Arc<Notes>) -> io::Result<Self> {
         let (jobs, work) = crossbeam_channel::unbounded();
-        let worker = Worker { data, notes, failed: HashMap::new() };
+        let worker = Worker { data, notes, failed: HashMap::new(), told: false };
         let thread =
             std::thread::Builder::new().name("call-records".into()).spawn(move || worker.run(&work))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
@@ -78,6 +78,8 @@ struct Worker {
     notes: Arc<Notes>,
     /// By call id: the newest record that the disk did not take.
     failed: HashMap<String, Arc<CallRecord>>,
+    /// Whether the log has it that there are such. One fact, one warning.
+    told: bool,
 }
 
 impl Worker {
@@ -107,6 +109,7 @@ impl Worker {
         for record in std::mem::take(&mut self.failed).into_values() {
             self.save(record);
         }
+        self.told &= !self.failed.is_empty();
     }
 
     fn save(&mut self, record: Arc<CallRecord>) {
@@ -120,7 +123,7 @@ impl Worker {
             }
             Err(error) => {
                 metric::CALL_FILE_ERRORS.add(1);
-                if self.failed.is_empty() {
+                if !std::mem::replace(&mut self.told, true) {
                     tracing::warn!(
                         call_id = record.call_id, path = %files.record().display(), %error,
                         "cannot save a call record; it is tried again every second: free some space"
