@@ -33,6 +33,8 @@ pub struct Server {
     pub control: Arc<Recorded>,
     pub client: Client,
     pub vosk: Option<SocketAddr>,
+    /// Calls whose streams were opened.
+    opened: Mutex<Vec<String>>,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<()>,
 }
@@ -100,13 +102,24 @@ impl Server {
             done.unwrap();
         });
         let client = Client::builder().no_proxy().build().unwrap();
-        Self { addr, hub, directory, readiness, control, client, vosk, shutdown, task }
+        Self {
+            addr,
+            hub,
+            directory,
+            readiness,
+            control,
+            client,
+            vosk,
+            opened: Mutex::default(),
+            shutdown,
+            task,
+        }
     }
 
     /// Stop as a process does: afterwards the files are complete and can be opened by the next server.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(8), self.task).await.expect("stops in time").unwrap();
+        tokio::time::timeout(Duration::from_secs(8), &mut self.task).await.expect("stops in time").unwrap();
     }
 
     pub fn begin_shutdown(&self) {
@@ -143,12 +156,25 @@ impl Server {
         let record = self.directory.insert(record).unwrap();
         let journal = self.directory.files(&record).unwrap().events();
         self.hub.open_call(tenant, call_id, Some(journal)).unwrap();
+        self.opened.lock().push(call_id.to_owned());
         record
     }
 
     pub fn end_call(&self, call_id: &str) {
         self.directory.update(call_id, |record| record.state = CallState::Ended).unwrap();
         self.hub.close_call(call_id);
+    }
+}
+
+/// Tests remove the folder next: what is still being written must not make it anew.
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        for call_id in self.opened.get_mut() {
+            self.hub.close_call(call_id);
+            self.hub.until_released(call_id, Duration::from_secs(5));
+        }
+        self.directory.flush();
     }
 }
 
