@@ -17,7 +17,7 @@ demo: ## build, then show the main job on a real call (DEMO_ONCE=1 ends by itsel
 test: ## set up, then everything: format, lints, unit, real calls
 	@scripts/test
 
-bench: ## criterion benches and the speech bench
+bench: ## criterion benches of the media path and the recorder
 	@scripts/setup
 	cargo bench
 
@@ -45,7 +45,7 @@ fuzz: ## each fuzz target for ten minutes, then a table (ARGS='2 rtp path')
 deny: ## licences, bans and sources of all dependencies (cargo-deny, built once)
 	@scripts/setup --build-only
 	@PATH="$$PWD/build/tools/bin:$$HOME/.cargo/bin:$$PATH" command -v cargo-deny >/dev/null || cargo install --locked --quiet --root build/tools cargo-deny
-	PATH="$$PWD/build/tools/bin:$$HOME/.cargo/bin:$$PATH" cargo deny --locked check licenses bans sources
+	PATH="$$PWD/build/tools/bin:$$HOME/.cargo/bin:$$PATH" cargo deny --locked check --hide-inclusion-graph licenses bans sources
 
 clean: ## stop the lab and remove all that was built
 	@scripts/lab stop-all || true

@@ -4,6 +4,7 @@ pub mod api;
 pub mod asterisk;
 pub mod audio;
 pub mod calls;
+pub mod cause;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -51,7 +51,9 @@ pub(super) struct Params<T>(pub(super) T);
 
 impl From<QueryRejection> for Problem {
     fn from(rejection: QueryRejection) -> Self {
-        Self::bad_request(rejection.body_text(), "Correct the query parameters.")
+        let words = rejection.body_text();
+        let words = words.strip_prefix("Failed to deserialize query string: ").unwrap_or(&words);
+        Self::bad_request(words.to_owned(), "Correct the query parameters.")
     }
 }
 

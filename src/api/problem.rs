@@ -34,14 +34,12 @@ impl Problem {
         detail: impl Into<Cow<'static, str>>,
         remedy: impl Into<Cow<'static, str>>,
     ) -> Self {
-        Self(Box::new(Details {
-            status,
-            kind,
-            title,
-            detail: detail.into(),
-            remedy: remedy.into(),
-            header: None,
-        }))
+        // Words of errors end without one, and are read together with the remedy.
+        let mut detail = detail.into();
+        if !detail.ends_with(['.', '!', '?']) {
+            detail.to_mut().push('.');
+        }
+        Self(Box::new(Details { status, kind, title, detail, remedy: remedy.into(), header: None }))
     }
 
     /// Its status, and what is wrong and to do as a text: for routes whose errors have another shape.

@@ -56,13 +56,21 @@ impl Detector {
 
     /// Listen to `notices`, of a connection with [`AMI_EVENTS`], until it is given up.
     pub async fn run(self: Arc<Self>, mut notices: AmiNotices) {
+        // One fact, one warning: each attempt to connect may have a reason of its own.
+        let mut warned = false;
         while let Some(notice) = notices.next().await {
             match notice {
                 AmiNotice::Connected { first, .. } => {
+                    warned = false;
                     tracing::info!(first, "told of channels by the Manager")
                 }
                 AmiNotice::Disconnected { reason } => {
-                    tracing::warn!(%reason, "not told of channels any more: calls are known once they enter the application");
+                    match std::mem::replace(&mut warned, true) {
+                        false => {
+                            tracing::warn!(%reason, "not told of channels: calls are known once they enter the application")
+                        }
+                        true => tracing::debug!(%reason, "still not told of channels"),
+                    }
                     // Their ends would be missed.
                     self.channels.lock().clear();
                 }

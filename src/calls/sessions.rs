@@ -1,5 +1,6 @@
 //! Session records on disk: what a later process needs to go on with a running call. `<data>/sessions/<call>.json`.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -91,6 +92,8 @@ fn read(path: &Path) -> Option<SessionRecord> {
 }
 
 fn write(folder: &Path, inbox: &Receiver<Work>) {
+    // Records are written every few seconds: each call is told of once, until its record is kept again.
+    let mut not_kept = HashSet::new();
     while let Ok(work) = inbox.recv() {
         let (call, outcome) = match work {
             Work::Save(record) => (record.call.clone(), replace(folder, &record)),
@@ -102,9 +105,15 @@ fn write(folder: &Path, inbox: &Receiver<Work>) {
                 (call, removed.or_else(gone))
             }
         };
-        if let Err(error) = outcome {
-            tracing::error!(%call, folder = %folder.display(), %error,
-                "cannot keep the session record: this call could not be taken up again after a crash");
+        match outcome {
+            Ok(()) => {
+                not_kept.remove(&call);
+            }
+            Err(error) if not_kept.insert(call.clone()) => {
+                tracing::error!(%call, folder = %folder.display(), %error,
+                    "cannot keep the session record: this call could not be taken up again after a crash");
+            }
+            Err(_) => {}
         }
     }
 }

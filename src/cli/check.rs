@@ -9,11 +9,12 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::{SettingsArgs, output};
+use super::{SettingsArgs, in_words, output};
+use crate::api::{Auth, check_bind};
 use crate::asterisk::ami::{AmiClient, AmiNotice};
 use crate::asterisk::ari::AriClient;
 use crate::calls::transport::Transport;
-use crate::config::{ConfigError, Settings};
+use crate::config::Settings;
 use crate::recording::free_mib;
 use crate::speech::{english_only, model};
 
@@ -61,21 +62,14 @@ impl Findings {
 
 pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {
     let mut findings = Findings::default();
-    let loaded = settings.load();
+    let loaded = load(settings);
     let bad_config = loaded.is_err();
     match loaded {
         Ok(settings) => {
             findings.add("configuration", Verdict::Good, "valid");
             super::runtime()?.block_on(look(&settings, &mut findings));
         }
-        Err(
-            error @ (ConfigError::Unreadable { .. }
-            | ConfigError::Malformed { .. }
-            | ConfigError::UnknownKey { .. }),
-        ) => {
-            findings.add("configuration", Verdict::Bad, error.to_string());
-        }
-        Err(error) => findings.add("configuration", Verdict::Bad, error.to_string()),
+        Err(error) => findings.add("configuration", Verdict::Bad, in_words(&error)),
     }
     let bad = findings.0.iter().any(|f| f.verdict == Verdict::Bad);
     if args.json {
@@ -98,6 +92,13 @@ pub(super) fn run(args: &CheckArgs, settings: &SettingsArgs) -> anyhow::Result<E
     })
 }
 
+/// The settings, with what `serve` would refuse of them besides.
+fn load(settings: &SettingsArgs) -> anyhow::Result<Settings> {
+    let settings = settings.load()?;
+    check_bind(settings.http.bind, &Auth::from_keys(&settings.http.keys)?)?;
+    Ok(settings)
+}
+
 async fn look(settings: &Settings, findings: &mut Findings) {
     disk(settings, findings);
     speech_model(settings, findings);
@@ -105,9 +106,9 @@ async fn look(settings: &Settings, findings: &mut Findings) {
         findings.result("riva", outcome);
     }
     ports::look(settings, findings).await;
-    services::look(settings, findings).await;
     asterisk(settings, findings).await;
     manager(settings, findings).await;
+    services::look(settings, findings).await;
     voice(settings, findings).await;
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde_json::Value;
 
+use crate::cause;
 use crate::config::Settings;
 
 /// Longest wait for an answer: a server that is busy with calls answers all the same.
@@ -16,11 +17,23 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Args)]
 pub(super) struct ServerArgs {
     /// Address of the server; without it, the one in the settings.
-    #[arg(long, global = true, value_name = "http://HOST:PORT", env = "SIDETONE_URL")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "http://HOST:PORT",
+        env = "SIDETONE_URL",
+        help_heading = "Server"
+    )]
     url: Option<String>,
     /// API key, where the server asks for one.
-    #[arg(long, global = true, env = "SIDETONE_KEY", hide_env_values = true)]
-    key: Option<String>,
+    #[arg(long, global = true, env = "SIDETONE_KEY", hide_env_values = true, help_heading = "Server")]
+    pub(super) key: Option<String>,
+}
+
+impl ServerArgs {
+    pub(super) fn address(&self, settings: &Settings) -> String {
+        self.url.clone().unwrap_or_else(|| settings.http.bind.to_string())
+    }
 }
 
 /// A running server.
@@ -32,7 +45,7 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(args: &ServerArgs, settings: &Settings) -> anyhow::Result<Self> {
-        let address = args.url.clone().unwrap_or_else(|| format!("http://{}", settings.http.bind));
+        let address = args.address(settings);
         let address = if address.contains("://") { address } else { format!("http://{address}") };
         let base = Url::parse(&address).ok().filter(Url::has_host);
         let base = base.with_context(|| {
@@ -64,7 +77,7 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Value> {
         let response = request.send().await.map_err(|error| {
-            anyhow::anyhow!("{}: {}: is `sidetone serve` running there?", self.base, error.without_url())
+            anyhow::anyhow!("{}: {}: is `sidetone serve` running there?", self.base, cause::innermost(&error))
         })?;
         let status = response.status();
         let text = response.text().await.context("the answer broke off")?;

@@ -7,8 +7,11 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::{SettingsArgs, output};
-use crate::config::import;
+use crate::config::{Settings, import};
 use crate::files;
+
+/// What is shown in the place of a secret.
+const HIDDEN: &str = "(set)";
 
 #[derive(Debug, Args)]
 pub(super) struct ConfigArgs {
@@ -39,24 +42,32 @@ pub(super) fn run(args: &ConfigArgs, settings: &SettingsArgs) -> anyhow::Result<
         What::Import { file, secret } => import(file, secret.as_deref())?,
         What::Show => {
             let mut settings = settings.load()?;
-            let mut secrets = vec![
-                &mut settings.ari.password,
-                &mut settings.ami.password,
-                &mut settings.websocket.password,
-                &mut settings.tts.api_key,
-                // They have passwords in them.
-                &mut settings.store.url,
-                &mut settings.rabbitmq.url,
-                &mut settings.redis.url,
-            ];
-            secrets.extend(settings.http.keys.iter_mut());
-            for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
-                *secret = "(set)".into();
-            }
+            hide_secrets(&mut settings);
             output::text(&toml::to_string_pretty(&settings)?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn hide_secrets(settings: &mut Settings) {
+    let mut secrets = vec![
+        &mut settings.ari.password,
+        &mut settings.ami.password,
+        &mut settings.websocket.password,
+        &mut settings.tts.api_key,
+        // They have passwords in them.
+        &mut settings.store.url,
+        &mut settings.rabbitmq.url,
+        &mut settings.redis.url,
+    ];
+    secrets.extend(settings.http.keys.iter_mut());
+    for secret in secrets.into_iter().filter(|secret| !secret.is_empty()) {
+        *secret = HIDDEN.into();
+    }
+    // NVIDIA's cloud has its key there.
+    for entry in &mut settings.riva.metadata {
+        *entry = format!("{}={HIDDEN}", entry.split_once('=').map_or("", |(name, _)| name));
+    }
 }
 
 fn import(file: &Path, secret: Option<&Path>) -> anyhow::Result<()> {
@@ -82,4 +93,32 @@ fn import(file: &Path, secret: Option<&Path>) -> anyhow::Result<()> {
     }
     output::text(&settings.to_string())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let mut settings: Settings = toml::from_str(
+            r#"
+            ari.password = "secret"
+            ami.password = "secret"
+            websocket.password = "secret"
+            tts.api_key = "secret"
+            store.url = "postgres://sidetone:secret@db/sidetone"
+            rabbitmq.url = "amqp://sidetone:secret@broker:5672/%2f"
+            redis.url = "redis://:secret@cache:6379/0"
+            http.keys = ["st_default_secret"]
+            riva.metadata = ["function-id=secret", "authorization=Bearer secret"]
+            "#,
+        )
+        .unwrap();
+        hide_secrets(&mut settings);
+        let shown = toml::to_string_pretty(&settings).unwrap();
+        assert!(!shown.contains("secret"), "{shown}");
+        assert!(shown.contains("\"authorization=(set)\""), "{shown}");
+        assert_eq!(shown.matches(HIDDEN).count(), 10);
+    }
 }

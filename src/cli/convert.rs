@@ -205,7 +205,12 @@ fn folder(args: &ConvertArgs) -> anyhow::Result<Vec<Job>> {
     }
     jobs.sort_by(|a, b| a.input.cmp(&b.input));
     if let Some(pair) = clash(&jobs) {
-        bail!("{} and {} would both become {}", pair[0].display(), pair[1].display(), pair[2].display());
+        bail!(
+            "{} and {} would both become {}: move one of them elsewhere, or convert them one by one",
+            pair[0].display(),
+            pair[1].display(),
+            pair[2].display()
+        );
     }
     if jobs.is_empty() {
         bail!("there is no audio file in {}", args.input.display());

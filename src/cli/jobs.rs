@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
@@ -22,10 +23,10 @@ enum What {
     /// The newest jobs, a line each.
     List {
         /// Only of this kind.
-        #[arg(long, value_parser = kind)]
+        #[arg(long, value_parser = kind())]
         kind: Option<JobKind>,
         /// Only in this state; the dead letters are those that `failed`.
-        #[arg(long, value_parser = state)]
+        #[arg(long, value_parser = state())]
         state: Option<JobState>,
         /// As many at most.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=500))]
@@ -59,16 +60,14 @@ enum Format {
     Json,
 }
 
-fn kind(name: &str) -> Result<JobKind, String> {
-    JobKind::of_name(name).ok_or_else(|| one_of(JobKind::ALL.iter().map(|kind| kind.name())))
+fn kind() -> impl TypedValueParser<Value = JobKind> {
+    PossibleValuesParser::new(JobKind::ALL.iter().map(|kind| kind.name()))
+        .try_map(|name| JobKind::of_name(&name).ok_or("there is no such kind"))
 }
 
-fn state(name: &str) -> Result<JobState, String> {
-    JobState::of_name(name).ok_or_else(|| one_of(JobState::ALL.iter().map(|state| state.name())))
-}
-
-fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    format!("use one of {}", names.collect::<Vec<_>>().join(", "))
+fn state() -> impl TypedValueParser<Value = JobState> {
+    PossibleValuesParser::new(JobState::ALL.iter().map(|state| state.name()))
+        .try_map(|name| JobState::of_name(&name).ok_or("there is no such state"))
 }
 
 pub(super) fn run(args: &JobsArgs, settings: &SettingsArgs) -> anyhow::Result<ExitCode> {

@@ -47,10 +47,17 @@ struct Cli {
 #[derive(Clone, Debug, Args)]
 struct SettingsArgs {
     /// Settings file; without it, config/sidetone.toml or /etc/sidetone/sidetone.toml if there is one.
-    #[arg(long, short, global = true, value_name = "FILE", env = "SIDETONE_CONFIG")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_name = "FILE",
+        env = "SIDETONE_CONFIG",
+        help_heading = "Settings"
+    )]
     config: Option<PathBuf>,
     /// One setting, over file and environment; may be repeated.
-    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE", help_heading = "Settings")]
     set: Vec<String>,
 }
 
@@ -89,7 +96,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Speech models: what there is, pull some, see whether they are whole.
     Models(models::ModelsArgs),
-    /// Show the settings: all of them with their help, or those in force.
+    /// Settings: all of them with their help, those in force, or those of another system taken over.
     Config(config::ConfigArgs),
     /// Size this machine: the streams that it carries without a loss, and what they cost.
     Bench(bench::BenchArgs),

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use link::{Link, LinkError, Socket};
 use screen::Screen;
 
+use super::client::ServerArgs;
 use super::output::OutputError;
 use super::{SettingsArgs, output};
 use crate::config::Settings;
@@ -29,15 +30,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
+    #[command(flatten)]
+    server: ServerArgs,
     /// Only this call.
     #[arg(long, value_name = "CALL_ID")]
     call: Option<String>,
-    /// Address of the server; without it, the one in the settings.
-    #[arg(long, value_name = "http://HOST:PORT")]
-    url: Option<String>,
-    /// API key, where the server asks for one.
-    #[arg(long, env = "SIDETONE_KEY", hide_env_values = true)]
-    key: Option<String>,
     /// End once this many calls have ended.
     #[arg(long, value_name = "N")]
     calls: Option<u64>,
@@ -58,8 +55,7 @@ pub(super) fn run(args: &WatchArgs, settings: &SettingsArgs) -> anyhow::Result<E
 }
 
 async fn follow(args: &WatchArgs, settings: &Settings) -> anyhow::Result<()> {
-    let address = args.url.clone().unwrap_or_else(|| settings.http.bind.to_string());
-    let link = Link::new(&address, args.call.as_deref(), args.key.as_deref())?;
+    let link = Link::new(&args.server.address(settings), args.call.as_deref(), args.server.key.as_deref())?;
     let terminal = Term::stdout();
     let screen = Screen::for_terminal(&terminal, !args.finals_only);
     let mut watch = Watch { link, terminal, screen, after: None, left: args.calls, pending: HashSet::new() };

@@ -121,7 +121,33 @@ fn first_default_file() -> Option<PathBuf> {
 }
 
 fn malformed(origin: &str, message: &str) -> ConfigError {
-    ConfigError::Malformed { origin: origin.to_owned(), message: message.trim().to_owned() }
+    ConfigError::Malformed { origin: origin.to_owned(), message: for_people(message.trim()) }
+}
+
+const COUNT: &str = "expected a whole number, 0 or more";
+
+/// How messages of serde and the standard library about a value end, and the same without names of Rust's.
+const FOR_PEOPLE: [(&str, &str); 12] = [
+    ("expected usize", COUNT),
+    ("expected u8", COUNT),
+    ("expected u16", COUNT),
+    ("expected u32", COUNT),
+    ("expected u64", COUNT),
+    ("expected f32", "expected a number"),
+    ("expected f64", "expected a number"),
+    ("expected a boolean", "expected true or false"),
+    ("expected a sequence", "expected a list, such as [\"one\", \"two\"]"),
+    ("expected path string", "expected a path in quotes"),
+    (
+        "invalid socket address syntax",
+        "write it as ADDRESS:PORT, such as 127.0.0.1:8090; a name is no address",
+    ),
+    ("invalid IP address syntax", "write it as an IP address, such as 127.0.0.1; a name is none"),
+];
+
+fn for_people(message: &str) -> String {
+    let known = FOR_PEOPLE.iter().find_map(|(end, words)| Some((message.strip_suffix(end)?, words)));
+    known.map_or_else(|| message.to_owned(), |(rest, words)| format!("{rest}{words}"))
 }
 
 fn parse_file(origin: &str, text: &str) -> Result<Table, ConfigError> {
@@ -196,11 +222,14 @@ fn parse_assignment(origin: &str, key: &str, raw: &str) -> Result<Table, ConfigE
     let typed = raw.parse::<Value>().ok().map(single);
     let text = single(Value::String(raw.to_owned()));
     let fits = |t: &Table| Value::Table(t.clone()).try_into::<Settings>().map(|_: Settings| ());
-    if let Some(table) = typed.filter(|t| fits(t).is_ok()) {
-        return Ok(table);
+    let as_typed = typed.map(|table| fits(&table).map(|()| table));
+    match (as_typed, fits(&text)) {
+        (Some(Ok(table)), _) => Ok(table),
+        (_, Ok(())) => Ok(text),
+        (Some(Err(error)), _) | (None, Err(error)) => {
+            Err(malformed(origin, &format!("`{key}`: {}", error.message())))
+        }
     }
-    fits(&text).map_err(|e| malformed(origin, &format!("`{key}`: {}", e.message())))?;
-    Ok(text)
 }
 
 /// Refuse a variable that spells a setting in another form than that of settings: it would do nothing, without a word. Names
@@ -355,6 +384,27 @@ mod tests {
         assert_eq!(settings.rtp.repair_ms, 1_500);
         assert_eq!(settings.ari.user, "env");
         assert_eq!(settings.ari.password, "12345", "a number is a good password");
+    }
+
+    #[test]
+    fn what_a_value_should_be_is_said_in_words() {
+        let by_flag = |flag: &str| {
+            Sources { flags: vec![flag.into()], ..Sources::default() }.load().unwrap_err().to_string()
+        };
+        for (flag, words) in [
+            ("rtp.shards=two", "string \"two\", expected a whole number"),
+            ("rtp.shards=-1", "integer `-1`, expected a whole number, 0 or more"),
+            ("tts.level_dbov=loud", "expected a number"),
+            ("calls.record=maybe", "expected true or false"),
+            ("jobs.roots=/calls", "expected a list, such as [\"one\", \"two\"]"),
+            ("http.bind=localhost:8090", "write it as ADDRESS:PORT, such as 127.0.0.1:8090"),
+            ("rtp.asterisk_address=pbx", "write it as an IP address"),
+        ] {
+            let error = by_flag(flag);
+            assert!(error.contains(words), "{error}");
+        }
+        let error = from_text("[rtp]\nshards = \"two\"\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.ends_with("expected a whole number, 0 or more"), "{error}");
     }
 
     #[test]

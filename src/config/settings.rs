@@ -139,7 +139,8 @@ sections! {
         /// Longest pause between attempts to connect, milliseconds.
         backoff_max_ms: u64 = 10_000;
     }
-    /// The Asterisk Manager Interface, for conversions by Asterisk (`sidetone convert --by asterisk`). Calls need it not.
+    /// The Asterisk Manager Interface: for text-to-speech calls, for conversions by Asterisk, and to be told of calls from their first
+    /// moment on (`detect`). To hear, record and transcribe calls it is not needed.
     Ami "ami" {
         /// `tcp://host:port` or `tls://host:port`, as in Asterisk's manager.conf.
         url: String = "tcp://127.0.0.1:5038".into();

@@ -9,6 +9,7 @@ use reqwest::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::queue::{Queue, now_ms};
+use crate::cause;
 use crate::crash::{self, Step};
 use crate::store::StoreError;
 use crate::store::jobs::{Letter, Transport};
@@ -87,7 +88,7 @@ async fn send(client: &Client, letter: &Letter) -> Result<(), String> {
         .header("content-type", "application/json")
         .header("idempotency-key", &*letter.key.id)
         .body(letter.letter.body.clone());
-    let response = request.send().await.map_err(|error| error.without_url().to_string())?;
+    let response = request.send().await.map_err(|error| cause::innermost(&error))?;
     match response.status() {
         status if status.is_success() => Ok(()),
         status => Err(format!("the server answers {status}")),

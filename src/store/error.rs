@@ -81,10 +81,13 @@ fn remedy(error: &sqlx::Error) -> &'static str {
     }
     match error {
         sqlx::Error::Configuration(_) => "correct `store.url`",
-        sqlx::Error::Database(error) if error.code().as_deref() == Some("14") => {
-            "this user must be able to write to node.data"
-        }
-        sqlx::Error::Database(_) => "see whether the file is a database, or what the server's log says",
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            // SQLITE_CANTOPEN, and of PostgreSQL invalid_password, invalid_authorization_specification and invalid_catalog_name.
+            Some("14") => "this user must be able to write to node.data",
+            Some("28P01" | "28000") => "correct user and password in `store.url`",
+            Some("3D000") => "make it (`createdb`), or correct `store.url`",
+            _ => "see whether the file is a database, or what the server's log says",
+        },
         _ => "see whether the server runs and `store.url` is right",
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult,
 };
@@ -41,6 +41,28 @@ pub struct RedisConfig {
     pub timeout: Duration,
 }
 
+impl RedisConfig {
+    fn client(&self) -> Result<Client, BadRedis> {
+        let client = match &self.ca {
+            Some(ca) => {
+                let tls = redis::TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
+                Client::build_with_tls(self.url.as_str(), tls)
+            }
+            None => Client::open(self.url.as_str()),
+        };
+        client.map_err(BadRedis)
+    }
+
+    /// Look whether it answers and lets us in.
+    ///
+    /// # Errors
+    /// [`NoRedis`].
+    pub async fn look(&self) -> Result<(), NoRedis> {
+        let client = self.client().map_err(|error| NoRedis(error.to_string()))?;
+        connect(&client, self.timeout).await.map(drop)
+    }
+}
+
 impl std::fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The URL may hold a password.
@@ -53,31 +75,10 @@ impl std::fmt::Debug for RedisConfig {
 #[error("redis.url cannot be used: {0}; write it as redis://user:password@host:6379/0, or rediss:// for TLS")]
 pub struct BadRedis(RedisError);
 
-/// Why a Redis is of no use.
+/// Why there is no connection, in words, with the remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// It cannot even be asked.
-    #[error(transparent)]
-    Bad(#[from] BadRedis),
-    /// It does not answer as it should.
-    #[error("no connection to Redis: {}", remedy(.0))]
-    Away(RedisError),
-    /// It does not answer.
-    #[error("no connection to Redis within {} s (redis.url)", CONNECT.as_secs())]
-    Slow,
-}
-
-/// Connect once, and see whether it answers.
-///
-/// # Errors
-/// [`Unusable`].
-pub async fn look(config: &RedisConfig) -> Result<(), Unusable> {
-    let client = client(config)?;
-    match timeout(CONNECT, connect(&client, &connection_config(config.timeout))).await {
-        Ok(answer) => answer.map(drop).map_err(Unusable::Away),
-        Err(_) => Err(Unusable::Slow),
-    }
-}
+#[error("{0}")]
+pub struct NoRedis(String);
 
 /// Why there is no answer. Each is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl Redis {
     /// # Errors
     /// [`BadRedis`].
     pub fn start(config: RedisConfig, readiness: Arc<ReadinessBoard>) -> Result<Self, BadRedis> {
-        let client = client(&config)?;
+        let client = config.client()?;
         let shared = Arc::new(Shared {
             timeout: config.timeout,
             link: watch::Sender::default(),
@@ -226,11 +227,10 @@ fn count(why: NoAnswer) -> NoAnswer {
 
 /// Connect, watch, and connect again, for ever.
 async fn keep(client: &Client, shared: &Shared, readiness: &ReadinessBoard) {
-    let config = connection_config(shared.timeout);
     let mut pause = FIRST_PAUSE;
     loop {
-        let reason = match timeout(CONNECT, connect(client, &config)).await {
-            Ok(Ok(link)) => {
+        let reason = match connect(client, shared.timeout).await {
+            Ok(link) => {
                 shared.worked.store(false, Ordering::Relaxed);
                 shared.refused.store(false, Ordering::Relaxed);
                 shared.link.send_modify(|known| *known = Link { made: known.made + 1, open: Some(link) });
@@ -241,8 +241,7 @@ async fn keep(client: &Client, shared: &Shared, readiness: &ReadinessBoard) {
                 }
                 "Redis does not answer any more".to_owned()
             }
-            Ok(Err(error)) => Unusable::Away(error).to_string(),
-            Err(_) => Unusable::Slow.to_string(),
+            Err(NoRedis(reason)) => reason,
         };
         readiness.set(
             NAME,
@@ -254,26 +253,24 @@ async fn keep(client: &Client, shared: &Shared, readiness: &ReadinessBoard) {
     }
 }
 
-fn client(config: &RedisConfig) -> Result<Client, BadRedis> {
-    let client = match &config.ca {
-        Some(ca) => {
-            let tls = redis::TlsCertificates { client_tls: None, root_cert: Some(ca.clone()) };
-            Client::build_with_tls(config.url.as_str(), tls)
+async fn connect(client: &Client, answers_within: Duration) -> Result<MultiplexedConnection, NoRedis> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT))
+        .set_response_timeout(Some(answers_within));
+    let connected = timeout(CONNECT, async {
+        let mut link = client.get_multiplexed_async_connection_with_config(&config).await?;
+        // A server that hangs takes connections, too, and so does one that wants a password.
+        match redis::cmd("PING").query_async::<()>(&mut link).await {
+            // What the user may do without is for the commands to find out.
+            Err(error) if error.code() != Some("NOPERM") => Err(error),
+            _ => Ok(link),
         }
-        None => Client::open(config.url.as_str()),
-    };
-    client.map_err(BadRedis)
-}
-
-fn connection_config(answer: Duration) -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(Some(answer))
-}
-
-async fn connect(client: &Client, config: &AsyncConnectionConfig) -> RedisResult<MultiplexedConnection> {
-    let mut link = client.get_multiplexed_async_connection_with_config(config).await?;
-    // A server that hangs takes connections, too.
-    link.req_packed_command(&redis::cmd("PING")).await?;
-    Ok(link)
+    });
+    match connected.await {
+        Ok(Ok(link)) => Ok(link),
+        Ok(Err(error)) => Err(NoRedis(format!("no connection to Redis: {}", remedy(&error)))),
+        Err(_) => Err(NoRedis(format!("no connection to Redis within {} s (redis.url)", CONNECT.as_secs()))),
+    }
 }
 
 /// Returns when the connection is gone.

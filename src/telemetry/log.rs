@@ -8,7 +8,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt, reload};
 
 /// Chatty dependencies, held back unless the filter names them.
-const QUIET: [(&str, &str); 2] = [("whisper_rs", "warn"), ("symphonia", "off")];
+const QUIET: [(&str, &str); 4] = [
+    ("whisper_rs", "warn"),
+    ("symphonia", "off"),
+    ("sqlx::postgres::notice", "warn"),
+    // Three errors an attempt to connect, which `jobs::broker` tells of once.
+    ("lapin", "off"),
+];
 
 /// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]

@@ -76,6 +76,11 @@ impl ReadinessBoard {
         Self { dependencies: Mutex::new(names.into_iter().map(starting).collect()) }
     }
 
+    /// Expect one more, without which calls go on. That it is not there yet is no news, and not logged.
+    pub fn expect(&self, name: &'static str, message: impl Into<String>) {
+        self.dependencies.lock().insert(name, Dependency::new(Health::Degraded, message));
+    }
+
     /// Report a state with a message.
     pub fn set(&self, name: &'static str, state: Health, message: impl Into<String>) {
         self.put(name, Dependency::new(state, message));

@@ -15,7 +15,13 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidetone"));
-    command.arg("watch").args(args).env_remove("SIDETONE_KEY").stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+        .arg("watch")
+        .args(args)
+        .env_remove("SIDETONE_KEY")
+        .env_remove("SIDETONE_URL")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
     command
 }
 

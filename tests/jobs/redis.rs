@@ -277,9 +277,9 @@ async fn a_redis_that_is_full_refuses_and_all_goes_on() {
     .await;
 }
 
-/// A password, and one that is wrong.
+/// A password, one that is wrong, and none.
 #[tokio::test]
-async fn a_password_that_is_wrong_is_named() {
+async fn a_password_that_is_wrong_or_missing_is_named() {
     let redis = Redis::start();
     redis.cli(&["CONFIG", "SET", "requirepass", "secret"]);
     let at = |password: &str| format!("redis://:{password}@127.0.0.1:{}/0", redis.port());
@@ -289,5 +289,9 @@ async fn a_password_that_is_wrong_is_named() {
     until_state(&wrong, "degraded").await;
     let said = state(&wrong).await["message"].as_str().unwrap().to_owned();
     assert!(said.contains("password in redis.url"), "{said}");
+    let none = Bench::start(&[("redis.url", &format!("redis://127.0.0.1:{}/0", redis.port()))]).await;
+    until_state(&none, "degraded").await;
+    let said = state(&none).await["message"].as_str().unwrap().to_owned();
+    assert!(said.contains("it wants a password in redis.url"), "{said}");
     assert!(!wrong.server.log().contains("wrong@"), "it is not in the log");
 }

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::error::AriError;
 use super::path;
+use crate::cause;
 
 /// Requests under way at once. Asterisk's http.conf allows 100 sessions by default and everything that speaks HTTP to it
 /// shares them.
@@ -126,9 +127,10 @@ impl AriClient {
             // Machines without any CA certificate exist; they need none for http, and the client would not start there.
             builder = builder.tls_certs_only([]);
         }
-        let http = builder
-            .build()
-            .map_err(|error| AriError::BadUrl { url: config.url.clone(), reason: reason_of(&error) })?;
+        let http = builder.build().map_err(|error| AriError::BadUrl {
+            url: config.url.clone(),
+            reason: cause::innermost(&error),
+        })?;
         let base = base.as_str().trim_end_matches('/').to_owned();
         let (in_flight, removals) = (Semaphore::new(MAX_IN_FLIGHT), Semaphore::new(1));
         Ok(Self { inner: Arc::new(Inner { config, base, http, in_flight, removals }) })
@@ -213,7 +215,7 @@ impl AriClient {
         let (status, bytes) = match tokio::time::timeout(after, exchange).await {
             Err(_) => return Err(AriError::Timeout { request, after }),
             Ok(Err(error)) => {
-                let reason = reason_of(&error);
+                let reason = cause::innermost(&error);
                 return Err(AriError::Unreachable { request, url: inner.config.url.clone(), reason });
             }
             Ok(Ok(reply)) => reply,
@@ -231,16 +233,6 @@ impl AriClient {
 /// The TLS library takes its cryptography from a process-wide provider; whoever comes first installs it.
 pub(super) fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-// reqwest's own message is "error sending request"; the cause that helps is at the end of the chain. The URL is left out: its
-// query may hold a caller's data.
-fn reason_of(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -37,7 +37,7 @@ impl Saver {
         saved: impl Fn(&Arc<CallRecord>) + Send + 'static,
     ) -> io::Result<Self> {
         let (jobs, work) = crossbeam_channel::unbounded();
-        let worker = Worker { data, notes, saved, failed: HashMap::new() };
+        let worker = Worker { data, notes, saved, failed: HashMap::new(), told: false };
         let thread =
             std::thread::Builder::new().name("call-records".into()).spawn(move || worker.run(&work))?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
@@ -84,6 +84,8 @@ struct Worker<F> {
     notes: Arc<Notes>,
     /// By call id: the newest record that the disk did not take.
     failed: HashMap<String, Arc<CallRecord>>,
+    /// Whether the log has it that there are such. One fact, one warning.
+    told: bool,
 }
 
 impl<F: Fn(&Arc<CallRecord>)> Worker<F> {
@@ -113,6 +115,7 @@ impl<F: Fn(&Arc<CallRecord>)> Worker<F> {
         for record in std::mem::take(&mut self.failed).into_values() {
             self.save(record);
         }
+        self.told &= !self.failed.is_empty();
     }
 
     fn save(&mut self, record: Arc<CallRecord>) {
@@ -127,7 +130,7 @@ impl<F: Fn(&Arc<CallRecord>)> Worker<F> {
             }
             Err(error) => {
                 metric::CALL_FILE_ERRORS.add(1);
-                if self.failed.is_empty() {
+                if !std::mem::replace(&mut self.told, true) {
                     tracing::warn!(
                         call_id = record.call_id, path = %files.record().display(), %error,
                         "cannot save a call record; it is tried again every second: free some space"

@@ -17,17 +17,6 @@ pub enum ChannelState {
     Up,
 }
 
-impl ChannelState {
-    /// From Asterisk's word for it; states that make no difference to us count as `Down`.
-    pub fn from_asterisk(word: &str) -> Self {
-        match word {
-            "Up" => Self::Up,
-            "Ring" | "Ringing" | "Pre-ring" => Self::Ringing,
-            _ => Self::Down,
-        }
-    }
-}
-
 /// A channel, as events and listings describe it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelView {

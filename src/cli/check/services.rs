@@ -45,7 +45,7 @@ async fn redis(settings: &Settings) -> Option<Result<String, String>> {
         Ok(config) => config?,
         Err(error) => return Some(Err(format!("{error:#}"))),
     };
-    let seen = store::redis::look(&config).await;
+    let seen = config.look().await;
     Some(seen.map(|()| format!("Redis at {}", host(&config.url))).map_err(|error| error.to_string()))
 }
 

@@ -122,7 +122,7 @@ pub(super) fn start(
         });
     }
     if let Some(rabbit) = rabbit {
-        readiness.set("broker", Health::Degraded, "not connected to RabbitMQ yet");
+        readiness.expect("broker", "not connected to RabbitMQ yet");
         let numbers = service.all_workers().map(|workers| (workers.kind(), workers.numbers())).collect();
         let readiness = readiness.clone();
         service.beside(|stop| rabbit.run(queue, numbers, readiness, stop));

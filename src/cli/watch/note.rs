@@ -15,6 +15,11 @@ pub(super) fn note(event: &Value) -> String {
             let from = [&channel["caller_number"], &channel["caller_name"], &channel["name"]];
             format!("started: {}  ({})", parties(from, &channel["dialled"]), text("call_id"))
         }
+        "call.detected" => {
+            let channel = &event["channel"];
+            let from = [&channel["caller_number"], &channel["caller_name"], &channel["name"]];
+            format!("in Asterisk: {}", parties(from, &channel["dialled"]))
+        }
         "call.answered" => "answered".to_owned(),
         "call.rejected" => format!("not taken: {}", text("reason")),
         "call.ended" => {

@@ -44,7 +44,7 @@ pub struct WorkQueue {
 }
 
 /// Which broker, and which queues.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RabbitConfig {
     /// `amqp://…` or `amqps://…`.
     pub url: String,
@@ -58,6 +58,13 @@ pub struct RabbitConfig {
     pub backoff: Duration,
     /// Queues of work.
     pub work: Vec<WorkQueue>,
+}
+
+impl std::fmt::Debug for RabbitConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The URL holds a password.
+        f.debug_struct("RabbitConfig").field("work", &self.work).finish_non_exhaustive()
+    }
 }
 
 /// Why a broker is of no use.

@@ -32,7 +32,8 @@ fn remedy(error: &str) -> &'static str {
             "its certificate is signed by nobody known here: name the authority's file in rabbitmq.ca_file"
         }
         Some(Distrust::Name) => "rabbitmq.url must name the broker as its certificate does",
-        None => "rabbitmq.url",
+        None if error.contains("ACCESS_REFUSED") => "correct user and password in rabbitmq.url",
+        None => "see whether it runs and rabbitmq.url is right",
     }
 }
 

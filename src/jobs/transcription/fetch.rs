@@ -13,6 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 
+use crate::cause;
 use crate::files;
 
 /// A server that says nothing for this long is away.
@@ -64,7 +65,7 @@ pub enum FetchError {
         most: u64,
     },
     /// The network fails.
-    #[error("{url}: {source}")]
+    #[error("{url}: {}", cause::innermost(.source))]
     Network {
         /// What was asked for.
         url: String,

@@ -10,6 +10,7 @@ use reqwest::{Client, Response, StatusCode, Url, redirect};
 use super::part::{Origin, Part};
 use super::pull::{Hitch, LONGEST, Patience, Pull, PullError, Step, Tell};
 use super::source::{below, shown};
+use crate::cause;
 
 /// Longest time until a connection stands, through whatever proxy.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -36,7 +37,7 @@ pub(super) fn client(patience: &Patience) -> Result<Client, PullError> {
         .read_timeout(patience.stall)
         .redirect(redirections)
         .build()
-        .map_err(|error| PullError::Tls(in_words(&error)))
+        .map_err(|error| PullError::Tls(cause::innermost(&error)))
 }
 
 /// One attempt at what is missing of the file.
@@ -213,19 +214,15 @@ fn retry_after(response: &Response) -> Option<Duration> {
 fn hitch(error: &reqwest::Error, place: &str) -> Hitch {
     if error.is_redirect() {
         let remedy = "correct --from or speech.models_url, or take another mirror";
-        return Hitch::Final(PullError::Refused { url: place.to_owned(), answer: in_words(error), remedy });
+        return Hitch::Final(PullError::Refused {
+            url: place.to_owned(),
+            answer: cause::innermost(error),
+            remedy,
+        });
     }
-    let why = if error.is_timeout() { "the server sends nothing".to_owned() } else { in_words(error) };
+    let why =
+        if error.is_timeout() { "the server sends nothing".to_owned() } else { cause::innermost(error) };
     Hitch::Passing { why, after: None }
-}
-
-/// The innermost cause says what happened; the URL may hold secrets, and is told elsewhere.
-fn in_words(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 
 use super::RivaError;
+use crate::cause;
 use crate::config::{Settings, pair};
 use crate::speech::remote::{Fallback, RemoteConfig};
 
@@ -130,7 +131,7 @@ impl RivaConfig {
             Some("http") => Ok(endpoint),
             Some("https") => endpoint
                 .tls_config(self.tls())
-                .map_err(|error| RivaError::Tls { url: self.url.clone(), reason: causes(&error) }),
+                .map_err(|error| RivaError::Tls { url: self.url.clone(), reason: cause::chain(&error) }),
             _ => Err(url("neither http nor https".into())),
         }
     }
@@ -160,11 +161,6 @@ impl RivaConfig {
         };
         self.metadata.iter().map(header).collect()
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

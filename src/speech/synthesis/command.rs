@@ -45,7 +45,10 @@ pub(super) async fn piper(
 ) -> Result<Vec<Vec<u8>>, SynthesisError> {
     let model = voices.join(format!("{}.onnx", wanted.voice));
     if wanted.voice.is_empty() || !model.is_file() {
-        let reason = format!("there is no {} (tts.voice, tts.voices_dir)", model.display());
+        let reason = match wanted.voice.as_str() {
+            "" => format!("name one of those in {} (tts.voice, tts.voices_dir)", voices.display()),
+            _ => format!("there is no {} (tts.voice, tts.voices_dir)", model.display()),
+        };
         return Err(SynthesisError::UnknownVoice { engine: "piper", voice: wanted.voice.clone(), reason });
     }
     let mut command = Command::new(program);

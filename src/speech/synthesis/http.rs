@@ -6,6 +6,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::json;
 
 use super::{SynthesisError, Wanted, text};
+use crate::cause;
 
 /// Characters that Google Translate's endpoint takes at a time.
 const GOOGLE_CHARS: usize = 200;
@@ -72,7 +73,7 @@ pub(super) async fn google(
 async fn fetch(engine: &'static str, request: RequestBuilder) -> Result<Vec<u8>, SynthesisError> {
     let lost = |error: reqwest::Error| {
         // The address may hold what was to be said: it does not belong into logs.
-        let reason = super::error_chain(&error.without_url());
+        let reason = cause::chain(&error.without_url());
         SynthesisError::Unavailable { engine, reason }
     };
     let mut response = request.send().await.map_err(lost)?;

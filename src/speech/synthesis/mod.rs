@@ -346,18 +346,6 @@ impl Engine {
     }
 }
 
-/// An error and its causes, in one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    words
-}
-
 /// A request that an engine can be asked.
 #[derive(Clone, Debug)]
 pub struct Wanted {
