@@ -258,6 +258,95 @@ fn of_two_packets_with_one_number_the_later_one_may_be_of_either_side_of_a_resta
 }
 
 #[test]
+fn a_restart_between_the_numbers_of_a_jump_is_of_neither_side_though_its_timestamps_are_half_a_circle_away() {
+    // Fifty numbers were left out at the jump; then the sender begins anew among these, with timestamps of the first stretch.
+    for timestamp in [170_000, 176_000, 183_000] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(1_200).begin_timeline(timestamp ^ 0x8000_0000).talk(600);
+        sender.restart(1_180).begin_timeline(timestamp).talk(3_000);
+        let reception = Reception::of_perfect(&sender);
+        reception.check();
+        let case = format!("{timestamp}: {:?}", reception.stats);
+        assert_all_heard(&reception, 0, 6_590);
+        assert_eq!((reception.stats.packets_late, reception.stats.packets_invalid), (0, 0), "{case}");
+    }
+}
+
+#[test]
+fn a_restart_where_numbers_begin_to_be_too_far_ahead_is_one_restart() {
+    // 4149 is the last number that could be in order. The first packet is overtaken, or only slower than those after it.
+    for (late, sequence) in [(25, 4_149), (15, 4_149), (15, 4_148), (65, 4_147)] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).restart(sequence).begin_timeline(877_815_333).talk(3_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        arrived[150].at += late * MS;
+        let reception = checked(&sender, arrived, 6_000 * MS);
+        let case = format!("{sequence} {late}: {:?}", reception.stats);
+        assert_eq!(reception.displacements(), [40, 40], "{case}");
+        assert_eq!((reception.stats.packets_lost, reception.stats.packets_invalid), (0, 0), "{case}");
+        assert_all_heard(&reception, 0, 5_990);
+    }
+}
+
+#[test]
+fn a_source_is_known_by_two_numbers_in_sequence_though_its_timestamps_jump_between_them() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).change_source(0x2222, 48_425).talk(200).leap(28_800_000).talk(3_000);
+    // Of the ten packets before the jump one comes.
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived.drain(159..162);
+    arrived.drain(150..158);
+    let reception = checked(&sender, arrived, 6_200 * MS);
+    assert_eq!(reception.displacements(), [40; 3], "{:?}", reception.stats);
+    assert_eq!(reception.stats.packets_invalid, 0, "{:?}", reception.stats);
+}
+
+#[test]
+fn a_late_packet_of_before_a_restart_keeps_its_place_though_its_namesake_from_behind_is_lost() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).restart(1_148).begin_timeline(877_815_333).talk(3_000);
+    // The last one of before; the one before it does not come, nor the one with its number from behind the restart.
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    arrived[149].at += 640 * MS;
+    let copy = Datagram { at: arrived[149].at + 70 * MS, ..arrived[149].clone() };
+    arrived.push(copy);
+    arrived.remove(151);
+    arrived.remove(148);
+    let reception = checked(&sender, arrived, 6_000 * MS);
+    let case = format!("{:?}", reception.stats);
+    for (from, to) in [(0, 2_960), (2_980, 3_020), (3_040, 5_990)] {
+        assert_all_heard(&reception, from, to);
+    }
+    let counts = (reception.stats.packets_received, reception.stats.packets_duplicate);
+    assert_eq!((counts, reception.stats.packets_invalid), ((298, 1), 0), "{case}");
+}
+
+#[test]
+fn a_source_in_a_queue_of_which_half_a_second_was_lost_goes_on_from_what_is_held_of_it() {
+    // It begins near the old numbers, so that by these alone it could be the source before.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(400).rest(1_725).packet(true).restart(1_002).begin_timeline(877_815_333).talk(1_400);
+    let stop = Stop { from: 1_720 * MS, length: 2_218 * MS, spacing: 0 };
+    let mut arrived = stop.queue(Network::perfect().carry(&sender.wire));
+    arrived.drain(33..55);
+    let reception = checked(&sender, arrived, sender.nanos_of(sender.now) + 800 * MS);
+    assert_eq!(reception.stats.segments.len(), 2, "{:?}", reception.stats);
+    assert_eq!(reception.stats.packets_lost, 22, "{:?}", reception.stats);
+}
+
+#[test]
+fn what_is_late_when_the_queue_is_dry_does_not_go_on_with_the_timestamps_before() {
+    // By those it would be a second and a half late, and nothing of the time between was heard.
+    let mut sender = Sender::beginning_at(Codec::Ulaw, 1_000, u32::MAX - 4_000);
+    sender.talk(400).rest(1_619).restart(28_160).begin_timeline(0).talk(800);
+    let stop = Stop { from: 1_720 * MS, length: 749 * MS, spacing: 0 };
+    let mut arrived = stop.queue(Network::perfect().carry(&sender.wire));
+    arrived.drain(10..20);
+    let reception = checked(&sender, arrived, sender.nanos_of(sender.now) + 400 * MS);
+    assert_eq!(reception.displacements(), [40, 40]);
+}
+
+#[test]
 fn a_source_of_which_two_packets_came_is_not_mixed_with_the_one_that_begins_anew_below_it() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).change_source(0x2222, 65_295).begin_timeline(77_000_000).talk(600);

@@ -9,7 +9,8 @@ use super::super::skew::Skew;
 use super::super::source::{Arrival, Source};
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
-use super::pending::{Pace, Question};
+use super::pace::Pace;
+use super::pending::Question;
 use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, nanos};
 use super::{Body, Kind, PREROLL_SLOTS, Previous, Stream};
 
@@ -93,8 +94,9 @@ impl Body {
         let resumed = self.active.is_none() && self.resume(ssrc, anchor);
         if !resumed {
             // Whoever goes on with the timestamps of another does not speak again where that one was heard.
-            let has_waited = (pace == Pace::CatchingUp || self.is_as_late(anchor))
-                && self.is_merely_late(anchor, MAX_SEAM);
+            // What is late when the queue is dry was not made so by it.
+            let is_queued = pace == Pace::CatchingUp && !self.has_drained();
+            let has_waited = (is_queued || self.is_as_late(anchor)) && self.is_merely_late(anchor, MAX_SEAM);
             let queued = has_waited.then(|| self.timelines()[0].cloned());
             let timeline = queued.flatten().unwrap_or_else(|| self.timeline_for(anchor, MAX_SEAM));
             self.replace_stream(Source::beginning_at(ssrc, anchor.first_sequence), timeline, now);

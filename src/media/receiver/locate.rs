@@ -7,7 +7,7 @@ use super::super::rtp::RtpPacket;
 use super::super::time::MediaInstant;
 use super::super::timeline::Timeline;
 use super::route::{MAX_DISAGREEMENT, MAX_LATENESS, MAX_STEP, nanos};
-use super::{Body, Previous};
+use super::{Body, Kind, Previous};
 
 impl Body {
     /// Where `timestamp` of the current source lies, by the timeline that was in force at `sequence`; `None` if that does not make it
@@ -57,10 +57,19 @@ impl Body {
         else {
             return false;
         };
+        let ticks_before = RtpTimestamp(segment.first_rtp_timestamp).since(timestamp);
+        let longest = MAX_LATENESS.as_secs() as i32 * self.config.codec.rtp_clock_rate() as i32;
         stream.jumped_at.is_some_and(|jumped_at| jumped_at > stream.source.extend(sequence))
             && previous.newest.is_some_and(|newest| sequence.since(newest) > 0)
             && timestamp.since(previous.timeline.newest().on_wire()) < 0
-            && timestamp.since(RtpTimestamp(segment.first_rtp_timestamp)) > 0
+            && !(0..=longest).contains(&ticks_before)
+    }
+
+    /// Whether `packet` has a number that is missing on this side of a jump of the timestamps, and is of the other one.
+    pub(super) fn is_namesake(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
+        matches!(kind, Kind::Audio(_))
+            && self.locate(packet.sequence(), packet.timestamp(), arrival).is_none()
+            && self.locate_namesake(packet, arrival).is_some()
     }
 
     /// Where a packet lies whose number may have been seen on the other side of a jump of the timestamps, by its own one.

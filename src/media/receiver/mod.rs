@@ -16,6 +16,7 @@ mod anchor;
 mod decode;
 mod flow;
 mod locate;
+mod pace;
 mod pending;
 mod place;
 mod reorder;

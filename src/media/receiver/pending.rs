@@ -8,16 +8,14 @@ use super::super::hold::Held;
 use super::super::rtp::RtpPacket;
 use super::super::source::{MAX_MISORDER, MIN_SEQUENTIAL};
 use super::super::time::MediaInstant;
-use super::route::{MAX_STEP, nanos};
+use super::anchor::MAX_MISSED_AT_JUMP;
+use super::pace::Pace;
+use super::route::MAX_STEP;
 use super::{Body, Kind, PacketOutcome};
 
 /// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile. Well
 /// within the repair window, so that its audio still has a place.
 const PROBATION: Duration = Duration::from_secs(1);
-
-/// Packets tell their pace over this much time and no less, and there must be three of them: two may have been delayed by
-/// chance, each alone.
-const STEADY: Duration = Duration::from_millis(100);
 
 /// Packets are being held, and this is why.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +31,6 @@ pub(super) enum Question {
     /// Did the current source's timestamps jump, or did the network stop for a while? `waited` if a packet from before came
     /// as late meanwhile: then the network did.
     Jump { highest: SequenceNumber, waited: bool },
-}
-
-/// How packets held came in, against how they were sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pace {
-    /// Faster: the network had stopped, and its queue drains.
-    CatchingUp,
-    /// As they were sent: whatever made them late goes on.
-    Steady,
-    /// They are too few to say.
-    Unknown,
 }
 
 impl Body {
@@ -93,7 +80,14 @@ impl Body {
                     *highest = number;
                 }
             }
-            Some(_) => {
+            Some(pending) => {
+                if let Question::NewSource { ssrc: of, highest, in_sequence } = &mut pending.question
+                    && *of == ssrc
+                    && (1..=MAX_STEP).contains(&number.since(*highest))
+                {
+                    // Its timestamps jump, but by its numbers it is the second packet of those.
+                    *in_sequence += 1;
+                }
                 self.settle_or_discard(arrival);
                 return self.dispatch(packet, kind, arrival);
             }
@@ -195,17 +189,24 @@ impl Body {
     /// Whether `packet` goes on with what is held of a source that asks to be believed. By its number it may be one of the current
     /// source that is very late as well: a sender that begins anew a thousand numbers lower comes among those.
     pub(super) fn follows_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
-        let Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) = self.pending else {
-            return false;
-        };
-        ssrc == packet.ssrc() && self.goes_on_from_held(packet, kind)
+        self.asks(packet.ssrc()) && self.goes_on_from_held(packet, kind)
     }
 
-    /// Whether `packet` has a number and a timestamp that follow closely on those of a packet held.
+    /// Whether `packet` was sent right before what is held of a source that asks to be believed, between, or right behind.
+    pub(super) fn is_with_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        self.follows_held(packet, kind) || self.asks(packet.ssrc()) && self.is_among_held(packet, kind)
+    }
+
+    fn asks(&self, by: Ssrc) -> bool {
+        matches!(self.pending, Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) if ssrc == by)
+    }
+
+    /// Whether `packet` has a number and a timestamp that follow on those of a packet held, some of those between lost.
     pub(super) fn goes_on_from_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
         let step = |held: &&Held| packet.sequence().since(held.sequence);
-        let before =
-            self.held_media(kind).filter(|held| (1..=MAX_STEP).contains(&step(held))).min_by_key(step);
+        // What is not far in time is no further in numbers.
+        let steps = 1..=MAX_MISSED_AT_JUMP as i16;
+        let before = self.held_media(kind).filter(|held| steps.contains(&step(held))).min_by_key(step);
         before.is_some_and(|before| !self.is_far(packet.timestamp(), before.timestamp))
     }
 
@@ -256,25 +257,6 @@ impl Body {
         let long = !self.is_confirmed() || is_open;
         let wait = if long { PROBATION } else { self.config.anchor_window };
         Some(pending.since + wait)
-    }
-
-    /// How the packets held came in. Timestamps that jumped back and a network that stopped make the same delay of the first
-    /// packet; the ones after it are as late as it is, or less and less.
-    pub(super) fn pace(&self) -> Pace {
-        let mut media = self.hold.packets().iter().filter(|held| held.is_media);
-        let Some(first) = media.next() else { return Pace::Unknown };
-        // The last one to come may have been overtaken.
-        let (count, passed, ticks) = media.fold((1, 0, 0), |(count, _, ticks), held| {
-            let since = i64::from(held.timestamp.since(first.timestamp));
-            (count + 1, held.arrival.nanos_since(first.arrival), since.max(ticks))
-        });
-        if ticks * 1_000_000_000 / i64::from(self.config.codec.rtp_clock_rate()) > passed + passed / 4 {
-            Pace::CatchingUp
-        } else if passed >= nanos(STEADY) && count >= 3 {
-            Pace::Steady
-        } else {
-            Pace::Unknown
-        }
     }
 
     pub(super) fn settle_if_due(&mut self, now: MediaInstant) {

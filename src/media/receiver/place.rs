@@ -26,15 +26,15 @@ impl Body {
         kind: Kind,
         arrival: MediaInstant,
     ) -> PacketOutcome {
-        let Some(stream) = &mut self.active else { return self.implausible(packet) };
+        let Some(stream) = &self.active else { return self.implausible(packet) };
         let (sequence, missed) = match stream.source.check(packet.sequence()) {
             Arrival::InOrder { sequence, missed } => (sequence, Some(missed)),
-            Arrival::Late { sequence } => (sequence, None),
+            Arrival::Late { sequence } if !self.is_namesake(packet, kind, arrival) => (sequence, None),
             Arrival::Jump { sequence } => match stream.source.missed_before(sequence) {
                 Some(missed) => (sequence, Some(missed)),
                 None => return self.implausible(packet),
             },
-            Arrival::Duplicate => {
+            Arrival::Late { .. } | Arrival::Duplicate => {
                 return self.accept_namesake(packet, kind, arrival).unwrap_or_else(|| {
                     if let Some(stream) = &mut self.active {
                         stream.source.record_copies(1);
@@ -44,7 +44,9 @@ impl Body {
                 });
             }
         };
-        stream.source.record(sequence);
+        if let Some(stream) = &mut self.active {
+            stream.source.record(sequence);
+        }
         if let Some(missed) = missed {
             self.note_missed(sequence, missed);
         }
@@ -63,8 +65,9 @@ impl Body {
         outcome
     }
 
-    /// Take a packet whose number has been seen, if its timestamp is of the other side of a jump and nothing was heard there: its
-    /// sender began anew a few numbers lower, and this one was overtaken by those that told of the jump.
+    /// Take a packet whose number is another one's on this side of a jump of the timestamps, if by its own it is of the other one
+    /// and nothing was heard there: its sender began anew a few numbers lower, and this one was overtaken by those that told of
+    /// the jump.
     fn accept_namesake(
         &mut self,
         packet: &RtpPacket<'_>,

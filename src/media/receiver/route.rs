@@ -123,8 +123,9 @@ impl Body {
                     return Route::Straggler;
                 }
                 Arrival::InOrder { .. } if kind == Kind::Event || fits => return Route::Current,
-                // It began a few numbers lower, and passes the old ones.
-                Arrival::InOrder { .. } if self.follows_held(packet, kind) => return Route::NewSource,
+                // It began a few numbers lower, and passes the old ones; or it began where numbers are just too far ahead to be in
+                // order, and this one, sent before, is not.
+                Arrival::InOrder { .. } if self.is_with_held(packet, kind) => return Route::NewSource,
                 Arrival::InOrder { .. } if jumping && self.goes_on_from_held(packet, kind) => {
                     return Route::Jump;
                 }
@@ -140,8 +141,13 @@ impl Body {
                 {
                     return Route::Current;
                 }
+                Arrival::Late { .. } if self.is_namesake(packet, kind, arrival) => return Route::Current,
                 Arrival::Duplicate if self.locate_namesake(packet, arrival).is_some() => {
                     return Route::Current;
+                }
+                // The first of those that jumped were just near enough to be in order.
+                Arrival::Jump { .. } if jumping && self.goes_on_from_held(packet, kind) => {
+                    return Route::Jump;
                 }
                 Arrival::Jump { sequence } if fits => {
                     let missed = stream.source.missed_before(sequence);
