@@ -347,6 +347,18 @@ fn what_is_late_when_the_queue_is_dry_does_not_go_on_with_the_timestamps_before(
 }
 
 #[test]
+fn a_packet_that_was_overtaken_does_not_tell_that_the_queue_is_dry() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(2_600).change_source(0x2222, 41_382).talk(600);
+    let stop = Stop { from: 2_305 * MS, length: 1_024 * MS, spacing: 5 * MS };
+    let mut arrived = stop.queue(Network::perfect().carry(&sender.wire));
+    // The queue ends with the call; of the other source one packet comes behind it.
+    arrived[150].at = arrived[159].at + 85 * MS;
+    let reception = checked(&sender, arrived, 3_700 * MS);
+    assert_eq!(reception.displacements(), [40, 40]);
+}
+
+#[test]
 fn a_source_of_which_two_packets_came_is_not_mixed_with_the_one_that_begins_anew_below_it() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).change_source(0x2222, 65_295).begin_timeline(77_000_000).talk(600);

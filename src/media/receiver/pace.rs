@@ -25,12 +25,12 @@ impl Body {
     /// How the packets held came in. Timestamps that jumped back and a network that stopped make the same delay of the first
     /// packet; the ones after it are as late as it is, or less and less.
     pub(super) fn pace(&self) -> Pace {
-        self.pace_from(0)
+        self.pace_of(0, self.hold.packets().len())
     }
 
-    /// [`Body::pace`] of the packets of media held from the one that came as number `begun` on.
-    fn pace_from(&self, begun: usize) -> Pace {
-        let mut media = self.hold.packets().iter().filter(|held| held.is_media).skip(begun);
+    /// [`Body::pace`] of the packets of media held from the one that came as number `from` up to number `to`.
+    fn pace_of(&self, from: usize, to: usize) -> Pace {
+        let mut media = self.hold.packets().iter().filter(|held| held.is_media).take(to).skip(from);
         let Some(first) = media.next() else { return Pace::Unknown };
         // The last one to come may have been overtaken.
         let (count, passed, ticks) = media.fold((1, 0, 0), |(count, _, ticks), held| {
@@ -46,13 +46,15 @@ impl Body {
         }
     }
 
-    /// Whether the last of those held came at the pace at which they were sent, so that the queue in which the others may have
-    /// waited is dry.
+    /// Whether the newest of those held came at the pace at which they were sent, so that the queue in which the others may have
+    /// waited is dry. What came behind the newest one was overtaken, and says nothing.
     pub(super) fn has_drained(&self) -> bool {
-        let media = || self.hold.packets().iter().filter(|held| held.is_media);
-        let Some(last) = media().next_back() else { return false };
-        let came_before = |held: &Held| last.arrival.nanos_since(held.arrival) >= nanos(STEADY);
-        let begun = media().enumerate().filter(|(_, held)| came_before(held)).last();
-        begun.is_some_and(|(n, _)| self.pace_from(n) == Pace::Steady)
+        let media = || self.hold.packets().iter().filter(|held| held.is_media).enumerate();
+        let Some((_, first)) = media().next() else { return false };
+        let newest = media().max_by_key(|(_, held)| held.timestamp.since(first.timestamp));
+        let Some((to, newest)) = newest else { return false };
+        let came_before = |held: &Held| newest.arrival.nanos_since(held.arrival) >= nanos(STEADY);
+        let from = media().filter(|(_, held)| came_before(held)).last();
+        from.is_some_and(|(from, _)| self.pace_of(from, to + 1) == Pace::Steady)
     }
 }
