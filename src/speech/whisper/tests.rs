@@ -25,8 +25,8 @@ fn speech() -> Vec<f32> {
     wide
 }
 
-/// Pieces of speech, of each length in seconds some, decoded here and by the library: how many, and in how many the tokens differ. Where
-/// they do not, their log probabilities differ by less than `rounding`.
+/// Pieces of speech, of each length in seconds some, decoded here and by the library: how many, and in how many the text differs. Up to where
+/// they differ, log probabilities do so by less than `rounding`.
 fn differences(
     model: &WhisperModel,
     lengths: &[f64],
@@ -50,43 +50,45 @@ fn differences(
             let most = 40;
             let ours = recogniser.own(audio, window, language, &prompt, most).unwrap().unwrap();
             let theirs = recogniser.by_library(audio, window, language, &prompt, most).unwrap();
-            let ids = |tokens: &[Token]| tokens.iter().map(|token| token.id).collect::<Vec<_>>();
+            let end = model.0.context.token_eot();
+            let text = |tokens: &[Token]| {
+                tokens.iter().map(|token| token.id).filter(|id| *id < end).collect::<Vec<_>>()
+            };
             pieces += 1;
-            if ids(&ours) == ids(&theirs) {
-                for (ours, theirs) in ours.iter().zip(&theirs) {
-                    assert!(
-                        (ours.plog - theirs.plog).abs() < rounding,
-                        "{seconds} s at {start}: {ours:?}, {theirs:?}"
-                    );
-                }
-            } else {
-                println!("{seconds} s at {start}: {:?}, the library {:?}", ids(&ours), ids(&theirs));
+            if text(&ours) != text(&theirs) {
+                println!("{seconds} s at {start}: {ours:?}, the library {theirs:?}");
                 different += 1;
+            }
+            // What was said before decides over the next: only up to the first difference can be compared.
+            for (ours, theirs) in ours.iter().zip(&theirs).take_while(|(ours, theirs)| ours.id == theirs.id) {
+                let off = (ours.plog - theirs.plog).abs();
+                assert!(off < rounding, "{seconds} s at {start}: {ours:?}, {theirs:?}");
             }
         }
     }
     (pieces, different)
 }
 
-/// Rounding differs, so that of two tokens that are equally likely now and then the other one is taken.
+/// Rounding differs, so that of two stamps that are equally likely now and then the other one is taken. Of words hardly ever.
 #[cfg(feature = "embedded-model")]
 #[test]
 fn what_is_decoded_here_is_what_the_library_decodes() {
     let bytes = crate::speech::model::unpack_embedded().unwrap();
     let model = WhisperModel::from_bytes(EMBEDDED_NAME, &bytes).unwrap();
     for prompt in ["", " please enter your password"] {
-        let (pieces, different) = differences(&model, &[0.3, 1.0, 2.2, 3.84, 5.0, 8.0], ("en", prompt), 0.1);
-        assert!(different * 20 <= pieces, "{different} of {pieces} with prompt {prompt:?}");
+        let (pieces, different) = differences(&model, &[0.3, 1.0, 2.2, 3.84, 5.0, 8.0], ("en", prompt), 0.25);
+        assert!(different * 30 <= pieces, "{different} of {pieces} with prompt {prompt:?}");
     }
 }
 
+/// A model of random weights, which hangs on every rounding.
 #[test]
 fn in_a_language_of_many_too() {
     let bytes = tiny_model::TinyModel::babbling().bytes;
     ggml::check(&mut Cursor::new(&bytes)).unwrap();
     let model = WhisperModel::from_bytes("babbling", &bytes).unwrap();
     for asked in [("de", ""), ("ja", " w1 w2 w3")] {
-        let (pieces, different) = differences(&model, &[0.5, 4.0, 12.0, 29.0], asked, 0.3);
+        let (pieces, different) = differences(&model, &[0.5, 4.0, 12.0, 20.0], asked, 1.0);
         assert!(different * 4 <= pieces, "{different} of {pieces}: {asked:?}");
     }
 }
