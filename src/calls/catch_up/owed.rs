@@ -39,6 +39,9 @@ pub(in crate::calls) struct OwedCall {
     /// Times that this was begun since anything came of it.
     #[serde(default)]
     pub(in crate::calls) attempts: u32,
+    /// Finals of the call that were told of then: if there are more now, something has come of it that the process did not live to note.
+    #[serde(default)]
+    pub(in crate::calls) finals: Option<usize>,
     /// By time.
     pub(in crate::calls) spans: Vec<Owed>,
 }
@@ -85,6 +88,7 @@ impl OwedCall {
             model: model.to_owned(),
             first_free: None,
             attempts: 0,
+            finals: None,
             spans: joined(spans),
         }
     }
@@ -122,6 +126,7 @@ impl OwedCall {
             model: model.to_owned(),
             first_free: None,
             attempts: 0,
+            finals: None,
             spans: joined(spans),
         }
     }

@@ -378,6 +378,17 @@ fn a_piece_that_ends_the_process_time_and_again_is_passed_over() {
     assert!(done.record.error.unwrap().contains("three times"));
 }
 
+/// A final is told of before it is noted that something came of it, and the process may end in between, time and again.
+#[test]
+fn a_piece_is_not_passed_over_for_ends_that_came_after_finals() {
+    let data = Data::new();
+    let owed = OwedCall { first_free: Some([3, 1]), attempts: 3, finals: Some(0), ..data.owes() };
+    OwedStore::open(data.folder.path()).unwrap().save(&owed).unwrap();
+    let done = data.caught_up(Some(model()));
+    assert_eq!(done.finals().len(), 5);
+    assert_eq!((&done.transcript["complete"], done.record.error), (&json!(true), None));
+}
+
 #[test]
 fn what_a_removed_call_owes_is_dropped() {
     let data = Data::new();

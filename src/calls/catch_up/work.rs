@@ -102,6 +102,10 @@ impl Debt<'_> {
             self.lack("it is not recorded, or its recording is gone");
             return Ok(());
         };
+        let finals = self.told.finals.len();
+        if self.owed.finals.replace(finals).is_some_and(|before| finals > before) {
+            self.owed.attempts = 0;
+        }
         self.owed.attempts += 1;
         self.is_poison = self.owed.attempts > STARTS;
         let done = self.note().and_then(|()| self.all_spans(engine, &recording));
