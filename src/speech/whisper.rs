@@ -135,14 +135,7 @@ impl SpeechModel for WhisperModel {
             .context
             .create_state()
             .map_err(|e| RecogniseError::NoState { model: self.0.name.clone(), reason: e.to_string() })?;
-        let mel = self.0.own.as_ref().map(|(_, filters)| MelSpectrum::new(filters));
-        Ok(Box::new(WhisperRecogniser {
-            model: self.0.clone(),
-            state,
-            params: HashMap::new(),
-            mel,
-            window: 0,
-        }))
+        Ok(Box::new(WhisperRecogniser::new(self.0.clone(), state)))
     }
 }
 
@@ -174,9 +167,28 @@ struct WhisperRecogniser {
     state: WhisperState,
     /// By language: setting one leaks a string each time, so it is done once.
     params: HashMap<String, FullParams<'static, 'static>>,
-    mel: Option<MelSpectrum>,
+    /// If the model is decoded here.
+    own: Option<(Vocabulary, MelSpectrum)>,
     /// What the state looks through.
     window: i32,
+}
+
+/// What is to be put into words.
+struct Piece<'a> {
+    /// 0.25 s at least.
+    audio: &'a [f32],
+    /// Encoder positions.
+    window: i32,
+    language: &'a str,
+    prompt: &'a [WhisperTokenId],
+    /// Tokens, about.
+    most: usize,
+}
+
+impl Piece<'_> {
+    fn seconds(&self) -> f64 {
+        self.audio.len() as f64 / f64::from(RATE)
+    }
 }
 
 impl Recogniser for WhisperRecogniser {
@@ -193,14 +205,15 @@ impl Recogniser for WhisperRecogniser {
         };
         let language = match primary(&request.language) {
             _ if !self.model.context.is_multilingual() => "en",
-            AUTO => self.language_of(enough, window, seconds)?,
+            AUTO => self.language_of(enough, window)?,
             known => known,
         };
         let prompt = self.prompt_tokens(request);
         let most = (16.0 + TOKENS_PER_SECOND * seconds) as usize;
-        let tokens = match self.own(enough, window, language, &prompt, most)? {
+        let piece = Piece { audio: enough, window, language, prompt: &prompt, most };
+        let tokens = match self.by_own_rules(&piece)? {
             Some(tokens) => tokens,
-            None => self.by_library(enough, window, language, &prompt, most)?,
+            None => self.by_library(&piece)?,
         };
         let mut hypothesis = self.hypothesis(language, &tokens);
         if !request.partial && !hypothesis.words.is_empty() && hypothesis.avg_logprob < SURE {
@@ -212,33 +225,28 @@ impl Recogniser for WhisperRecogniser {
 }
 
 impl WhisperRecogniser {
+    fn new(model: Arc<Inner>, state: WhisperState) -> Self {
+        let own = model.own.as_ref().map(|(vocabulary, filters)| (*vocabulary, MelSpectrum::new(filters)));
+        Self { model, state, params: HashMap::new(), own, window: 0 }
+    }
+
     /// `None` if the model is not decoded here, or there is more audio than the window takes.
-    fn own(
-        &mut self,
-        audio: &[f32],
-        window: i32,
-        language: &str,
-        prompt: &[WhisperTokenId],
-        most: usize,
-    ) -> Result<Option<Vec<Token>>, RecogniseError> {
-        let model = self.model.clone();
-        let Some((vocabulary, _)) = &model.own else { return Ok(None) };
+    fn by_own_rules(&mut self, piece: &Piece<'_>) -> Result<Option<Vec<Token>>, RecogniseError> {
         // A position is two frames.
-        let frames = 2 * window as usize;
-        if MelSpectrum::reach(audio.len()) > frames {
+        let frames = 2 * piece.window as usize;
+        if self.own.is_none() || MelSpectrum::reach(piece.audio.len()) > frames {
             return Ok(None);
         }
-        let start = self.start(language, prompt)?;
-        if self.window != window {
-            self.look_through(window)?;
+        let start = self.start(piece.language, piece.prompt)?;
+        if self.window != piece.window {
+            // A state's window is set by the library's own way alone, and that wants audio.
+            self.take_in(&[0.0; SHORTEST], piece.window)?;
         }
-        let Some(mel) = &mut self.mel else { return Ok(None) };
-        let encoded = self.state.set_mel(mel.of(audio, frames)).and_then(|()| self.state.encode(0, 1));
-        let tokens = encoded.and_then(|()| {
-            greedy(&mut self.state, vocabulary, &start, MelSpectrum::whole(audio.len()), most)
-        });
-        let seconds = audio.len() as f64 / f64::from(RATE);
-        tokens.map(Some).map_err(|error| self.failed(seconds, &error))
+        let Some((vocabulary, mel)) = &mut self.own else { return Ok(None) };
+        let whole = MelSpectrum::whole(piece.audio.len());
+        let encoded = self.state.set_mel(mel.of(piece.audio, frames)).and_then(|()| self.state.encode(0, 1));
+        let said = encoded.and_then(|()| greedy(&mut self.state, vocabulary, &start, whole, piece.most));
+        said.map(Some).map_err(|error| self.failed(piece.seconds(), &error))
     }
 
     /// Before the first word: what was said before, then what is to be done.
@@ -262,31 +270,13 @@ impl WhisperRecogniser {
         Ok(tokens)
     }
 
-    /// A state's window is set by the library's own way alone, and that wants audio.
-    fn look_through(&mut self, window: i32) -> Result<(), RecogniseError> {
-        let mut params = self.params("en")?;
-        params.set_audio_ctx(window);
-        params.set_duration_ms(NOTHING_MS);
-        self.window = 0;
-        self.full(params, &[0.0; SHORTEST], 0.0)?;
-        self.window = window;
-        Ok(())
-    }
-
-    fn by_library(
-        &mut self,
-        audio: &[f32],
-        window: i32,
-        language: &str,
-        prompt: &[WhisperTokenId],
-        most: usize,
-    ) -> Result<Vec<Token>, RecogniseError> {
-        let mut params = self.params(language)?;
-        params.set_audio_ctx(window);
-        params.set_max_tokens(most as i32);
-        params.set_tokens(prompt);
-        self.full(params, audio, audio.len() as f64 / f64::from(RATE))?;
-        self.window = window;
+    fn by_library(&mut self, piece: &Piece<'_>) -> Result<Vec<Token>, RecogniseError> {
+        let mut params = self.params(piece.language)?;
+        params.set_audio_ctx(piece.window);
+        params.set_max_tokens(piece.most as i32);
+        params.set_tokens(piece.prompt);
+        self.full(params, piece.audio)?;
+        self.window = piece.window;
         let mut tokens = Vec::new();
         for segment in self.state.as_iter() {
             for token in (0..segment.n_tokens()).filter_map(|n| segment.get_token(n)) {
@@ -297,13 +287,21 @@ impl WhisperRecogniser {
         Ok(tokens)
     }
 
-    fn full(
-        &mut self,
-        params: FullParams<'_, '_>,
-        audio: &[f32],
-        seconds: f64,
-    ) -> Result<(), RecogniseError> {
-        self.state.full(params, audio).map(drop).map_err(|error| self.failed(seconds, &error))
+    /// Look at `audio` through `window`, and say nothing of it.
+    fn take_in(&mut self, audio: &[f32], window: i32) -> Result<(), RecogniseError> {
+        let mut params = self.params("en")?;
+        params.set_audio_ctx(window);
+        params.set_duration_ms(NOTHING_MS);
+        self.full(params, audio)?;
+        self.window = window;
+        Ok(())
+    }
+
+    fn full(&mut self, params: FullParams<'_, '_>, audio: &[f32]) -> Result<(), RecogniseError> {
+        // Of a call that failed nobody knows what it has set.
+        self.window = 0;
+        let seconds = audio.len() as f64 / f64::from(RATE);
+        self.state.full(params, audio).map_err(|error| self.failed(seconds, &error))
     }
 
     fn failed(&self, seconds: f64, error: &WhisperError) -> RecogniseError {
@@ -312,17 +310,9 @@ impl WhisperRecogniser {
 
     /// The language spoken in `audio`, found in a window of its own. The library's `auto` looks through the window of whatever the
     /// state recognised before, so that the answer would depend on other people's audio.
-    fn language_of(
-        &mut self,
-        audio: &[f32],
-        window: i32,
-        seconds: f64,
-    ) -> Result<&'static str, RecogniseError> {
-        let mut params = self.params("en")?;
-        params.set_audio_ctx(window);
-        params.set_duration_ms(NOTHING_MS);
-        self.full(params, audio, seconds)?;
-        self.window = window;
+    fn language_of(&mut self, audio: &[f32], window: i32) -> Result<&'static str, RecogniseError> {
+        self.take_in(audio, window)?;
+        let seconds = audio.len() as f64 / f64::from(RATE);
         let found = self.state.lang_detect(0, 1).map_err(|error| self.failed(seconds, &error))?;
         Ok(get_lang_str(found.0).unwrap_or("en"))
     }

@@ -9,34 +9,22 @@ use sidetone::crash::Step;
 use tokio::time::{Instant, sleep};
 
 use super::SOON;
-use super::call_steps::assert_nothing_left;
+use super::call_steps::{self, assert_nothing_left};
 use super::calls::{TEXT, at, bench_to_crash, outcome, voice};
 use super::rabbitmq::{run, waiting};
 use super::support::lab::{Lab, Version};
 use super::support::services::RabbitMq;
 use super::webhooks::Hook;
 
-/// All that lie on the way, whoever places the call.
-const STEPS: [Step; 16] = [
-    Step::Delivered,
-    Step::Stored,
-    Step::Kept,
-    Step::Claimed,
-    Step::CallPrepared,
-    Step::CallIntended,
-    Step::CallPlaced,
-    Step::CallRinging,
-    Step::CallSpeaking,
-    Step::CallOver,
-    Step::CallNoted,
-    Step::CallAgain,
-    Step::Done,
-    Step::Settled,
-    Step::Sent,
-    Step::Confirmed,
-];
+/// Until a worker has the job, and from when the call is over. Between lie those of the call, [`call_steps::ALL`]: on the way whoever places it.
+const BEFORE: [Step; 4] = [Step::Delivered, Step::Stored, Step::Kept, Step::Claimed];
+const AFTER: [Step; 4] = [Step::Done, Step::Settled, Step::Sent, Step::Confirmed];
 /// Beside what is told: in no order with it.
 const ASIDE: [Step; 2] = [Step::Acknowledged, Step::Told];
+
+fn on_the_way() -> impl Iterator<Item = Step> {
+    BEFORE.into_iter().chain(call_steps::ALL.iter().copied()).chain(AFTER).chain(ASIDE)
+}
 
 /// What the call comes to, and by whom.
 struct Wanted {
@@ -193,7 +181,7 @@ async fn real_call_by_ari_survives_a_crash_at_each_step() {
     let (lab, broker) = (Lab::start(Version::V22), RabbitMq::start());
     let voice = voice(&lab, "hello-world").await;
     let way = Way { lab: &lab, broker: &broker, voice: &voice, by: "ari" };
-    for step in STEPS.into_iter().chain(ASIDE) {
+    for step in on_the_way() {
         way.survives(step).await;
     }
 }
@@ -204,7 +192,7 @@ async fn real_call_by_file_survives_a_crash_at_each_step() {
     let voice = voice(&lab, "hello-world").await;
     let way = Way { lab: &lab, broker: &broker, voice: &voice, by: "file" };
     // Written and not put into the spool: that was certainly no call, and so it is placed.
-    for step in STEPS.into_iter().chain(ASIDE).chain([Step::Written]) {
+    for step in on_the_way().chain([Step::Written]) {
         way.survives(step).await;
     }
 }

@@ -4,6 +4,7 @@ mod acceptance;
 mod content;
 mod network;
 mod properties;
+mod restart;
 mod runs;
 mod tape;
 mod timeline;

@@ -35,9 +35,7 @@ fn differences(
 ) -> (usize, usize) {
     let speech = speech();
     let state = model.0.context.create_state().unwrap();
-    let mel = model.0.own.as_ref().map(|(_, filters)| MelSpectrum::new(filters));
-    let mut recogniser =
-        WhisperRecogniser { model: model.0.clone(), state, params: HashMap::new(), mel, window: 0 };
+    let mut recogniser = WhisperRecogniser::new(model.0.clone(), state);
     let request = Request { language: language.into(), prompt: Some(prompt.into()), partial: false };
     let prompt = recogniser.prompt_tokens(&request);
     let (mut pieces, mut different) = (0, 0);
@@ -47,9 +45,9 @@ fn differences(
             let start = (pieces * 31_337 + round) % (speech.len() - length);
             let audio = &speech[start..start + length];
             let window = model.0.windows.of(*seconds) as i32;
-            let most = 40;
-            let ours = recogniser.own(audio, window, language, &prompt, most).unwrap().unwrap();
-            let theirs = recogniser.by_library(audio, window, language, &prompt, most).unwrap();
+            let piece = Piece { audio, window, language, prompt: &prompt, most: 40 };
+            let ours = recogniser.by_own_rules(&piece).unwrap().unwrap();
+            let theirs = recogniser.by_library(&piece).unwrap();
             let end = model.0.context.token_eot();
             let text = |tokens: &[Token]| {
                 tokens.iter().map(|token| token.id).filter(|id| *id < end).collect::<Vec<_>>()

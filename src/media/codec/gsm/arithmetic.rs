@@ -22,6 +22,17 @@ pub fn mult_r(a: i16, b: i16) -> i16 {
     }
 }
 
+/// [`mult_r`] of words in wider ones; one of them is not -32,768, of whose square alone the rounded product is no word. In the lattices, where
+/// each step waits for the one before, a third faster than words that are narrowed after each.
+pub fn wide_mult_r(a: i32, b: i32) -> i32 {
+    (a * b + 16_384) >> 15
+}
+
+/// The nearest word.
+pub fn saturated(a: i32) -> i32 {
+    a.clamp(i16::MIN.into(), i16::MAX.into())
+}
+
 pub fn abs(a: i16) -> i16 {
     a.saturating_abs()
 }

@@ -14,7 +14,7 @@ mod long_term;
 mod pulses;
 mod short_term;
 
-use arithmetic::{add, mult_r};
+use arithmetic::{add, saturated, wide_mult_r};
 pub use frame::{BadFrame, Frame, PAIR_BYTES, RTP_BYTES};
 use long_term::HISTORY;
 
@@ -49,12 +49,13 @@ impl Decoder {
             let excitation = pulses::decode(part);
             *out = long_term::synthesise(&mut self.residual, &mut self.lag, part, &excitation);
         }
-        self.synthesis.synthesise(&frame.ratios, &residual, out);
-        for sample in out {
+        let mut emphasis = i32::from(self.emphasis);
+        self.synthesis.synthesise(&frame.ratios, &residual, out, |sample| {
             // Post-processing: de-emphasis, upscaling, truncation to 13 bits (4.3.5 to 4.3.7).
-            self.emphasis = add(*sample, mult_r(self.emphasis, 28_180));
-            *sample = add(self.emphasis, self.emphasis) & !7;
-        }
+            emphasis = saturated(sample + wide_mult_r(emphasis, 28_180));
+            saturated(emphasis + emphasis) as i16 & !7
+        });
+        self.emphasis = emphasis as i16;
     }
 }
 

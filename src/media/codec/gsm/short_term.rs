@@ -2,7 +2,7 @@
 //! 4.2.10, 4.3.3, 4.3.4).
 
 use super::FRAME_SAMPLES;
-use super::arithmetic::{add, mult_r, sub};
+use super::arithmetic::{add, mult_r, saturated, sub, wide_mult_r};
 
 /// Where coded log-area ratios begin, twice the offset of the quantiser, and the inverse of its step (tables 4.1, 4.2).
 const DEQUANTISE: [(i16, i16, i16); 8] = [
@@ -30,41 +30,48 @@ pub struct Filter {
 impl Filter {
     /// Turn the `signal` into its residual, in place.
     pub fn analyse(&mut self, coded: &[u8; 8], signal: &mut [i16; FRAME_SAMPLES]) {
+        let mut delays = self.delays.map(i32::from);
         for (range, reflections) in self.stages(coded) {
             for sample in &mut signal[range] {
-                let (mut value, mut saved) = (*sample, *sample);
-                for (reflection, delay) in reflections.iter().zip(&mut self.delays) {
+                let mut value = i32::from(*sample);
+                let mut saved = value;
+                for (reflection, delay) in reflections.iter().zip(&mut delays) {
                     let delayed = std::mem::replace(delay, saved);
-                    saved = add(delayed, mult_r(*reflection, value));
-                    value = add(value, mult_r(*reflection, delayed));
+                    saved = saturated(delayed + wide_mult_r(*reflection, value));
+                    value = saturated(value + wide_mult_r(*reflection, delayed));
                 }
-                *sample = value;
+                *sample = value as i16;
             }
         }
+        self.delays = delays.map(|delay| delay as i16);
     }
 
-    /// Turn the `residual` back into the signal.
+    /// Turn the `residual` back into the signal. `finish` is what else is done with each sample: beside the lattice, whose steps wait for
+    /// each other, it costs no time.
     pub fn synthesise(
         &mut self,
         coded: &[u8; 8],
         residual: &[i16; FRAME_SAMPLES],
         out: &mut [i16; FRAME_SAMPLES],
+        mut finish: impl FnMut(i32) -> i16,
     ) {
+        let mut delays = self.delays.map(i32::from);
         for (range, reflections) in self.stages(coded) {
             for (out, residual) in out[range.clone()].iter_mut().zip(&residual[range]) {
-                let mut value = *residual;
+                let mut value = i32::from(*residual);
                 for (i, &reflection) in reflections.iter().enumerate().rev() {
-                    value = sub(value, mult_r(reflection, self.delays[i]));
-                    self.delays[i + 1] = add(self.delays[i], mult_r(reflection, value));
+                    value = saturated(value - wide_mult_r(reflection, delays[i]));
+                    delays[i + 1] = saturated(delays[i] + wide_mult_r(reflection, value));
                 }
-                self.delays[0] = value;
-                *out = value;
+                delays[0] = value;
+                *out = finish(value);
             }
         }
+        self.delays = delays.map(|delay| delay as i16);
     }
 
     /// The reflection coefficients of the four stretches of a frame (4.2.8, 4.2.9).
-    fn stages(&mut self, coded: &[u8; 8]) -> [(std::ops::Range<usize>, Eight); 4] {
+    fn stages(&mut self, coded: &[u8; 8]) -> [(std::ops::Range<usize>, [i32; 8]); 4] {
         let ratios: Eight = std::array::from_fn(|i| {
             let (begin, twice_offset, inverse) = DEQUANTISE[i];
             let scaled = sub(add(i16::from(coded[i]), begin) << 10, twice_offset);
@@ -83,13 +90,13 @@ impl Filter {
     }
 }
 
-/// The reflection coefficient of a log-area ratio (4.2.9.2).
-fn reflection(ratio: i16) -> i16 {
+/// The reflection coefficient of a log-area ratio (4.2.9.2), a word that is not -32,768.
+fn reflection(ratio: i16) -> i32 {
     let size = ratio.saturating_abs();
     let reflection = match size {
         ..11_059 => size << 1,
         11_059..20_070 => size + 11_059,
         _ => add(size >> 2, 26_112),
     };
-    if ratio < 0 { -reflection } else { reflection }
+    i32::from(if ratio < 0 { -reflection } else { reflection })
 }
