@@ -107,8 +107,13 @@ async fn real_hundred_tapped_calls_are_exact_and_leave_nothing() {
     let after = server.descriptors();
     let files = after.iter().filter(|d| !d.contains("socket:")).count();
     assert!(files <= before, "{before} open files became {files}: {after:?}");
-    assert!(after.iter().filter(|d| d.contains("socket:")).count() < 60, "descriptors: {after:?}");
     let deadline = Instant::now() + Duration::from_secs(15);
+    // Connections to Asterisk are kept for a moment after their last request, and there may have been one a call.
+    let sockets = || server.descriptors().iter().filter(|d| d.contains("socket:")).count();
+    while sockets() >= 60 {
+        assert!(Instant::now() < deadline, "descriptors: {:?}", server.descriptors());
+        sleep(Duration::from_millis(100)).await;
+    }
     while server.threads() > threads {
         assert!(Instant::now() < deadline, "{threads} threads became {}", server.threads());
         sleep(Duration::from_millis(100)).await;
