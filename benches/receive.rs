@@ -286,15 +286,25 @@ fn ratio(runtime: &tokio::runtime::Runtime) {
     println!("\nMedian ratios: {:.2} and {:.2}\n", median(ratios), median(others));
 }
 
+/// The bare loop with senders and stamps beside it: what waking up costs with few legs, and the kernel with many.
 fn cost_by_legs(runtime: &tokio::runtime::Runtime) {
     println!("### Cost by the number of legs\n");
-    println!("| legs | processor time a packet | share of a core a leg | KiB a leg, ring included | lost |");
-    println!("|---|---|---|---|---|");
+    println!(
+        "| legs | processor time a packet | of the loop with senders and stamps | share of a core | of a core a leg | \
+         KiB a leg, ring included | lost |"
+    );
+    println!("|---|---|---|---|---|---|---|");
     for legs in [10, 100, 1_000, 2_000, 5_000, 10_000] {
+        let addressed = bare(legs, Loop::Addressed);
         let run = runtime.block_on(sidetone(legs));
-        let share = 100.0 * run.spent.as_secs_f64() / RUN.as_secs_f64() / legs as f64;
-        let micros = 1e6 / run.per_core_second();
-        println!("| {legs} | {micros:.2} µs | {share:.4} % | {:.0} | {} |", run.kib_per_leg, run.lost);
+        let share = 100.0 * run.spent.as_secs_f64() / RUN.as_secs_f64();
+        let [ours, theirs] = [&run, &addressed].map(|run| 1e6 / run.per_core_second());
+        println!(
+            "| {legs} | {ours:.2} µs | {theirs:.2} µs | {share:.1} % | {:.4} % | {:.0} | {} |",
+            share / legs as f64,
+            run.kib_per_leg,
+            run.lost
+        );
     }
 }
 

@@ -327,7 +327,7 @@ impl Timelines {
     /// The first timeline begins at the least delay of the first 200 ms, unless another source cuts these short.
     fn check_first(&self, reception: &Reception) -> Result<(), Disagreement> {
         let sent = || reception.arrived.iter().filter_map(|datagram| Some((datagram.at, datagram.sent?)));
-        let Some((begun, first)) = sent().next() else { return Ok(()) };
+        let Some((begun, first)) = sent().find(|(_, sent)| sent.is_media()) else { return Ok(()) };
         let Some(found) = self.anchors.get(&first.timeline).map(|anchors| anchors[0].displacement) else {
             return Ok(());
         };
@@ -408,7 +408,7 @@ impl Timelines {
         let mut first = None;
         // Where the audio that came ends.
         let mut highest = i64::MIN / 2;
-        let mut drift = Drift::default();
+        let (mut drift, mut detour) = (Drift::default(), Detour::default());
         for ((at, sent), released) in media(reception).into_iter().zip(self.releases(reception)) {
             if seen.insert(sent.id, ()).is_some() {
                 continue;
@@ -420,8 +420,8 @@ impl Timelines {
             let Some((_, displacement)) = anchor else { continue };
             let place = sent.position + displacement;
             let end = place + sent.samples() as i64;
-            // Of the very first source nothing passes while it is held.
-            let is_first = epoch == first && at < begun + ANCHOR_WINDOW_MS * per_ms - 1;
+            // Of the very first source nothing passes while it is held, until another one begins.
+            let is_first = epoch == first && epochs.len() == 1 && at < begun + ANCHOR_WINDOW_MS * per_ms - 1;
             let is_settled = epoch == first || at > begun + HOLD_MS * per_ms;
             let settled = if is_settled { at } else { begun + HOLD_MS * per_ms + SLACK_MS * per_ms };
             let latest = settled.max(released);
@@ -431,7 +431,7 @@ impl Timelines {
                 // The first packets are put into order before any reader sees them.
                 if is_first || place >= surely - lag {
                     Due::Surely
-                } else if end > by_time(at) - drift.most - lag - SLACK_MS * per_ms {
+                } else if end > by_time(at) - drift.most.max(detour.most) - lag - SLACK_MS * per_ms {
                     Due::Perhaps
                 } else {
                     Due::Never
@@ -442,6 +442,7 @@ impl Timelines {
             let most = if !is_alone { Due::Surely } else { Due::Perhaps };
             let packet = Placed { sent, place, recorder: due(repair).min(most), live: due(live).min(most) };
             drift.note(at, at - place, per_ms);
+            detour.note(at, at - place, epoch, per_ms);
             highest = highest.max(end);
             if matches!(sent.content, super::Content::Audio(_)) {
                 placed.push(packet);
@@ -451,13 +452,21 @@ impl Timelines {
     }
 }
 
-/// The sources of which two packets in sequence came, and the first one, which nobody else's speak against.
+/// The sources of which two packets in sequence came, and the first one if no other speaks against it while its first packets are
+/// held.
 fn believed(reception: &Reception) -> HashSet<u32> {
-    let mut numbers: Vec<_> = media(reception).iter().map(|(_, sent)| (sent.source, sent.sequence)).collect();
+    let came = media(reception);
+    let mut numbers: Vec<_> = came.iter().map(|(_, sent)| (sent.source, sent.sequence)).collect();
     numbers.sort_unstable();
     numbers.dedup();
     let are_in_sequence = |pair: &&[(u32, u64)]| pair[0].0 == pair[1].0 && pair[1].1 - pair[0].1 <= MAX_STEP;
-    numbers.windows(2).filter(are_in_sequence).map(|pair| pair[0].0).chain([0]).collect()
+    let window = reception.codec.sample_rate().samples_in(Duration::from_millis(ANCHOR_WINDOW_MS as u64));
+    let first = came.first().filter(|(begun, first)| {
+        let mut others = came.iter().filter(|(_, sent)| sent.source != first.source);
+        others.all(|(at, _)| *at > begun + window as i64)
+    });
+    let first = first.map(|(_, first)| first.source);
+    numbers.windows(2).filter(are_in_sequence).map(|pair| pair[0].0).chain(first).collect()
 }
 
 /// Whether a timeline that goes on with `first` at `displacement` could not have been known to lie there before: all that came of
@@ -502,6 +511,43 @@ impl Drift {
             self.greatest = self.greatest.max(*least);
             self.most = self.greatest.min(self.windows * per_ms);
             self.window = Some((at, lag));
+        }
+    }
+}
+
+/// By how much a way that became longer may hold the head back: the receiver follows the least lag of each 200 ms. Each of these
+/// has one of the blocks of 100 ms in it that this looks at, and the least of that is no less.
+#[derive(Default)]
+struct Detour {
+    block: Option<Block>,
+    /// The greatest lag so far.
+    greatest: i64,
+    /// Samples.
+    most: i64,
+}
+
+#[derive(Clone, Copy)]
+struct Block {
+    number: i64,
+    least: i64,
+    epoch: (u32, u32, usize),
+}
+
+impl Detour {
+    fn note(&mut self, at: i64, lag: i64, epoch: (u32, u32, usize), per_ms: i64) {
+        let begun = Block { number: at.div_euclid(100 * per_ms), least: lag, epoch };
+        let block = self.block.get_or_insert(begun);
+        // What is not measured by one timeline says nothing, and neither do blocks in which nothing came.
+        let says_all = block.epoch == epoch && begun.number <= block.number + 1;
+        if !says_all {
+            self.most = self.most.max(self.greatest);
+        }
+        self.greatest = self.greatest.max(lag);
+        if block.number == begun.number && says_all {
+            block.least = lag.min(block.least);
+        } else {
+            self.most = self.most.max(block.least);
+            self.block = Some(begun);
         }
     }
 }

@@ -21,6 +21,8 @@ const MAX_AMONG_SENT: u32 = 1;
 
 /// Packets that loss may take around the point where a sender begins anew: a dozen bursts of 8.
 const MISSING: u16 = 100;
+/// Packets that loss may take in a row: bursts of 8 are as long once in thirty times.
+const IN_A_ROW: usize = 25;
 
 /// A thing that a sender does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -327,13 +329,15 @@ fn begun_at(scenario: &Scenario, sender: &Sender, timestamp: u32) -> u32 {
     let ahead = timestamp.wrapping_sub(sender.timestamp()) as i32;
     // Those that come, the first ones lost, may be as late by the timestamps before as the last one was, which a spike held up:
     // 700 ms at most, and the seam.
+    let unheard = sender.timestamp_before(IN_A_ROW).wrapping_sub(sender.timestamp()) as i32;
     let may_be_held_up = scenario.loss != Loss::None || matches!(scenario.jitter, Jitter::Spikes { .. });
     let in_doubt = match (scenario.stops.is_empty(), may_be_held_up) {
         (true, false) => return timestamp,
         (true, true) => -rate..=0,
         // A stop is 3 s at most, and its queue takes some time to drain; the last packets before may be lost.
         (false, false) => -rate / 2..=5 * rate,
-        (false, true) => -rate..=5 * rate,
+        // So may all that came behind a pause.
+        (false, true) => unheard.min(-rate)..=5 * rate,
     };
     if in_doubt.contains(&ahead) { timestamp ^ 0x8000_0000 } else { timestamp }
 }

@@ -97,8 +97,20 @@ pub struct Sender {
     timeline: u32,
     /// By how many samples timestamps are ahead of the sender's clock since the timeline began.
     ahead: i64,
-    /// Where each stretch of numbers and timestamps that go on ended: SSRC, number and timestamp that would have come next.
-    ended: Vec<(u32, u16, u32)>,
+    /// The stretches of numbers and timestamps that went on, and are over.
+    ended: Vec<Ended>,
+}
+
+/// Where a stretch of numbers and timestamps ended.
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    ssrc: u32,
+    /// The number that would have come next.
+    sequence: u16,
+    /// Timestamp behind the last packet of media.
+    heard: u32,
+    /// The timestamp that would have come next: later than `heard` if the sender was silent.
+    timestamp: u32,
 }
 
 impl Sender {
@@ -141,6 +153,14 @@ impl Sender {
     /// Its SSRC at present.
     pub fn ssrc(&self) -> u32 {
         self.ssrc
+    }
+
+    /// The timestamp behind the last packet of media but `packets`, or behind the first one of the present stretch: the latest one that
+    /// is known of it if those are lost.
+    pub fn timestamp_before(&self, packets: usize) -> u32 {
+        let media = self.stretch().filter(Sent::is_media);
+        let known = media.take(packets + 1).last();
+        known.map_or(self.timestamp, |sent| sent.timestamp.wrapping_add(sent.samples() as u32))
     }
 
     /// The sequence number that comes next.
@@ -277,17 +297,23 @@ impl Sender {
     /// so is a duplicate, or late, to whoever receives it, until the numbers pass those of the stretch. (RFC 3550, 5.1, has both
     /// begin at random for this reason among others: by chance a restart gets there once in millions.)
     ///
+    /// The packet after a pause may have any timestamp of that pause: nobody but the sender knows when it would have ended.
+    ///
     /// Where packets are `missing`, the last ones of the stretch may be: later numbers with earlier timestamps than it ended with
     /// are then those of packets that were held up, too, since nobody has heard how far its timestamps went.
     pub fn repeats(&self, sequence: u16, timestamp: u32, missing: u16) -> bool {
         let rate = self.codec.rtp_clock_rate() as i32;
-        self.ended.iter().any(|&(ssrc, next, end)| {
-            let step = sequence.wrapping_sub(next) as i16;
+        self.ended.iter().any(|ended| {
+            let step = sequence.wrapping_sub(ended.sequence) as i16;
+            let earliest = match step < 0 || missing > 0 {
+                true => -30 * rate,
+                false => ended.heard.wrapping_sub(ended.timestamp) as i32,
+            };
             // Arrivals may be off by a second: so long after the end may something have been said before it.
-            let ticks = if step < 0 || missing > 0 { -30 * rate..=rate } else { 0..=rate };
-            ssrc == self.ssrc
+            let ticks = earliest..=rate;
+            ended.ssrc == self.ssrc
                 && (-MAX_MISORDER..=MAX_DROPOUT).contains(&step.into())
-                && ticks.contains(&(timestamp.wrapping_sub(end) as i32))
+                && ticks.contains(&(timestamp.wrapping_sub(ended.timestamp) as i32))
         })
     }
 
@@ -353,10 +379,19 @@ impl Sender {
 
     /// Numbers or timestamps begin anew: remember where those so far ended, if any was sent.
     fn end_stretch(&mut self) {
-        let last = self.wire.last().and_then(|datagram| datagram.sent);
-        if last.is_some_and(|last| (last.source, last.timeline) == (self.source, self.timeline)) {
-            self.ended.push((self.ssrc, self.sequence as u16, self.timestamp));
+        if self.stretch().next().is_none() {
+            return;
         }
+        let (ssrc, sequence, timestamp) = (self.ssrc, self.sequence as u16, self.timestamp);
+        let heard = self.timestamp_before(0);
+        self.ended.push(Ended { ssrc, sequence, heard, timestamp });
+    }
+
+    /// What was sent with numbers and timestamps that go on to the next ones, the last first.
+    fn stretch(&self) -> impl Iterator<Item = Sent> + '_ {
+        let here = (self.source, self.timeline);
+        let sent = self.wire.iter().rev().filter_map(|datagram| datagram.sent);
+        sent.take_while(move |sent| (sent.source, sent.timeline) == here)
     }
 
     fn rate(&self) -> i64 {
@@ -434,6 +469,25 @@ mod tests {
         assert!(!sender.repeats(40_000, 77_000_000, 0));
         sender.change_source(0x2222, 5);
         assert!(!sender.repeats(1_000, 160_000, 0));
+    }
+
+    #[test]
+    fn what_may_have_come_next_after_a_pause_repeats_the_stretch_before_it() {
+        let mut sender = Sender::new(Codec::Ulaw);
+        // Number 1052 is next, with timestamp 175360; 1050 is comfort noise, and 1051 a key.
+        sender.talk(1_000).comfort_noise().rest(800).press(5, 1, 1).rest(100);
+        sender.restart(40_000).begin_timeline(77_000_000).talk(600);
+        assert!(sender.repeats(1_052, 175_360, 0) && sender.repeats(1_052, 168_000, 0));
+        assert!(!sender.repeats(1_052, 167_999, 0));
+    }
+
+    #[test]
+    fn the_last_packets_that_are_lost_leave_the_timestamp_before_a_pause() {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(400).rest(1_600).packet(true).press(5, 1, 1);
+        assert_eq!([0, 1, 20, 99].map(|n| sender.timestamp_before(n)), [176_160, 163_200, 160_160, 160_160]);
+        sender.restart(40_000).begin_timeline(77_000_000);
+        assert_eq!(sender.timestamp_before(1), 77_000_000);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 //! The least lag of many packets is the path's constant delay plus the drift of the clocks; jitter only ever adds. The
 //! recording keeps the RTP timeline whatever comes out here: the estimate tells a long call's drift from a jump of the
 //! timestamps, and is reported.
+//!
+//! A path may become longer as well, all at once and for good (another route, a queue that does not drain). What is then
+//! as late as that is in time, for all that anybody can do: live readers have to wait for it.
 
 use std::time::Duration;
 
@@ -15,14 +18,41 @@ const WINDOW: Duration = Duration::from_secs(2);
 const MAX_STEP_NANOS: i64 = 1_000_000;
 /// Windows (of one minimum each) before a rate is told: two minutes.
 const MIN_POINTS: u32 = 60;
+/// The way has become longer if all packets of so long came late: ten of 20 ms, of which jitter leaves some in time.
+const RECENT: Duration = Duration::from_millis(200);
+/// So much is left to jitter: half of what time stays behind anyway (`STALL_MARGIN` of the receiver).
+const JITTER_NANOS: i64 = 100_000_000;
+/// A detour is told in steps of this: two slots.
+const DETOUR_STEP_NANOS: i64 = 20_000_000;
+/// What is later than this is no detour: timestamps have jumped (`MAX_DISAGREEMENT` of the receiver).
+const MAX_DETOUR_NANOS: i64 = 1_000_000_000;
 
 /// Drift of a sender's clock, from the lags of its packets behind their places.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Skew {
     nanos: i64,
-    window: Option<(MediaInstant, i64)>,
+    detour_nanos: i64,
+    window: Least,
+    recent: Least,
     line: Line,
+}
+
+/// The least lag of a window, and when that began.
+#[derive(Clone, Copy, Debug, Default)]
+struct Least(Option<(MediaInstant, i64)>);
+
+impl Least {
+    /// A packet came; what the window of this `length` before it had, if it is the first one behind that.
+    fn update(&mut self, arrival: MediaInstant, lag: i64, length: Duration) -> Option<(MediaInstant, i64)> {
+        if let Some((begun, least)) = &mut self.0
+            && arrival.saturating_since(*begun) < length
+        {
+            *least = lag.min(*least);
+            return None;
+        }
+        self.0.replace((arrival, lag))
+    }
 }
 
 /// Least squares, one point at a time.
@@ -44,18 +74,27 @@ impl Skew {
 
     /// A packet came `lag_nanos` after its place.
     pub fn update(&mut self, arrival: MediaInstant, lag_nanos: i64) {
-        let Some((begin, least)) = &mut self.window else {
-            self.window = Some((arrival, lag_nanos));
-            return;
-        };
-        if arrival.saturating_since(*begin) < WINDOW {
-            *least = lag_nanos.min(*least);
-            return;
+        if let Some((_, least)) = self.recent.update(arrival, lag_nanos, RECENT) {
+            self.detour_nanos = detour(least);
         }
-        let (begin, least) = (*begin, *least);
-        self.nanos += (least - self.nanos).clamp(-MAX_STEP_NANOS, MAX_STEP_NANOS);
-        self.line.add(begin, least);
-        self.window = Some((arrival, lag_nanos));
+        if let Some((begun, least)) = self.window.update(arrival, lag_nanos, WINDOW) {
+            self.nanos += (least - self.nanos).clamp(-MAX_STEP_NANOS, MAX_STEP_NANOS);
+            self.line.add(begun, least);
+        }
+    }
+
+    /// By how much time has to stay behind for the sake of this sender, nanoseconds: what its clock is late by, or what the way has
+    /// become longer by, beyond what jitter is allowed.
+    pub fn behind(&self) -> i64 {
+        self.nanos.max(self.detour_nanos).max(0)
+    }
+
+    /// Whether a packet that comes now makes [`Skew::behind`] less, by more than the clock's drift.
+    pub fn eases(&self, arrival: MediaInstant) -> bool {
+        self.detour_nanos > 0
+            && self.recent.0.is_some_and(|(begun, least)| {
+                arrival.saturating_since(begun) >= RECENT && detour(least) < self.detour_nanos
+            })
     }
 
     /// By how much the sender is behind its anchor, nanoseconds; negative when its clock is fast.
@@ -65,13 +104,20 @@ impl Skew {
 
     /// Look at it: see [`super::receiver::LegReceiver::touch`].
     pub fn touch(&self) -> u64 {
-        self.nanos as u64 ^ self.window.map_or(0, |(begun, least)| begun.as_nanos() ^ least as u64)
+        let last = |least: &Least| least.0.map_or(0, |(begun, least)| begun.as_nanos() ^ least as u64);
+        self.nanos as u64 ^ last(&self.window) ^ last(&self.recent)
     }
 
     /// The sender's clock against ours, parts per million, positive = fast; `None` in the first two minutes.
     pub fn ppm(&self) -> Option<f64> {
         (self.line.n >= MIN_POINTS).then(|| -self.line.slope() / 1_000.0)
     }
+}
+
+/// By how much the way has become longer if `least` is the least lag of late.
+fn detour(least: i64) -> i64 {
+    let longer = (least - JITTER_NANOS).clamp(0, MAX_DETOUR_NANOS);
+    longer / DETOUR_STEP_NANOS * DETOUR_STEP_NANOS
 }
 
 impl Line {
@@ -119,6 +165,41 @@ mod tests {
     #[test]
     fn nothing_is_told_of_the_first_minute() {
         assert_eq!(run(100.0, 1).ppm(), None);
+    }
+
+    #[test]
+    fn a_way_that_becomes_longer_is_followed_at_once_and_one_that_becomes_shorter_too() {
+        let ms = Duration::from_millis;
+        let mut skew = Skew::default();
+        let mut behind = Vec::new();
+        for n in 0..200_u64 {
+            // Every fifth packet is 60 ms later than the others.
+            let way = if (50..150).contains(&n) { 315 } else { 5 };
+            let lag = way + if n % 5 == 0 { 60 } else { 0 };
+            let arrival = MediaInstant::from_nanos(20_000_000 * n) + ms(lag);
+            let (before, eases) = (skew.behind(), skew.eases(arrival));
+            skew.update(arrival, lag as i64 * 1_000_000);
+            assert_eq!(eases, skew.behind() < before);
+            behind.push(skew.behind() / 1_000_000);
+        }
+        assert_eq!(behind[..50], [0; 50]);
+        // The window under way when it happens, and a whole one.
+        assert_eq!(behind[65..150], [200; 85]);
+        assert_eq!(behind[199], 0);
+        assert_eq!(skew.nanos() / 1_000_000, 0);
+    }
+
+    #[test]
+    fn a_burst_of_what_waited_makes_no_way_longer() {
+        let mut skew = Skew::default();
+        // Two seconds' worth in 50 ms, then in time.
+        for n in 0..100 {
+            skew.update(MediaInstant::from_nanos(n * 500_000), 2_000_000_000 - n as i64 * 20_000_000);
+        }
+        for n in 0..60 {
+            skew.update(MediaInstant::from_nanos(50_000_000 + n * 20_000_000), 3_000_000);
+        }
+        assert_eq!(skew.behind(), 0);
     }
 
     #[test]

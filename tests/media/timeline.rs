@@ -33,6 +33,40 @@ fn everything_is_late_in_the_beginning_but_one_packet() {
 }
 
 #[test]
+fn live_readers_wait_for_a_way_that_has_become_longer() {
+    for by in [300, 600, 900] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(10_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        for datagram in &mut arrived[150..] {
+            datagram.at += by * MS;
+        }
+        let reception = checked(&sender, arrived, 11_000 * MS);
+        let case = format!("{by}: {:?}", reception.stats);
+        assert_eq!((reception.displacements(), reception.stats.packets_lost), (vec![40], 0), "{case}");
+        assert_all_heard(&reception, 0, 9_990);
+        let first = (reception.stats.segments[0].first_sample - reception.base) as usize / 80;
+        let live = &reception.live.states[first..first + 999];
+        // It is known when it has lasted for 200 ms, and as much that was under way; by then time has passed what is still to come.
+        let missed = (400 + by - 260) as usize / 10;
+        assert!(live[300 + missed..].iter().all(|state| state.is_audio()), "{case}");
+        assert!(reception.stats.packets_late <= missed as u64 / 2, "{case}");
+    }
+}
+
+#[test]
+fn of_a_first_source_that_showed_one_packet_nothing_is_kept_when_another_begins() {
+    // As of a call that had the port before.
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(20).change_source(0x2222, 40_000).begin_timeline(77_000_000).talk(3_000);
+    let reception = Reception::of_perfect(&sender);
+    reception.check();
+    assert_eq!((reception.stats.packets_received, reception.stats.packets_invalid), (150, 1));
+    assert_eq!(reception.stats.ssrcs, [0x2222]);
+    assert_all_heard(&reception, 0, 3_000);
+}
+
+#[test]
 fn another_ssrc_whose_timestamps_stood_still_meanwhile_is_placed_by_arrival() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).freeze(900).change_source(0x2222, 40_000).leap(0).talk(3_000);
@@ -266,6 +300,25 @@ fn a_key_that_is_all_that_came_for_a_while_is_expected_as_well_as_received() {
     let reception = Reception::of_perfect(&sender);
     reception.check();
     assert_eq!((reception.stats.packets_expected, reception.stats.packets_received), (51, 51));
+}
+
+#[test]
+fn keys_that_came_before_any_audio_are_counted_once_though_copies_come_when_that_does() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.press(10, 12, 1).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    let copy = |n: usize| Datagram { at: 400 * MS, ..arrived[n].clone() };
+    let copies = [copy(3), copy(11)];
+    // Of the audio the first two are late: 200 ms of audio, and not of keys, are looked at for the anchor.
+    for datagram in &mut arrived[12..14] {
+        datagram.at += 60 * MS;
+    }
+    arrived.extend(copies);
+    let reception = checked(&sender, arrived, 3_240 * MS);
+    let counts = (reception.stats.packets_received, reception.stats.packets_duplicate);
+    assert_eq!((counts, reception.stats.packets_lost), ((162, 2), 0));
+    assert_eq!(reception.displacements(), [40]);
+    assert_all_heard(&reception, 0, 3_000);
 }
 
 #[test]

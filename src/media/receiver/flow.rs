@@ -124,7 +124,9 @@ impl Flow {
         }
         let sample = self.base.saturating_add_unsigned(self.at);
         let lag = arrival.nanos_since(self.start).saturating_sub(self.rate.nanos_of(sample));
-        if !(-nanos(MAX_DISAGREEMENT)..=self.latest).contains(&(lag - self.skew.nanos())) {
+        let is_late = !(-nanos(MAX_DISAGREEMENT)..=self.latest).contains(&(lag - self.skew.nanos()));
+        // A way that becomes shorter brings the deadlines nearer.
+        if is_late || self.skew.eases(arrival) {
             return false;
         }
         let slots = u64::from(self.slots);
@@ -156,7 +158,7 @@ impl Flow {
 
     /// Nothing is due before what is fixed, nor before what the newest packet has put off.
     fn put_off(&mut self) {
-        let moves = moved_on_at(self.start, self.rate, self.skew.nanos(), self.base, self.at, 1);
+        let moves = moved_on_at(self.start, self.rate, self.skew.behind(), self.base, self.at, 1);
         self.due = self.fixed.min(moves).min(self.arrival + self.stall_after);
     }
 }

@@ -152,9 +152,13 @@ impl Body {
             self.hold.note_copy();
             return PacketOutcome::Duplicate;
         }
+        let is_first_media = kind != Kind::Event && self.has_keys_alone();
         if !self.hold.push(arrival, number, timestamp, kind != Kind::Event, packet.datagram()) {
             self.settle_or_discard(arrival);
             return self.dispatch(packet, kind, arrival);
+        }
+        if let (true, Some(pending)) = (is_first_media, &mut self.pending) {
+            pending.since = arrival;
         }
         PacketOutcome::Held
     }
@@ -261,8 +265,19 @@ impl Body {
 
     pub(super) fn settle_if_due(&mut self, now: MediaInstant) {
         if self.settle_deadline().is_some_and(|due| due <= now) {
-            self.settle_at_end(now);
+            if !self.has_keys_alone() {
+                return self.settle_at_end(now);
+            }
+            if let Some(pending) = &mut self.pending {
+                pending.since = now;
+            }
         }
+    }
+
+    /// Whether keys are all that came of the leg's first source. They anchor nothing, and are kept until something does, so that
+    /// their copies are known.
+    fn has_keys_alone(&self) -> bool {
+        self.active.is_none() && !self.hold.packets().iter().any(|held| held.is_media)
     }
 
     /// Decide by what is known; no more will be.

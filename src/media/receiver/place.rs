@@ -324,7 +324,7 @@ impl Body {
     /// Where time alone has moved the head to by `now`.
     fn head_by_time(&self, now: MediaInstant) -> Option<u64> {
         let rate = self.config.clock.rate();
-        let behind = rate.samples_in_nanos(self.skew.nanos().max(0));
+        let behind = rate.samples_in_nanos(self.skew.behind());
         let sample = self.config.clock.sample_at(now - STALL_MARGIN) - behind;
         let slot = rate.slot_samples() as u64;
         u64::try_from(sample - self.base?).ok().map(|at| at / slot * slot)
@@ -346,7 +346,7 @@ impl Body {
         Some(moved_on_at(
             clock.start(),
             clock.rate(),
-            self.skew.nanos(),
+            self.skew.behind(),
             self.base?,
             self.writer.head(),
             slots,
@@ -379,7 +379,8 @@ impl Body {
 }
 
 /// When time moves on a head at ring sample `head` by `slots` slots, if call sample 0 was at `start`, ring sample 0 is call
-/// sample `base`, and the sender is `behind` nanoseconds behind its anchor.
+/// sample `base`, and time stays `behind` nanoseconds more behind for the sender's sake
+/// ([`Skew::behind`](super::super::skew::Skew::behind)).
 pub(super) fn moved_on_at(
     start: MediaInstant,
     rate: SampleRate,
@@ -390,6 +391,6 @@ pub(super) fn moved_on_at(
 ) -> MediaInstant {
     let slot = rate.slot_samples() as u64;
     let next = base.saturating_add_unsigned((head / slot + slots) * slot);
-    let late = rate.nanos_of(next).saturating_add(behind.max(0));
+    let late = rate.nanos_of(next).saturating_add(behind);
     MediaInstant::from_nanos(start.as_nanos().saturating_add_signed(late)) + STALL_MARGIN
 }
