@@ -404,6 +404,24 @@ fn a_packet_that_is_late_at_a_jump_is_placed_by_its_timestamp_on_the_side_that_i
 }
 
 #[test]
+fn packets_that_a_jump_overtook_are_of_before_it_though_they_end_behind_its_first_packet() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).leap(-160_000).talk(1_000);
+    // The leg is anchored 45 ms late; the first packet that jumps is not late, and alone for over a second.
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    for (n, datagram) in arrived.iter_mut().enumerate().filter(|(n, _)| *n != 150) {
+        datagram.at += 45 * MS;
+        if n > 145 {
+            datagram.at = 4_080 * MS + n as u64 * MS;
+        }
+    }
+    let reception = checked(&sender, arrived, 5_000 * MS);
+    let case = format!("{:?}", reception.stats);
+    assert_eq!(reception.displacements(), [400, 40], "{case}");
+    assert_eq!((reception.stats.packets_received, reception.stats.packets_invalid), (200, 0), "{case}");
+}
+
+#[test]
 fn a_jump_within_the_first_packets_is_placed_by_arrival_too() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(60).leap(1_000_000).talk(3_000);

@@ -65,6 +65,21 @@ impl Body {
             && !(0..=longest).contains(&ticks_before)
     }
 
+    /// Whether `sequence` and `timestamp` are those of a packet between the last one that came before the timestamps jumped and the first
+    /// one behind that.
+    pub(super) fn is_missing_before_jump(&self, sequence: SequenceNumber, timestamp: RtpTimestamp) -> bool {
+        let (Some(stream), Some(Previous { newest: Some(newest), timeline, .. })) =
+            (&self.active, &self.previous)
+        else {
+            return false;
+        };
+        let before = timeline.newest().on_wire();
+        stream.jumped_at.is_some_and(|jumped_at| jumped_at > stream.source.extend(sequence))
+            && sequence.since(*newest) > 0
+            && timestamp.since(before) > 0
+            && !self.is_far(timestamp, before)
+    }
+
     /// Whether `packet` has a number that is missing on this side of a jump of the timestamps, and is of the other one.
     pub(super) fn is_namesake(&self, packet: &RtpPacket<'_>, kind: Kind, arrival: MediaInstant) -> bool {
         matches!(kind, Kind::Audio(_))

@@ -191,7 +191,9 @@ impl Body {
         };
         let is_old = self.newest_media.is_some_and(|newest| packet.sequence().since(newest) <= 0);
         let is_new = sample >= base.saturating_add_unsigned(self.tail);
-        !(is_old && is_new && matches!(kind, Kind::Audio(_)))
+        // Those missing before a jump may have their places behind those that jumped, which arrival alone put where they are.
+        let is_missing = self.is_missing_before_jump(packet.sequence(), packet.timestamp());
+        !(is_old && is_new && !is_missing && matches!(kind, Kind::Audio(_)))
     }
 
     /// Whether a step of `missed` sequence numbers, too large for RFC 3550, is the loss of as much time.
