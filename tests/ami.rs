@@ -92,39 +92,41 @@ async fn speaks_with(version: Version) {
             .with("Timeout", timeout_ms.to_string())
             .with("ChannelId", id)
     };
-    let (response, outcome) =
-        client.send_for(originate("job-1", "100", 5_000), "OriginateResponse").await.unwrap();
-    assert_eq!(response.response(), Some("Success"));
-    let outcome = timeout(PATIENCE, outcome.event()).await.unwrap().unwrap();
-    assert_eq!(
-        (outcome.get("Response"), outcome.get("Uniqueid")),
-        (Some("Success"), Some("job-1")),
-        "{outcome:?}"
-    );
+    let (outcome, channel) = placed(&client, &mut notices, originate("job-1", "100", 5_000)).await;
+    assert_eq!((outcome.as_str(), channel.as_deref()), ("Success", Some("job-1")));
     let channels = client.list(AmiAction::new("CoreShowChannels")).await.unwrap();
     assert!(channels.iter().any(|channel| channel.get("Uniqueid") == Some("job-1")), "{channels:?}");
 
     // The id is what makes a second try harmless.
-    let (_, again) = client.send_for(originate("job-1", "100", 5_000), "OriginateResponse").await.unwrap();
-    let again = timeout(PATIENCE, again.event()).await.unwrap().unwrap();
-    assert_eq!(again.get("Response"), Some("Failure"), "{again:?}");
+    let (again, _) = placed(&client, &mut notices, originate("job-1", "100", 5_000)).await;
+    assert_eq!(again, "Failure");
 
     client.send(AmiAction::new("Hangup").with("Channel", channel_of(&channels, "job-1"))).await.unwrap();
     let hangup =
         event(&mut notices, |e| e.event() == Some("Hangup") && e.get("Uniqueid") == Some("job-1")).await;
     assert!(hangup.get("Cause").is_some(), "{hangup:?}");
 
-    let (_, busy) = client.send_for(originate("job-2", "101", 5_000), "OriginateResponse").await.unwrap();
-    let busy = timeout(PATIENCE, busy.event()).await.unwrap().unwrap();
-    assert_eq!(busy.get("Response"), Some("Failure"), "{busy:?}");
-
-    let rings = originate("job-3", "103", 500);
-    let (_, unanswered) = client.send_for(rings, "OriginateResponse").await.unwrap();
-    let unanswered = timeout(PATIENCE, unanswered.event()).await.unwrap().unwrap();
-    assert_eq!(unanswered.get("Response"), Some("Failure"), "{unanswered:?}");
+    for (id, exten, timeout_ms) in [("job-2", "101", 5_000), ("job-3", "103", 500)] {
+        let (outcome, _) = placed(&client, &mut notices, originate(id, exten, timeout_ms)).await;
+        assert_eq!(outcome, "Failure", "{id}");
+    }
 
     drop(client);
     timeout(PATIENCE, notices.closed()).await.expect("the connection is closed");
+}
+
+/// What became of an asynchronous Originate: `Success` or `Failure`, and the channel's id.
+async fn placed(
+    client: &AmiClient,
+    notices: &mut AmiNotices,
+    originate: AmiAction,
+) -> (String, Option<String>) {
+    let response = client.send(originate).await.unwrap();
+    assert_eq!(response.response(), Some("Success"));
+    let id = response.action_id().map(str::to_owned);
+    let outcome =
+        event(notices, |e| e.event() == Some("OriginateResponse") && e.action_id() == id.as_deref()).await;
+    (outcome.get("Response").unwrap().to_owned(), outcome.get("Uniqueid").map(str::to_owned))
 }
 
 fn channel_of<'a>(channels: &'a [AmiMessage], id: &str) -> &'a str {

@@ -281,11 +281,6 @@ async fn work(url: &str) {
     assert_eq!(port, Some(reply.local.port().to_string()));
     assert_eq!(client.get_variable(id, "NOPE").await.unwrap(), None);
     assert!(client.get_variable("nobody", "NOPE").await.unwrap_err().is_not_found());
-    client.set_variable(id, "X", "a b&c=d").await.unwrap();
-    // Asterisk 16 sets it up to 200 ms after it has said so.
-    while client.get_variable(id, "X").await.unwrap().as_deref() != Some("a b&c=d") {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 
     let bridge = client.create_bridge("sidetone-work-b", "the name", BridgeKind::Mixing).await.unwrap();
     assert_eq!((bridge.id.as_str(), bridge.name.as_str()), ("sidetone-work-b", "the name"));
@@ -309,8 +304,6 @@ async fn work(url: &str) {
     assert!(matches!(outside, Err(AriError::NotInStasis { .. })), "{outside:?}");
     assert!(matches!(client.answer("sidetone-work-o").await, Err(AriError::NotInStasis { .. })));
     client.subscribe("channel:sidetone-work-o").await.unwrap();
-    client.unsubscribe("channel:sidetone-work-o").await.unwrap();
-    client.unsubscribe("channel:sidetone-work-o").await.unwrap();
     for _ in 0..2 {
         client.hangup("sidetone-work-o", HangupReason::Normal).await.unwrap();
     }

@@ -438,7 +438,7 @@ impl Timelines {
                 }
             };
             // A packet alone is nobody's; it may be let go when its source is known by other means.
-            let is_alone = alone == Some(sent.id) || !believed.contains(&sent.source);
+            let is_alone = alone == Some(sent.id) || !believed.contains(&(sent.source, sent.timeline));
             let most = if !is_alone { Due::Surely } else { Due::Perhaps };
             let packet = Placed { sent, place, recorder: due(repair).min(most), live: due(live).min(most) };
             drift.note(at, at - place, per_ms);
@@ -452,21 +452,23 @@ impl Timelines {
     }
 }
 
-/// The sources of which two packets in sequence came, and the first one if no other speaks against it while its first packets are
-/// held.
-fn believed(reception: &Reception) -> HashSet<u32> {
+/// The stretches, source and timeline, of which a packet in sequence with another one of its source came, and the first one if no
+/// other source speaks against it while its first packets are held.
+fn believed(reception: &Reception) -> HashSet<(u32, u32)> {
     let came = media(reception);
-    let mut numbers: Vec<_> = came.iter().map(|(_, sent)| (sent.source, sent.sequence)).collect();
+    let mut numbers: Vec<_> =
+        came.iter().map(|(_, sent)| (sent.source, sent.sequence, sent.timeline)).collect();
     numbers.sort_unstable();
     numbers.dedup();
-    let are_in_sequence = |pair: &&[(u32, u64)]| pair[0].0 == pair[1].0 && pair[1].1 - pair[0].1 <= MAX_STEP;
+    let in_sequence = |pair: &[(u32, u64, u32)]| pair[0].0 == pair[1].0 && pair[1].1 - pair[0].1 <= MAX_STEP;
+    let known = numbers.windows(2).filter(|pair| in_sequence(pair)).flatten();
     let window = reception.codec.sample_rate().samples_in(Duration::from_millis(ANCHOR_WINDOW_MS as u64));
     let first = came.first().filter(|(begun, first)| {
         let mut others = came.iter().filter(|(_, sent)| sent.source != first.source);
         others.all(|(at, _)| *at > begun + window as i64)
     });
-    let first = first.map(|(_, first)| first.source);
-    numbers.windows(2).filter(are_in_sequence).map(|pair| pair[0].0).chain(first).collect()
+    let first = first.map(|(_, first)| (first.source, first.timeline));
+    known.map(|&(source, _, timeline)| (source, timeline)).chain(first).collect()
 }
 
 /// Whether a timeline that goes on with `first` at `displacement` could not have been known to lie there before: all that came of

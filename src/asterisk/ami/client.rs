@@ -111,24 +111,6 @@ impl AmiClient {
         self.ask(action, Want::List(reply, Vec::new()), events).await
     }
 
-    /// Have `action` carried out and wait for the event called `event` with its ActionID too (`OriginateResponse` of an
-    /// `Async` Originate). The response comes at once, the event whenever it does.
-    ///
-    /// # Errors
-    /// [`AmiError`], of the action. That of the event is [`AmiError::Broken`].
-    pub async fn send_for(
-        &self,
-        action: AmiAction,
-        event: &'static str,
-    ) -> Result<(AmiMessage, AmiOutcome), AmiError> {
-        let (reply, response) = oneshot::channel();
-        let (outcome, later) = oneshot::channel();
-        let name = action.name().to_owned();
-        let response =
-            self.ask(action, Want::Event { response: Some(reply), event, outcome }, response).await?;
-        Ok((response, AmiOutcome { action: name, later }))
-    }
-
     async fn ask<T>(
         &self,
         action: AmiAction,
@@ -150,25 +132,5 @@ impl AmiClient {
         timeout(self.after, asked)
             .await
             .unwrap_or_else(|_| Err(AmiError::Timeout { action: name.clone(), after: self.after }))
-    }
-}
-
-/// What an action comes to after its response.
-#[derive(Debug)]
-pub struct AmiOutcome {
-    action: String,
-    later: oneshot::Receiver<Result<AmiMessage, AmiError>>,
-}
-
-impl AmiOutcome {
-    /// The event. There is no limit to how long a party may let it ring but the action's own.
-    ///
-    /// # Errors
-    /// [`AmiError::Broken`]: the connection broke before; what came of it has to be looked up.
-    pub async fn event(self) -> Result<AmiMessage, AmiError> {
-        let Self { action, later } = self;
-        later.await.unwrap_or_else(|_| {
-            Err(AmiError::Broken { action, reason: "the client is being stopped".into() })
-        })
     }
 }

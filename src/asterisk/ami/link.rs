@@ -85,7 +85,6 @@ type Reply<T> = oneshot::Sender<Result<T, AmiError>>;
 pub(super) enum Want {
     Response(Reply<AmiMessage>),
     List(Reply<Vec<AmiMessage>>, Vec<AmiMessage>),
-    Event { response: Option<Reply<AmiMessage>>, event: &'static str, outcome: Reply<AmiMessage> },
 }
 
 impl Want {
@@ -94,8 +93,6 @@ impl Want {
         match self {
             Self::Response(reply) => drop(reply.send(Err(error))),
             Self::List(reply, _) => drop(reply.send(Err(error))),
-            Self::Event { response: Some(response), .. } => drop(response.send(Err(error))),
-            Self::Event { outcome, .. } => drop(outcome.send(Err(error))),
         }
     }
 
@@ -103,7 +100,6 @@ impl Want {
         match self {
             Self::Response(reply) => reply.is_closed(),
             Self::List(reply, _) => reply.is_closed(),
-            Self::Event { outcome, .. } => outcome.is_closed(),
         }
     }
 }
@@ -499,14 +495,6 @@ impl Pending {
                     events.push(message.clone());
                 }
                 Want::List(reply, events)
-            }
-            Want::Event { event, outcome, .. } if message.event() == Some(event) => {
-                let _ = outcome.send(Ok(message.clone()));
-                return None;
-            }
-            Want::Event { response: Some(reply), event, outcome } if message.response().is_some() => {
-                let _ = reply.send(Ok(message.clone()));
-                Want::Event { response: None, event, outcome }
             }
             other => other,
         };

@@ -299,15 +299,6 @@ impl AriClient {
         }
     }
 
-    /// Set a variable of a channel that is in our application. Asterisk 16 may do it up to 200 ms after this returns.
-    ///
-    /// # Errors
-    /// [`AriError::NotInStasis`], [`AriError::NotFound`], or any other.
-    pub async fn set_variable(&self, channel: &str, name: &str, value: &str) -> Result<(), AriError> {
-        let query = [("variable", name), ("value", value)];
-        self.done(Method::POST, &["channels", channel, "variable"], &query).await
-    }
-
     /// Play `media` (`sound:demo-congrats`) to a channel; a PlaybackFinished with `playback_id`, ours, tells its end.
     ///
     /// # Errors

@@ -161,16 +161,4 @@ impl AriClient {
         let query = [("eventSource", source)];
         self.json(Method::POST, &["applications", app, "subscription"], &query, None).await
     }
-
-    /// No more events about `source`; not having had any is a success.
-    ///
-    /// # Errors
-    /// Any [`AriError`].
-    pub async fn unsubscribe(&self, source: &str) -> Result<(), AriError> {
-        let app = self.config().app.as_str();
-        match self.delete(&["applications", app, "subscription"], &[("eventSource", source)]).await {
-            Err(AriError::Conflict { .. } | AriError::Refused { status: 422, .. }) => Ok(()),
-            other => other,
-        }
-    }
 }
