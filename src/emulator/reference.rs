@@ -280,9 +280,12 @@ impl Timelines {
             if known == Some(displacement) {
                 continue;
             }
+            let may_move = |known| {
+                is_late_for_good(reception, first, known)
+                    || of_timeline.len() == 1 && is_false_start(reception, first, displacement)
+            };
             ensure!(
-                known
-                    .is_none_or(|_| of_timeline.len() == 1 && is_false_start(reception, first, displacement)),
+                known.is_none_or(may_move),
                 "timeline {} lies at {known:?} and at {displacement}: its anchor was written twice",
                 first.timeline
             );
@@ -488,6 +491,22 @@ fn is_false_start(reception: &Reception, first: Sent, displacement: i64) -> bool
             !paused && at <= begun + (HOLD_MS - SLACK_MS) * per_ms
         })
         .all(|&(at, sent)| at - sent.position - displacement > (HOLD_MS - SLACK_MS) * per_ms)
+}
+
+/// Whether all that came from `first` on, for as long as packets are held back, was too late to be believed by its timeline's place at
+/// `displacement`, and as late as the rest of it: nobody knows that from timestamps that jumped back, by the end of a call at the latest.
+fn is_late_for_good(reception: &Reception, first: Sent, displacement: i64) -> bool {
+    let rate = reception.codec.sample_rate();
+    let per_ms = i64::from(rate.hz()) / 1_000;
+    let limit = rate.samples_in(reception.repair.min(Duration::from_secs(1))) as i64;
+    let packets = media(reception);
+    let Some(&(begun, _)) = packets.iter().find(|(_, sent)| sent.id == first.id) else { return false };
+    let held = packets.iter().filter(|(at, sent)| {
+        (begun..=begun + HOLD_MS * per_ms).contains(at) && sent.timeline == first.timeline
+    });
+    let lags = || held.clone().map(|(at, sent)| at - sent.position - displacement);
+    let (least, most) = (lags().min().unwrap_or(0), lags().max().unwrap_or(0));
+    least > limit - SLACK_MS * per_ms && most - least <= SEAM_MS * per_ms
 }
 
 /// By how much a slow sender may hold the head back: the receiver follows the least lag of each two seconds, by a

@@ -20,7 +20,7 @@ use super::socket::Bound;
 use super::sys::{self, BATCH, Batch};
 use super::table::{Counts, Table};
 use super::voice::Voice;
-use super::wheel::next_tick;
+use super::wheel::{TICK, next_tick};
 use crate::clock;
 use crate::media::report::LegStats;
 use crate::media::time::MediaInstant;
@@ -28,11 +28,12 @@ use crate::telemetry::metric;
 
 /// How often the metrics are told of the socket.
 const REPORT: Duration = Duration::from_secs(1);
-/// With this many legs, let datagrams gather for [`PACE`] instead of waking for each.
-const PACED_LEGS: usize = 16;
 /// Half of the millisecond within which a packet is to be readable. 10 000 legs of 50 packets a second bring 250
 /// datagrams in this time, which fit into a stock receive buffer.
 const PACE: Duration = Duration::from_micros(500);
+/// If as many datagrams come in a tick, let them gather for [`PACE`] instead of waking for each: waking up is half of what it all
+/// costs, and this is the rate at which it is done as often either way.
+const PACED: u64 = (TICK.as_nanos() / PACE.as_nanos()) as u64;
 /// How often the RTCP socket is read: reports come every few seconds, with the kernel's stamps.
 const RTCP: Duration = Duration::from_millis(100);
 /// Batches taken from the socket before commands and ticks get their turn.
@@ -113,6 +114,9 @@ pub(super) struct Shard {
     link: Arc<ShardLink>,
     table: Table,
     next_tick: MediaInstant,
+    /// Datagrams that had come by the last tick, and within the one before it.
+    received: u64,
+    lately: u64,
     next_report: MediaInstant,
     next_rtcp: MediaInstant,
     /// All that arrived before this has been read.
@@ -158,6 +162,8 @@ impl Shard {
             link: link.clone(),
             table: Table::new(sockets, now),
             next_tick: now,
+            received: 0,
+            lately: 0,
             next_report: now + REPORT,
             next_rtcp: now,
             drained: now,
@@ -198,6 +204,8 @@ impl Shard {
                 self.table.expire_held(now);
                 self.table.voices.tick(now);
                 self.publish_totals();
+                let received = self.table.counts.received;
+                self.lately = received - std::mem::replace(&mut self.received, received);
                 self.next_tick = next_tick(now);
             }
             if now >= self.next_rtcp {
@@ -292,17 +300,21 @@ impl Shard {
 
     /// Whether commands have come.
     fn wait(&self, now: MediaInstant) -> bool {
-        let legs = self.table.legs();
+        // A socket that fails may be called readable for ever.
+        let is_paced = self.lately >= PACED || self.failures > 0;
         let mut timeout = self.next_report.saturating_since(now);
-        if legs > 0 || !self.table.voices.is_empty() {
+        if is_paced {
+            timeout = timeout.min(PACE);
+        }
+        // The next look at the socket is soon enough for legs, not for voices: they are heard.
+        if !self.table.voices.is_empty() || self.table.legs() > 0 && !is_paced {
             timeout = timeout.min(self.next_tick.saturating_since(now));
         }
         if let Some(patience) = self.table.hold_patience() {
             timeout = timeout.min(patience);
         }
-        // A socket that fails may be called readable for ever.
-        if legs >= PACED_LEGS || self.failures > 0 {
-            let [woken] = sys::wait_readable([self.wake.as_fd()], timeout.min(PACE));
+        if is_paced {
+            let [woken] = sys::wait_readable([self.wake.as_fd()], timeout);
             woken
         } else {
             sys::wait_readable([self.wake.as_fd(), self.bound.socket.as_fd()], timeout)[0]
