@@ -185,8 +185,8 @@ mod tests {
         assert_eq!(behind[..50], [0; 50]);
         // The window under way when it happens, and a whole one.
         assert_eq!(behind[65..150], [200; 85]);
-        assert_eq!(behind[199], 0);
-        assert_eq!(skew.nanos() / 1_000_000, 0);
+        // The estimate of the clocks has followed for a window.
+        assert!(behind[199] <= 1 && skew.nanos() <= MAX_STEP_NANOS);
     }
 
     #[test]
