@@ -4,10 +4,13 @@
 //! the arrivals; every other place follows from timestamps. What it cannot know from outside, because it lies at the very
 //! edge of a reader's window or because the receiver was still holding packets back, it allows either way.
 
+mod behind;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::time::Duration;
 
+use self::behind::{Detour, Drift};
 use super::{Datagram, MS, Reception, Sent, voice};
 use crate::media::receiver::END_MARGIN;
 use crate::media::report::Segment;
@@ -305,6 +308,13 @@ impl Timelines {
         Some((n, of_timeline[n].displacement))
     }
 
+    /// What else to add to the position of a packet that comes when one of number `newest` has come: its timeline begins anew behind
+    /// it, and was seen to. On which side a packet lies that was overtaken there, its timestamp says, or nothing does.
+    fn other_displacement(&self, sent: &Sent, n: usize, newest: u64) -> Option<i64> {
+        let next = self.anchors.get(&sent.timeline)?.get(n + 1)?;
+        (next.from <= newest).then_some(next.displacement)
+    }
+
     fn displacement(&self, sent: &Sent) -> Option<i64> {
         self.anchor(sent).map(|(_, displacement)| displacement)
     }
@@ -407,6 +417,8 @@ impl Timelines {
             [(_, first), (_, second), ..] if first.source > second.source => Some(first.id),
             _ => None,
         };
+        // The highest number of each timeline so far.
+        let mut numbers: HashMap<u32, u64> = HashMap::new();
         let mut epochs: HashMap<(u32, u32, usize), i64> = HashMap::new();
         let mut first = None;
         // Where the audio that came ends.
@@ -420,7 +432,10 @@ impl Timelines {
             let epoch = (sent.source, sent.timeline, anchor.map_or(0, |(n, _)| n));
             let first = *first.get_or_insert(epoch);
             let begun = *epochs.entry(epoch).or_insert(at);
-            let Some((_, displacement)) = anchor else { continue };
+            let newest = numbers.entry(sent.timeline).or_insert(sent.sequence);
+            *newest = sent.sequence.max(*newest);
+            let Some((n, displacement)) = anchor else { continue };
+            let other = self.other_displacement(&sent, n, *newest);
             let place = sent.position + displacement;
             let end = place + sent.samples() as i64;
             // Of the very first source nothing passes while it is held, until another one begins.
@@ -442,13 +457,17 @@ impl Timelines {
             };
             // A packet alone is nobody's; it may be let go when its source is known by other means.
             let is_alone = alone == Some(sent.id) || !believed.contains(&(sent.source, sent.timeline));
-            let most = if !is_alone { Due::Surely } else { Due::Perhaps };
+            let most = if !is_alone && other.is_none() { Due::Surely } else { Due::Perhaps };
             let packet = Placed { sent, place, recorder: due(repair).min(most), live: due(live).min(most) };
             drift.note(at, at - place, per_ms);
             detour.note(at, at - place, epoch, per_ms);
             highest = highest.max(end);
             if matches!(sent.content, super::Content::Audio(_)) {
                 placed.push(packet);
+                placed.extend(other.map(|other| {
+                    let perhaps = Due::Perhaps;
+                    Placed { sent, place: sent.position + other, recorder: perhaps, live: perhaps }
+                }));
             }
         }
         placed
@@ -507,70 +526,6 @@ fn is_late_for_good(reception: &Reception, first: Sent, displacement: i64) -> bo
     let lags = || held.clone().map(|(at, sent)| at - sent.position - displacement);
     let (least, most) = (lags().min().unwrap_or(0), lags().max().unwrap_or(0));
     least > limit - SLACK_MS * per_ms && most - least <= SEAM_MS * per_ms
-}
-
-/// By how much a slow sender may hold the head back: the receiver follows the least lag of each two seconds, by a
-/// millisecond each.
-#[derive(Default)]
-struct Drift {
-    window: Option<(i64, i64)>,
-    windows: i64,
-    greatest: i64,
-    /// Samples.
-    most: i64,
-}
-
-impl Drift {
-    fn note(&mut self, at: i64, lag: i64, per_ms: i64) {
-        let Some((begun, least)) = &mut self.window else {
-            self.window = Some((at, lag));
-            return;
-        };
-        *least = lag.min(*least);
-        if at - *begun >= 2_000 * per_ms {
-            self.windows += 1;
-            self.greatest = self.greatest.max(*least);
-            self.most = self.greatest.min(self.windows * per_ms);
-            self.window = Some((at, lag));
-        }
-    }
-}
-
-/// By how much a way that became longer may hold the head back: the receiver follows the least lag of each 200 ms. Each of these
-/// has one of the blocks of 100 ms in it that this looks at, and the least of that is no less.
-#[derive(Default)]
-struct Detour {
-    block: Option<Block>,
-    /// The greatest lag so far.
-    greatest: i64,
-    /// Samples.
-    most: i64,
-}
-
-#[derive(Clone, Copy)]
-struct Block {
-    number: i64,
-    least: i64,
-    epoch: (u32, u32, usize),
-}
-
-impl Detour {
-    fn note(&mut self, at: i64, lag: i64, epoch: (u32, u32, usize), per_ms: i64) {
-        let begun = Block { number: at.div_euclid(100 * per_ms), least: lag, epoch };
-        let block = self.block.get_or_insert(begun);
-        // What is not measured by one timeline says nothing, and neither do blocks in which nothing came.
-        let says_all = block.epoch == epoch && begun.number <= block.number + 1;
-        if !says_all {
-            self.most = self.most.max(self.greatest);
-        }
-        self.greatest = self.greatest.max(lag);
-        if block.number == begun.number && says_all {
-            block.least = lag.min(block.least);
-        } else {
-            self.most = self.most.max(block.least);
-            self.block = Some(begun);
-        }
-    }
 }
 
 /// What came of media, with the call sample of its arrival.
