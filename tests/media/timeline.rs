@@ -422,6 +422,20 @@ fn packets_that_a_jump_overtook_are_of_before_it_though_they_end_behind_its_firs
 }
 
 #[test]
+fn a_key_that_overtakes_the_first_packet_that_jumps_makes_no_new_sender_of_it() {
+    for ticks in [3_600 * 8_000, -3_600 * 8_000, -160_000] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        sender.talk(3_000).leap(ticks).packet(false).press(5, 1, 1).talk(1_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        arrived[150].at += 25 * MS;
+        let reception = checked(&sender, arrived, 4_040 * MS);
+        let case = format!("{ticks}: {:?}", reception.stats);
+        let (expected, lost) = (reception.stats.packets_expected, reception.stats.packets_lost);
+        assert_eq!((expected, lost, reception.stats.segments.len()), (202, 0, 2), "{case}");
+    }
+}
+
+#[test]
 fn a_jump_within_the_first_packets_is_placed_by_arrival_too() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(60).leap(1_000_000).talk(3_000);

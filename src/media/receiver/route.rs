@@ -136,6 +136,12 @@ impl Body {
                     return Route::Straggler;
                 }
                 Arrival::InOrder { .. } => return Route::Jump,
+                // Keys alone have overtaken it: among media its number is in order.
+                Arrival::Late { .. }
+                    if self.is_next_media(packet, kind) && !self.follows_held(packet, kind) =>
+                {
+                    return if fits { Route::Current } else { Route::Jump };
+                }
                 Arrival::Late { .. } | Arrival::Duplicate
                     if !self.follows_held(packet, kind) && self.may_be_old(packet, kind, arrival) =>
                 {
@@ -181,6 +187,11 @@ impl Body {
             sample < current.first_sample + self.config.clock.rate().samples_in(MAX_SEAM) as i64
         });
         is_before && (!is_newer || place.1 != sample || place.0 > newest)
+    }
+
+    /// Whether `packet` is of media, and newer by its number than all media before.
+    fn is_next_media(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        kind != Kind::Event && self.newest_media.is_some_and(|newest| packet.sequence().since(newest) > 0)
     }
 
     /// Whether a packet with an old sequence number has an old timestamp too. If not, its sender has begun anew.
