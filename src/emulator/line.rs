@@ -254,9 +254,18 @@ impl Reception {
 
     /// The states of the recorder's slots that cover `from..to` ms after the first sample of the leg.
     pub fn states(&self, from: u64, to: u64) -> &[SlotState] {
+        self.slots_of(&self.recorder, from, to)
+    }
+
+    /// The same of the live reader.
+    pub fn live_states(&self, from: u64, to: u64) -> &[SlotState] {
+        self.slots_of(&self.live, from, to)
+    }
+
+    fn slots_of<'a>(&self, listener: &'a Listener, from: u64, to: u64) -> &'a [SlotState] {
         let slot = self.codec.sample_rate().slot_samples();
         let first = (self.stats.segments[0].first_sample - self.base) as usize / slot;
-        &self.recorder.states[first + from as usize / 10..first + to as usize / 10]
+        &listener.states[first + from as usize / 10..first + to as usize / 10]
     }
 
     /// Datagrams of which this became.

@@ -114,7 +114,7 @@ pub(super) struct Shard {
     link: Arc<ShardLink>,
     table: Table,
     next_tick: MediaInstant,
-    /// Datagrams that had come by the last tick, and within the one before it.
+    /// Datagrams that had come by the last tick, and those of them since the one before it.
     received: u64,
     lately: u64,
     next_report: MediaInstant,
@@ -298,7 +298,7 @@ impl Shard {
         }
     }
 
-    /// Whether commands have come.
+    /// Whether it was woken for commands.
     fn wait(&self, now: MediaInstant) -> bool {
         // A socket that fails may be called readable for ever.
         let is_paced = self.lately >= PACED || self.failures > 0;
@@ -314,7 +314,7 @@ impl Shard {
             timeout = timeout.min(patience);
         }
         if is_paced {
-            // Commands are looked for before anybody could be woken for them.
+            // Nobody need wake it for commands: it looks for them soon enough. What was written to wake it is read when it waits again.
             std::thread::sleep(timeout);
             return false;
         }

@@ -243,8 +243,8 @@ fn replay_refuses_what_is_no_capture_or_has_no_rtp() {
     refused("text", &["text", "not a pcap or pcapng", "editcap -F pcapng"]);
     file("empty", b"");
     refused("empty", &["empty", "is empty"]);
-    file("stub", &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0]);
-    refused("stub", &["stub", "holds no packet", "copy incomplete"]);
+    file("beginning", &[0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0]);
+    refused("beginning", &["beginning", "holds no packet", "copy incomplete"]);
     pcap(&folder.path().join("none.pcap"), &[]);
     refused("none.pcap", &["none.pcap", "holds no packet"]);
     std::fs::create_dir(folder.path().join("folder.pcap")).unwrap();

@@ -115,9 +115,6 @@ fn compare_file(
     let ring = &reception.recorder;
     let kinds = kinds(&finished.gaps[leg], recorded.len());
     let passed = passed_before_it_began(reception);
-    // What was silence, and is comfort noise since a packet that was held up told so, may be read by one before and the other after.
-    let turn = reception.codec.sample_rate().samples_in(Duration::from_millis(TURN_MS + 10)) as usize;
-    let mut named_anew = 0;
     for (n, (&pcm, &kind)) in recorded.iter().zip(&kinds).enumerate() {
         let at = finished.origin + n as i64 - reception.base;
         let (value, state) = match usize::try_from(at).ok().filter(|&at| at < ring.pcm.len()) {
@@ -130,13 +127,11 @@ fn compare_file(
         if pcm != value {
             return disagree(format!("sample {n} is {pcm}; the ring has {value} ({state:?})"));
         }
-        // What is left of a slot that was cut off after it had been read may be whole.
-        let is_cut = ring.taken_back > 0 && at >= 0 && at as usize / slot + 1 == ring.states.len();
-        let is_named_anew = matches!((kind, state), (Some(SlotState::ComfortNoise), SlotState::Silence));
-        named_anew = if is_named_anew { named_anew + 1 } else { 0 };
-        if is_named_anew && named_anew <= turn {
-            continue;
-        }
+        // What is left of a slot that was cut off after it had been read may be whole. What lay behind it stays in the file where
+        // the other leg goes on, and is named as it was then.
+        let cut_from = ring.states.len() as i64 - 1;
+        let cut_to = (ring.pcm.len() + ring.taken_back).div_ceil(slot) as i64;
+        let is_cut = ring.taken_back > 0 && (cut_from..cut_to).contains(&at.div_euclid(slot as i64));
         if !is_cut && kind != Some(state).filter(|state| !state.is_audio()) {
             return disagree(format!("sample {n} is listed as {kind:?}; the ring has {state:?}"));
         }
