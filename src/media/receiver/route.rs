@@ -92,7 +92,16 @@ impl Body {
             let jumping = matches!(self.pending, Some(Pending { question: Question::Jump { .. }, .. }));
             let (_, sample) = stream.timeline.locate(packet.timestamp());
             let fits = self.fits(&stream.timeline, sample, arrival);
-            match stream.source.check(packet.sequence()) {
+            let number = match stream.source.check(packet.sequence()) {
+                // Keys alone have overtaken it: among media its number is in order.
+                Arrival::Late { sequence }
+                    if self.is_next_media(packet, kind) && !self.follows_held(packet, kind) =>
+                {
+                    Arrival::InOrder { sequence, missed: 0 }
+                }
+                number => number,
+            };
+            match number {
                 Arrival::InOrder { .. } if kind == Kind::Event && jumping => return Route::Jump,
                 // It goes wherever those go that were sent right before it, and after. Where these are late, it may tell that the
                 // network had stopped; where they are early, another that is less so tells nothing. A copy is less early by itself.
@@ -136,12 +145,6 @@ impl Body {
                     return Route::Straggler;
                 }
                 Arrival::InOrder { .. } => return Route::Jump,
-                // Keys alone have overtaken it: among media its number is in order.
-                Arrival::Late { .. }
-                    if self.is_next_media(packet, kind) && !self.follows_held(packet, kind) =>
-                {
-                    return if fits { Route::Current } else { Route::Jump };
-                }
                 Arrival::Late { .. } | Arrival::Duplicate
                     if !self.follows_held(packet, kind) && self.may_be_old(packet, kind, arrival) =>
                 {
