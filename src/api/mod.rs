@@ -21,6 +21,7 @@ mod speech;
 mod state;
 mod transcript;
 mod transcriptions;
+mod unread;
 mod vosk;
 mod ws;
 

@@ -18,7 +18,7 @@ use super::problem::Problem;
 use super::state::AppState;
 use super::{
     auth, calls, events, health, jobs, listen, observe, page, play, recording, speech, transcript,
-    transcriptions, vosk, ws,
+    transcriptions, unread, vosk, ws,
 };
 
 /// Connections that are still busy this long after the server was told to stop are cut.
@@ -160,6 +160,7 @@ pub fn router(state: AppState) -> Router {
             )
         })
         .layer(from_fn(observe::observe))
+        .layer(from_fn(unread::read_on))
         .with_state(state)
 }
 

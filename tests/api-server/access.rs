@@ -1,10 +1,14 @@
 //! Who may see what; and what needs no key: health, readiness, metrics, the page.
 
+use std::time::Duration;
+
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use sidetone::api;
 use sidetone::calls::hub::EventKind;
 use sidetone::telemetry::readiness::{Dependency, Health};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::net::TcpStream;
 
 use crate::support::{Server, Setup, next, problem};
 
@@ -171,4 +175,59 @@ async fn an_address_in_use_names_the_setting_and_what_to_do() {
     let server = Server::start(data.path()).await;
     let error = api::bind(server.addr).await.unwrap_err().to_string();
     assert!(error.contains("http.bind") && error.contains("free"), "{error}");
+}
+
+/// The status of the next answer, which is read to its end.
+async fn answered(connection: &mut BufStream<TcpStream>) -> u16 {
+    let (mut head, mut length) = (String::new(), 0);
+    while !head.ends_with("\r\n\r\n") {
+        let from = head.len();
+        assert!(connection.read_line(&mut head).await.unwrap() > 0, "closed after {head:?}");
+        if let Some(value) = head[from..].to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    connection.read_exact(&mut vec![0; length]).await.unwrap();
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_whoever_is_still_sending_and_the_connection_stays() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::with(data.path(), Setup { keys: vec![ACME], ..Setup::default() }).await;
+    let piece = [b'x'; 100_000];
+    // Without a key; no such path; not with this method; more than is taken; no such call.
+    for (method, path, key, status) in [
+        ("POST", "/api/calls/c1/say", OTHER, 401),
+        ("POST", "/v1/audio/transcriptions", OTHER, 401),
+        ("POST", "/nothing", OTHER, 404),
+        ("PUT", "/health", ACME, 405),
+        ("POST", "/v1/audio/speech", ACME, 413),
+        ("POST", "/api/calls/c1/hangup", ACME, 404),
+    ] {
+        let mut connection = BufStream::new(TcpStream::connect(server.addr).await.unwrap());
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {key}\r\n");
+        let request = format!("{head}Content-Type: application/json\r\nContent-Length: 2000000\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        for _ in 0..20 {
+            connection.write_all(&piece).await.unwrap_or_else(|error| panic!("{path}: {error}"));
+            connection.flush().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        assert_eq!(answered(&mut connection).await, status, "{path}");
+        connection.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        connection.flush().await.unwrap();
+        assert_eq!(answered(&mut connection).await, 200, "{path}: the next request");
+
+        // Asked first, it is told before it sends anything.
+        let mut connection = BufStream::new(TcpStream::connect(server.addr).await.unwrap());
+        let request = format!("{head}Expect: 100-continue\r\nContent-Length: 2000000\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.unwrap();
+        connection.flush().await.unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(5), answered(&mut connection)).await;
+        let told = answer.unwrap_or_else(|_| panic!("{path}: it waits"));
+        // What has to be read to be refused is asked for.
+        assert_eq!(told, if status == 413 { 100 } else { status }, "{path}");
+    }
+    server.stop().await;
 }

@@ -51,9 +51,6 @@ const MOST_FIELDS: usize = 64 << 10;
 const MOST_FIELD_COUNT: usize = 64;
 /// Whoever sends nothing for so long has gone.
 const STALL: Duration = Duration::from_secs(30);
-/// What is still coming when a file turns out to be too large is read for this long, as far as it goes: most clients look at the answer
-/// only when they have sent everything.
-const DRAIN: Duration = Duration::from_secs(10);
 /// The disk is looked at each time so many bytes have come.
 const SPACE_CHECK: u64 = 16 << 20;
 
@@ -84,18 +81,10 @@ pub(in crate::api) async fn form(
         in_fields: 0,
     };
     // Nothing of it need be kept to know, and whoever asks before sending is told before.
-    let is_known_too_large = told.is_some_and(|length| length > most.saturating_add(2 * MOST_FIELDS as u64));
-    if is_known_too_large && headers.contains_key(header::EXPECT) {
+    if told.is_some_and(|length| length > most.saturating_add(2 * MOST_FIELDS as u64)) {
         return Err(Failure::too_large(most));
     }
-    let outcome = match is_known_too_large {
-        true => Err(Failure::too_large(most)),
-        false => receiver.take(&mut incoming).await,
-    };
-    if let Err(failure) = outcome {
-        incoming.drain().await;
-        return Err(failure);
-    }
+    receiver.take(&mut incoming).await?;
     let Some(file) = receiver.file.take() else {
         return Err(Failure::bad(Param::File, "The form has no file: send it as the field `file`."));
     };
@@ -133,11 +122,6 @@ impl Incoming {
             };
             self.parser.push(&bytes);
         }
-    }
-
-    async fn drain(mut self) {
-        let rest = async { while let Ok(Some(_)) = self.bytes().await {} };
-        let _ = tokio::time::timeout(DRAIN, rest).await;
     }
 }
 
