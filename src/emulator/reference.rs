@@ -251,8 +251,12 @@ fn is_incomplete(reception: &Reception, placed: &[Placed]) -> bool {
     // Comfort noise is missed as well.
     let all: Vec<_> =
         reception.arrived.iter().filter_map(|d| d.sent).map(|sent| (sent.source, sent.sequence)).collect();
+    // The first ones to come may be in any order.
+    let mut sorted = all.clone();
+    sorted.sort_unstable();
     has_hole(&audio)
         || has_hole(&all)
+        || has_hole(&sorted)
         || placed.iter().any(|p| p.live != Due::Surely || p.recorder != Due::Surely)
 }
 
