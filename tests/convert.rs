@@ -206,9 +206,17 @@ fn a_folder_is_converted_and_what_cannot_be_is_named() {
         String::from_utf8_lossy(&forced.stderr)
     );
 
-    std::fs::write(from.join("a.ulaw"), vec![1; 8_000]).unwrap();
-    let clash = sidetone(&[text(&from), text(&to), "--to", "wav", "--force"]);
-    assert!(String::from_utf8_lossy(&clash.stderr).contains("would both become"));
+    // Asterisk keeps a message in several formats.
+    std::fs::write(from.join("a.ulaw"), vec![1; 16_000]).unwrap();
+    std::fs::write(from.join("a.gsm"), vec![0xD0; 3_300]).unwrap();
+    let done = sidetone(&[text(&from), text(&folder.path().join("once")), "--to", "wav"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    for left_out in ["a.ulaw", "a.gsm"] {
+        let words = format!("{left_out}: left out for {}", from.join("a.sln").display());
+        assert!(said.contains(&words), "{said}");
+    }
+    assert!(said.contains("1 of 3 files"), "{said}");
+    assert_eq!(samples(&folder.path().join("once/a.wav"), &[]), [257; 16_000]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `sidetone convert`: audio files from one kind to another, one or a folder full.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -182,49 +183,42 @@ fn one(args: &ConvertArgs) -> anyhow::Result<Job> {
     Ok(Job { input: args.input.clone(), output: args.output.clone(), target })
 }
 
-/// A job for each audio file below the folder, to the same place below the other.
+/// A job for each audio file below the folder, to the same place below the other. Of files that differ in their extension alone, which
+/// are one message in several formats as Asterisk keeps them, the largest is converted: it is the least compressed.
 fn folder(args: &ConvertArgs) -> anyhow::Result<Vec<Job>> {
     let target = args.to.context("a folder is converted to a kind: name it with --to, as in `--to wav`")?;
     let extension = target.extension();
-    let mut jobs = Vec::new();
+    let mut of_outputs: BTreeMap<PathBuf, Vec<(u64, PathBuf)>> = BTreeMap::new();
     let mut folders = vec![args.input.clone()];
     while let Some(folder) = folders.pop() {
         let cannot = || format!("cannot read {}", folder.display());
         for entry in std::fs::read_dir(&folder).with_context(cannot)? {
             let path = entry.with_context(cannot)?.path();
             // Links are not followed: one may lead back up, and round for ever.
-            let kind = std::fs::symlink_metadata(&path).with_context(cannot)?.file_type();
-            if kind.is_dir() && path != args.output {
+            let metadata = std::fs::symlink_metadata(&path).with_context(cannot)?;
+            if metadata.is_dir() && path != args.output {
                 folders.push(path);
-            } else if kind.is_file() && Format::of_name(&path).is_some() {
+            } else if metadata.is_file() && Format::of_name(&path).is_some() {
                 let below = path.strip_prefix(&args.input).unwrap_or(&path);
                 let output = args.output.join(below).with_extension(extension);
-                jobs.push(Job { input: path, output, target });
+                of_outputs.entry(output).or_default().push((metadata.len(), path));
             }
         }
     }
-    jobs.sort_by(|a, b| a.input.cmp(&b.input));
-    if let Some(pair) = clash(&jobs) {
-        bail!(
-            "{} and {} would both become {}: move one of them elsewhere, or convert them one by one",
-            pair[0].display(),
-            pair[1].display(),
-            pair[2].display()
-        );
-    }
-    if jobs.is_empty() {
+    if of_outputs.is_empty() {
         bail!("there is no audio file in {}", args.input.display());
     }
-    Ok(jobs)
-}
-
-/// Two files that would be written to one place.
-fn clash(jobs: &[Job]) -> Option<[&Path; 3]> {
-    let mut seen = std::collections::HashMap::new();
-    jobs.iter().find_map(|job| {
-        let before = seen.insert(job.output.as_path(), job.input.as_path())?;
-        Some([before, job.input.as_path(), job.output.as_path()])
-    })
+    let job = |(output, mut inputs): (PathBuf, Vec<(u64, PathBuf)>)| {
+        inputs.sort_by(|(size, path), (other, other_path)| other.cmp(size).then(path.cmp(other_path)));
+        let mut inputs = inputs.into_iter().map(|(_, path)| path);
+        let input = inputs.next()?;
+        for other in inputs.filter(|_| !args.quiet) {
+            let (other, input) = (other.display(), input.display());
+            output::tell(format_args!("{other}: left out for {input}, the largest of that name"));
+        }
+        Some(Job { input, output, target })
+    };
+    Ok(of_outputs.into_iter().filter_map(job).collect())
 }
 
 fn progress_bar(jobs: &[Job]) -> ProgressBar {
