@@ -416,11 +416,6 @@ impl Timelines {
         let live = reception.live.lag as i64;
         let (mut seen, mut placed) = (HashMap::new(), Vec::new());
         let believed = believed(reception);
-        // It overtook the last ones before it, and these were the first to come: nobody is known yet.
-        let alone = match media(reception)[..] {
-            [(_, first), (_, second), ..] if first.source > second.source => Some(first.id),
-            _ => None,
-        };
         // The highest number of each timeline so far.
         let mut numbers: HashMap<u32, u64> = HashMap::new();
         let mut epochs: HashMap<(u32, u32, usize), i64> = HashMap::new();
@@ -460,7 +455,7 @@ impl Timelines {
                 }
             };
             // A packet alone is nobody's; it may be let go when its source is known by other means.
-            let is_alone = alone == Some(sent.id) || !believed.contains(&(sent.source, sent.timeline));
+            let is_alone = !believed.contains(&(sent.source, sent.timeline));
             let most = if !is_alone && other.is_none() { Due::Surely } else { Due::Perhaps };
             let packet = Placed { sent, place, recorder: due(repair).min(most), live: due(live).min(most) };
             drift.note(at, at - place, per_ms);

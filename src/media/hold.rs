@@ -3,12 +3,6 @@
 use super::counter::{RtpTimestamp, SequenceNumber};
 use super::time::MediaInstant;
 
-/// Bytes kept at most: three seconds of G.711 in 20 ms packets, two seconds of 16 kHz linear PCM. The allocator hands
-/// out pages only as they are touched, so a leg pays for what it holds.
-const BYTES: usize = 128 << 10;
-/// Packets kept at most.
-const PACKETS: usize = 256;
-
 /// A packet kept back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
@@ -30,9 +24,14 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// `Default` makes one without room, a stand-in while the real one is emptied.
-    pub fn new() -> Self {
-        Self { packets: Vec::with_capacity(PACKETS), bytes: Vec::with_capacity(BYTES), copies: 0 }
+    /// Room for so many packets and bytes. `Default` makes one without any, a stand-in while the real one is emptied.
+    pub fn new(packets: usize, bytes: usize) -> Self {
+        Self { packets: Vec::with_capacity(packets), bytes: Vec::with_capacity(bytes), copies: 0 }
+    }
+
+    fn has_room(&self, packets: usize, bytes: usize) -> bool {
+        self.packets.len() + packets <= self.packets.capacity()
+            && self.bytes.len() + bytes <= self.bytes.capacity()
     }
 
     /// Keep `datagram`; `false` if there is no room left.
@@ -45,11 +44,25 @@ impl Hold {
         datagram: &[u8],
     ) -> bool {
         let (start, len) = (self.bytes.len(), datagram.len());
-        if self.packets.len() == PACKETS || start + len > BYTES {
+        if !self.has_room(1, len) {
             return false;
         }
         self.bytes.extend_from_slice(datagram);
         self.packets.push(Held { arrival, sequence, timestamp, is_media, start, len });
+        true
+    }
+
+    /// Hand everything on to `other`; `false`, and nothing is, if there is no room left.
+    pub fn move_to(&mut self, other: &mut Self) -> bool {
+        if !other.has_room(self.packets.len(), self.bytes.len()) {
+            return false;
+        }
+        for held in &self.packets {
+            let datagram = self.datagram(held);
+            other.push(held.arrival, held.sequence, held.timestamp, held.is_media, datagram);
+        }
+        other.copies += self.copies;
+        self.clear();
         true
     }
 

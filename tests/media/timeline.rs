@@ -66,6 +66,32 @@ fn of_a_first_source_that_showed_one_packet_nothing_is_kept_when_another_begins(
 }
 
 #[test]
+fn the_first_packets_of_a_source_are_kept_while_the_last_ones_of_another_come_among_them() {
+    // Nothing but keys came of the first one, or one packet of audio.
+    for has_keys in [true, false] {
+        let mut sender = Sender::new(Codec::Ulaw);
+        if has_keys {
+            sender.press(1, 2, 3);
+        } else {
+            sender.talk(20);
+        }
+        sender.change_source(0x2222, 40_000).talk(3_000);
+        let mut arrived = Network::perfect().carry(&sender.wire);
+        let last = if has_keys { 3 } else { 0 };
+        let next = arrived[last + 1].at;
+        for (n, datagram) in arrived[..=last].iter_mut().rev().enumerate() {
+            datagram.at = next + (10 + 20 * n as u64) * MS;
+        }
+        let reception = checked(&sender, arrived, 3_100 * MS);
+        let case = format!("{has_keys}: {:?}", reception.stats);
+        let (received, invalid) = if has_keys { (154, 0) } else { (150, 1) };
+        assert_eq!(reception.stats.packets_received, received, "{case}");
+        assert_eq!((reception.stats.packets_invalid, reception.stats.packets_lost), (invalid, 0), "{case}");
+        assert_all_heard(&reception, 0, 2_990);
+    }
+}
+
+#[test]
 fn another_ssrc_whose_timestamps_stood_still_meanwhile_is_placed_by_arrival() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).freeze(900).change_source(0x2222, 40_000).leap(0).talk(3_000);

@@ -13,6 +13,7 @@
 //! audio into the ring and names what is missing.
 
 mod anchor;
+mod aside;
 mod decode;
 mod flow;
 mod locate;
@@ -362,6 +363,7 @@ struct Body {
     previous: Option<Previous>,
     pending: Option<pending::Pending>,
     hold: Hold,
+    asides: aside::Asides,
     /// Ring sample behind the newest packet of media.
     tail: u64,
     /// The sequence number of that packet.
@@ -401,7 +403,8 @@ impl Body {
             active_heard: None,
             previous: None,
             pending: None,
-            hold: Hold::new(),
+            hold: Hold::new(pending::PACKETS, pending::BYTES),
+            asides: aside::Asides::new(),
             tail: 0,
             newest_media: None,
             fill: SlotState::Silence,
@@ -497,6 +500,7 @@ impl Body {
     fn flush(&mut self, end: MediaInstant) {
         self.release_waiting();
         self.settle_at_end(end);
+        self.discard_asides();
         let events = &mut self.events;
         self.events_dtmf.end(|press| push(events, dtmf(press)));
         self.conceal_before(u64::MAX);

@@ -15,7 +15,12 @@ use super::{Body, Kind, PacketOutcome};
 
 /// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile. Well
 /// within the repair window, so that its audio still has a place.
-const PROBATION: Duration = Duration::from_secs(1);
+pub(super) const PROBATION: Duration = Duration::from_secs(1);
+/// Packets held at most.
+pub(super) const PACKETS: usize = 256;
+/// Bytes held at most: three seconds of G.711 in 20 ms packets, two seconds of 16 kHz linear PCM. The allocator hands
+/// out pages only as they are touched, so a leg pays for what it holds.
+pub(super) const BYTES: usize = 128 << 10;
 
 /// Packets are being held, and this is why.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +68,9 @@ impl Body {
         arrival: MediaInstant,
     ) -> PacketOutcome {
         let (ssrc, number) = (packet.ssrc(), packet.sequence());
+        if self.pending.is_none() {
+            self.take_back(ssrc, arrival);
+        }
         // Lower numbers with other timestamps are those of a sender that began anew again.
         let boundary =
             self.jumps_from_held(packet, kind) || self.is_confirmed() && self.jumps_to_held(packet, kind);
@@ -88,7 +96,7 @@ impl Body {
                     // Its timestamps jump, but by its numbers it is the second packet of those.
                     *in_sequence += 1;
                 }
-                self.settle_or_discard(arrival);
+                self.make_way(packet.ssrc(), arrival);
                 return self.dispatch(packet, kind, arrival);
             }
         }
@@ -138,7 +146,7 @@ impl Body {
                 if *ssrc != packet.ssrc() && self.is_confirmed() {
                     return self.implausible(packet);
                 }
-                self.settle_or_discard(arrival);
+                self.make_way(packet.ssrc(), arrival);
                 return self.dispatch(packet, kind, arrival);
             }
         }
@@ -154,7 +162,7 @@ impl Body {
         }
         let is_first_media = kind != Kind::Event && self.has_keys_alone();
         if !self.hold.push(arrival, number, timestamp, kind != Kind::Event, packet.datagram()) {
-            self.settle_or_discard(arrival);
+            self.make_way(packet.ssrc(), arrival);
             return self.dispatch(packet, kind, arrival);
         }
         if let (true, Some(pending)) = (is_first_media, &mut self.pending) {
@@ -233,16 +241,19 @@ impl Body {
         }
     }
 
-    /// A packet came of another source than the one held: decide about that one now.
-    fn settle_or_discard(&mut self, now: MediaInstant) {
-        let in_sequence = match self.pending {
-            Some(Pending { question: Question::NewSource { in_sequence, .. }, .. }) => in_sequence,
-            _ => MIN_SEQUENTIAL,
-        };
-        if in_sequence >= MIN_SEQUENTIAL {
-            self.settle(now);
-        } else {
-            self.discard_held();
+    /// A packet of source `by` came that is no part of what is held: decide about that now, or later.
+    fn make_way(&mut self, by: Ssrc, now: MediaInstant) {
+        match self.pending {
+            Some(Pending { question: Question::NewSource { ssrc, in_sequence, .. }, .. })
+                if in_sequence < MIN_SEQUENTIAL =>
+            {
+                if ssrc == by {
+                    self.discard_held()
+                } else {
+                    self.set_aside(by)
+                }
+            }
+            _ => self.settle(now),
         }
     }
 

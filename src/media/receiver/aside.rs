@@ -1,0 +1,81 @@
+//! Sources of which too little has come to be believed when a packet of another one comes.
+//!
+//! RFC 3550 (A.1) has every source in a probation of its own. One at a time is [held](super::pending); what came of two others is kept
+//! beside it, so that sources whose first packets and last ones come by turns lose none.
+
+use super::super::counter::Ssrc;
+use super::super::hold::Hold;
+use super::super::time::MediaInstant;
+use super::Body;
+use super::pending::{PROBATION, Pending, Question};
+
+/// Room for what comes of a source before two of its packets are in sequence: one, and keys.
+const PACKETS: usize = 4;
+/// Bytes of these, 20 ms of 48 kHz linear PCM twice.
+const BYTES: usize = 4 << 10;
+
+/// What came of a source, or of none.
+#[derive(Debug)]
+struct Aside {
+    pending: Option<Pending>,
+    hold: Hold,
+}
+
+/// One to go on with, and one that makes way for it.
+#[derive(Debug)]
+pub(super) struct Asides([Aside; 2]);
+
+impl Asides {
+    pub(super) fn new() -> Self {
+        let aside = || Aside { pending: None, hold: Hold::new(PACKETS, BYTES) };
+        Self([aside(), aside()])
+    }
+}
+
+impl Aside {
+    fn is_of(&self, source: Ssrc) -> bool {
+        matches!(self.pending, Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) if ssrc == source)
+    }
+
+    /// How many packets it had.
+    fn discard(&mut self) -> u64 {
+        let had = self.hold.packets().len() as u64;
+        self.pending = None;
+        self.hold.clear();
+        had
+    }
+}
+
+impl Body {
+    /// Keep what is held while a packet of source `by` has its turn. What is too much to be kept is discarded, and so is what has been
+    /// kept for longest of any other source.
+    pub(super) fn set_aside(&mut self, by: Ssrc) {
+        let aside = self.asides.0.iter_mut().filter(|aside| !aside.is_of(by));
+        let Some(aside) = aside.min_by_key(|aside| aside.pending.map(|pending| pending.since)) else {
+            return;
+        };
+        self.tally.invalid += aside.discard();
+        if self.hold.move_to(&mut aside.hold) {
+            aside.pending = self.pending.take();
+        } else {
+            self.discard_held();
+        }
+    }
+
+    /// Go on with what was kept of `source`, if that is not too long ago. Nothing is held.
+    pub(super) fn take_back(&mut self, source: Ssrc, now: MediaInstant) {
+        let Some(aside) = self.asides.0.iter_mut().find(|aside| aside.is_of(source)) else { return };
+        if aside.pending.is_some_and(|pending| pending.since + PROBATION > now)
+            && aside.hold.move_to(&mut self.hold)
+        {
+            self.pending = aside.pending.take();
+        } else {
+            self.tally.invalid += aside.discard();
+        }
+    }
+
+    /// Nothing more will come of any source.
+    pub(super) fn discard_asides(&mut self) {
+        self.tally.invalid += self.asides.0.iter_mut().map(Aside::discard).sum::<u64>();
+    }
+}
