@@ -92,6 +92,23 @@ fn the_first_packets_of_a_source_are_kept_while_the_last_ones_of_another_come_am
 }
 
 #[test]
+fn a_source_that_a_stop_held_up_behind_its_first_packet_has_its_place_by_that() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(3_000).change_source(0x2222, 40_000).begin_timeline(77_000_000).talk(3_000);
+    let mut arrived = Network::perfect().carry(&sender.wire);
+    // The last one of the source before comes behind it: it is not the only one to be heard.
+    arrived[149].at += 30 * MS;
+    for (n, datagram) in arrived.iter_mut().enumerate().filter(|(n, _)| (151..220).contains(n)) {
+        datagram.at = 4_300 * MS + n as u64 * MS;
+    }
+    let reception = checked(&sender, arrived, 6_000 * MS);
+    let case = format!("{:?}", reception.stats);
+    assert_eq!((reception.stats.packets_received, reception.stats.packets_invalid), (300, 0), "{case}");
+    assert_eq!(reception.displacements(), [40, 40], "{case}");
+    assert_all_heard(&reception, 0, 5_990);
+}
+
+#[test]
 fn another_ssrc_whose_timestamps_stood_still_meanwhile_is_placed_by_arrival() {
     let mut sender = Sender::new(Codec::Ulaw);
     sender.talk(3_000).freeze(900).change_source(0x2222, 40_000).leap(0).talk(3_000);

@@ -16,7 +16,7 @@ use super::{Body, Kind, PREROLL_SLOTS, Previous, Stream};
 
 /// Packets of a source that was replaced are still known for this long: in a network that stands still for some seconds, two that
 /// had been held up already would else be a source that begins anew.
-const STRAGGLERS: Duration = Duration::from_secs(5);
+pub(super) const STRAGGLERS: Duration = Duration::from_secs(5);
 /// A stored anchor is gone on with if it is off by less than this: a day at 50 ppm.
 const MAX_RESUME_DRIFT: Duration = Duration::from_secs(5);
 /// Segments, and sources, that are remembered of a leg: a sender that goes mad fills no memory.

@@ -1,13 +1,15 @@
 //! Sources of which too little has come to be believed when a packet of another one comes.
 //!
 //! RFC 3550 (A.1) has every source in a probation of its own. One at a time is [held](super::pending); what came of two others is kept
-//! beside it, so that sources whose first packets and last ones come by turns lose none.
+//! beside it, so that sources whose first packets and last ones come by turns lose none, and one that a network held up behind its first
+//! packet has its place by that.
 
 use super::super::counter::Ssrc;
 use super::super::hold::Hold;
 use super::super::time::MediaInstant;
 use super::Body;
-use super::pending::{PROBATION, Pending, Question};
+use super::anchor::STRAGGLERS;
+use super::pending::{Pending, Question};
 
 /// Room for what comes of a source before two of its packets are in sequence: one, and keys.
 const PACKETS: usize = 4;
@@ -37,6 +39,10 @@ impl Aside {
         matches!(self.pending, Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) if ssrc == source)
     }
 
+    fn deadline(&self) -> Option<MediaInstant> {
+        Some(self.pending?.since + STRAGGLERS)
+    }
+
     /// How many packets it had.
     fn discard(&mut self) -> u64 {
         let had = self.hold.packets().len() as u64;
@@ -47,10 +53,10 @@ impl Aside {
 }
 
 impl Body {
-    /// Keep what is held while a packet of source `by` has its turn. What is too much to be kept is discarded, and so is what has been
-    /// kept for longest of any other source.
-    pub(super) fn set_aside(&mut self, by: Ssrc) {
-        let aside = self.asides.0.iter_mut().filter(|aside| !aside.is_of(by));
+    /// Keep what is held, while a packet of source `by` has its turn or because nothing follows. What is too much to be kept is
+    /// discarded, and so is what has been kept for longest of any other source.
+    pub(super) fn set_aside(&mut self, by: Option<Ssrc>) {
+        let aside = self.asides.0.iter_mut().filter(|aside| by.is_none_or(|by| !aside.is_of(by)));
         let Some(aside) = aside.min_by_key(|aside| aside.pending.map(|pending| pending.since)) else {
             return;
         };
@@ -62,20 +68,24 @@ impl Body {
         }
     }
 
-    /// Go on with what was kept of `source`, if that is not too long ago. Nothing is held.
-    pub(super) fn take_back(&mut self, source: Ssrc, now: MediaInstant) {
+    /// Go on with what was kept of `source`. Nothing is held.
+    pub(super) fn take_back(&mut self, source: Ssrc) {
         let Some(aside) = self.asides.0.iter_mut().find(|aside| aside.is_of(source)) else { return };
-        if aside.pending.is_some_and(|pending| pending.since + PROBATION > now)
-            && aside.hold.move_to(&mut self.hold)
-        {
+        if aside.hold.move_to(&mut self.hold) {
             self.pending = aside.pending.take();
         } else {
             self.tally.invalid += aside.discard();
         }
     }
 
-    /// Nothing more will come of any source.
-    pub(super) fn discard_asides(&mut self) {
-        self.tally.invalid += self.asides.0.iter_mut().map(Aside::discard).sum::<u64>();
+    pub(super) fn asides_deadline(&self) -> Option<MediaInstant> {
+        self.asides.0.iter().filter_map(Aside::deadline).min()
+    }
+
+    /// Those of which nothing more has come until `now` were strays.
+    pub(super) fn discard_asides(&mut self, now: MediaInstant) {
+        let asides = self.asides.0.iter_mut();
+        let strays = asides.filter(|aside| aside.deadline().is_some_and(|due| due <= now));
+        self.tally.invalid += strays.map(Aside::discard).sum::<u64>();
     }
 }

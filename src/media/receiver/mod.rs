@@ -464,6 +464,7 @@ impl Body {
         self.begun.get_or_insert(now);
         self.release_overdue(now);
         self.settle_if_due(now);
+        self.discard_asides(now);
         let events = &mut self.events;
         self.events_dtmf.on_deadline(now, |press| push(events, dtmf(press)));
         if self.previous.as_ref().is_some_and(|previous| previous.until <= now) {
@@ -489,6 +490,7 @@ impl Body {
     fn fixed_deadline(&self) -> Option<MediaInstant> {
         let deadlines = [
             self.settle_deadline(),
+            self.asides_deadline(),
             self.reorder_deadline(),
             self.events_dtmf.deadline(),
             self.previous.as_ref().map(|previous| previous.until),
@@ -500,7 +502,7 @@ impl Body {
     fn flush(&mut self, end: MediaInstant) {
         self.release_waiting();
         self.settle_at_end(end);
-        self.discard_asides();
+        self.discard_asides(MediaInstant::from_nanos(u64::MAX));
         let events = &mut self.events;
         self.events_dtmf.end(|press| push(events, dtmf(press)));
         self.conceal_before(u64::MAX);

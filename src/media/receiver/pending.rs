@@ -13,9 +13,9 @@ use super::pace::Pace;
 use super::route::MAX_STEP;
 use super::{Body, Kind, PacketOutcome};
 
-/// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile. Well
-/// within the repair window, so that its audio still has a place.
-pub(super) const PROBATION: Duration = Duration::from_secs(1);
+/// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile, or the network
+/// stands still. Well within the repair window, so that its audio still has a place.
+const PROBATION: Duration = Duration::from_secs(1);
 /// Packets held at most.
 pub(super) const PACKETS: usize = 256;
 /// Bytes held at most: three seconds of G.711 in 20 ms packets, two seconds of 16 kHz linear PCM. The allocator hands
@@ -69,7 +69,7 @@ impl Body {
     ) -> PacketOutcome {
         let (ssrc, number) = (packet.ssrc(), packet.sequence());
         if self.pending.is_none() {
-            self.take_back(ssrc, arrival);
+            self.take_back(ssrc);
         }
         // Lower numbers with other timestamps are those of a sender that began anew again.
         let boundary =
@@ -250,7 +250,7 @@ impl Body {
                 if ssrc == by {
                     self.discard_held()
                 } else {
-                    self.set_aside(by)
+                    self.set_aside(Some(by))
                 }
             }
             _ => self.settle(now),
@@ -291,13 +291,13 @@ impl Body {
         self.active.is_none() && !self.hold.packets().iter().any(|held| held.is_media)
     }
 
-    /// Decide by what is known; no more will be.
+    /// Decide by what is known.
     pub(super) fn settle_at_end(&mut self, now: MediaInstant) {
         let alone = self.pending.is_some_and(|pending| Some(pending.since) > self.active_heard);
         if self.is_confirmed() || alone {
             self.settle(now);
         } else {
-            self.discard_held();
+            self.set_aside(None);
         }
     }
 }
