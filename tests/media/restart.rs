@@ -271,3 +271,19 @@ fn a_restart_whose_numbers_and_timestamps_were_all_used_before_is_noticed_by_the
         assert_eq!((reception.stats.packets_duplicate, reception.stats.packets_invalid), (0, 0), "{case}");
     }
 }
+
+#[test]
+fn a_restart_in_a_queue_that_pauses_a_thousand_numbers_below_is_one_source() {
+    let mut sender = Sender::new(Codec::Ulaw);
+    sender.talk(400).rest(1_725).packet(true).restart(2).begin_timeline(125_698).talk(600);
+    sender.rest(1_591).packet(true).talk(100).rest(1_538).packet(true).talk(200);
+    let stop = Stop { from: 1_720 * MS, length: 2_218 * MS, spacing: 0 };
+    let arrived = Network { stops: vec![stop], ..Network::perfect() }.carry(&sender.wire);
+    let reception = checked(&sender, arrived, 8_000 * MS);
+    let (stats, case) = (&reception.stats, format!("{:?}", reception.stats));
+    assert_eq!(
+        (stats.packets_lost, stats.packets_invalid, stats.segments[1].first_sequence),
+        (0, 0, 2),
+        "{case}"
+    );
+}

@@ -4,12 +4,12 @@
 //! beside it, so that sources whose first packets and last ones come by turns lose none, and one that a network held up behind its first
 //! packet has its place by that.
 
-use super::super::counter::Ssrc;
 use super::super::hold::Hold;
+use super::super::rtp::RtpPacket;
 use super::super::time::MediaInstant;
 use super::Body;
 use super::anchor::STRAGGLERS;
-use super::pending::{Pending, Question};
+use super::pending::Pending;
 
 /// Room for what comes of a source before two of its packets are in sequence: one, and keys.
 const PACKETS: usize = 4;
@@ -35,8 +35,8 @@ impl Asides {
 }
 
 impl Aside {
-    fn is_of(&self, source: Ssrc) -> bool {
-        matches!(self.pending, Some(Pending { question: Question::NewSource { ssrc, .. }, .. }) if ssrc == source)
+    fn is_of(&self, packet: &RtpPacket<'_>) -> bool {
+        self.pending.is_some_and(|pending| pending.is_of(packet))
     }
 
     fn deadline(&self) -> Option<MediaInstant> {
@@ -53,12 +53,14 @@ impl Aside {
 }
 
 impl Body {
-    /// Keep what is held, while a packet of source `by` has its turn or because nothing follows. What is too much to be kept is
+    /// Keep what is held, while `packet` of another source has its turn or because nothing follows. What is too much to be kept is
     /// discarded, and so is what has been kept for longest of any other source.
-    pub(super) fn set_aside(&mut self, by: Option<Ssrc>) {
-        let aside = self.asides.0.iter_mut().filter(|aside| by.is_none_or(|by| !aside.is_of(by)));
+    pub(super) fn set_aside(&mut self, packet: Option<&RtpPacket<'_>>) {
+        let asides = self.asides.0.iter_mut();
+        let aside = asides.filter(|aside| packet.is_none_or(|packet| !aside.is_of(packet)));
         let Some(aside) = aside.min_by_key(|aside| aside.pending.map(|pending| pending.since)) else {
-            return;
+            // The packet may be of either, by its number.
+            return self.discard_held();
         };
         self.tally.invalid += aside.discard();
         if self.hold.move_to(&mut aside.hold) {
@@ -68,9 +70,9 @@ impl Body {
         }
     }
 
-    /// Go on with what was kept of `source`. Nothing is held.
-    pub(super) fn take_back(&mut self, source: Ssrc) {
-        let Some(aside) = self.asides.0.iter_mut().find(|aside| aside.is_of(source)) else { return };
+    /// Go on with what was kept of the source of `packet`. Nothing is held.
+    pub(super) fn take_back(&mut self, packet: &RtpPacket<'_>) {
+        let Some(aside) = self.asides.0.iter_mut().find(|aside| aside.is_of(packet)) else { return };
         if aside.hold.move_to(&mut self.hold) {
             self.pending = aside.pending.take();
         } else {

@@ -10,7 +10,7 @@ use super::super::source::{MAX_MISORDER, MIN_SEQUENTIAL};
 use super::super::time::MediaInstant;
 use super::anchor::MAX_MISSED_AT_JUMP;
 use super::pace::Pace;
-use super::route::MAX_STEP;
+use super::route::{MAX_LATENESS, MAX_STEP};
 use super::{Body, Kind, PacketOutcome};
 
 /// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile, or the network
@@ -36,6 +36,14 @@ pub(super) enum Question {
     /// Did the current source's timestamps jump, or did the network stop for a while? `waited` if a packet from before came
     /// as late meanwhile: then the network did.
     Jump { highest: SequenceNumber, waited: bool },
+}
+
+impl Pending {
+    /// Whether `packet` is of the new source that this asks about, by its numbers: another one may have the same SSRC.
+    pub(super) fn is_of(&self, packet: &RtpPacket<'_>) -> bool {
+        matches!(self.question, Question::NewSource { ssrc, highest, .. }
+            if ssrc == packet.ssrc() && i64::from(packet.sequence().since(highest)).abs() < MAX_MISORDER)
+    }
 }
 
 impl Body {
@@ -69,16 +77,17 @@ impl Body {
     ) -> PacketOutcome {
         let (ssrc, number) = (packet.ssrc(), packet.sequence());
         if self.pending.is_none() {
-            self.take_back(ssrc);
+            self.take_back(packet);
         }
         // Lower numbers with other timestamps are those of a sender that began anew again.
         let boundary =
             self.jumps_from_held(packet, kind) || self.is_confirmed() && self.jumps_to_held(packet, kind);
+        let is_of_held = self.pending.is_some_and(|pending| pending.is_of(packet));
         let begun = Question::NewSource { ssrc, highest: number, in_sequence: 1 };
         match &mut self.pending {
             None => self.pending = Some(Pending { since: arrival, question: begun }),
-            Some(Pending { question: Question::NewSource { ssrc: of, highest, in_sequence }, .. })
-                if *of == ssrc && i64::from(number.since(*highest)).abs() < MAX_MISORDER && !boundary =>
+            Some(Pending { question: Question::NewSource { highest, in_sequence, .. }, .. })
+                if is_of_held && !boundary =>
             {
                 let step = number.since(*highest);
                 if step != 0 && step.abs() <= MAX_STEP {
@@ -96,7 +105,7 @@ impl Body {
                     // Its timestamps jump, but by its numbers it is the second packet of those.
                     *in_sequence += 1;
                 }
-                self.make_way(packet.ssrc(), arrival);
+                self.make_way(packet, arrival);
                 return self.dispatch(packet, kind, arrival);
             }
         }
@@ -146,7 +155,7 @@ impl Body {
                 if *ssrc != packet.ssrc() && self.is_confirmed() {
                     return self.implausible(packet);
                 }
-                self.make_way(packet.ssrc(), arrival);
+                self.make_way(packet, arrival);
                 return self.dispatch(packet, kind, arrival);
             }
         }
@@ -162,7 +171,7 @@ impl Body {
         }
         let is_first_media = kind != Kind::Event && self.has_keys_alone();
         if !self.hold.push(arrival, number, timestamp, kind != Kind::Event, packet.datagram()) {
-            self.make_way(packet.ssrc(), arrival);
+            self.make_way(packet, arrival);
             return self.dispatch(packet, kind, arrival);
         }
         if let (true, Some(pending)) = (is_first_media, &mut self.pending) {
@@ -201,7 +210,22 @@ impl Body {
     /// Whether `packet` goes on with what is held of a source that asks to be believed. By its number it may be one of the current
     /// source that is very late as well: a sender that begins anew a thousand numbers lower comes among those.
     pub(super) fn follows_held(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
-        self.asks(packet.ssrc()) && self.goes_on_from_held(packet, kind)
+        self.asks(packet.ssrc())
+            && (self.goes_on_from_held(packet, kind) || self.goes_on_behind_pause(packet, kind))
+    }
+
+    /// Whether `packet` has a number that follows on that of the last packet held of a source that is known by more than one, and was sent
+    /// within half a minute of it.
+    fn goes_on_behind_pause(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
+        let Some(Pending { question: Question::NewSource { highest, in_sequence, .. }, .. }) = self.pending
+        else {
+            return false;
+        };
+        let longest = MAX_LATENESS.as_secs() as i32 * self.config.codec.rtp_clock_rate() as i32;
+        let last = self.held_media(kind).find(|held| held.sequence == highest);
+        in_sequence >= MIN_SEQUENTIAL
+            && (1..=MAX_STEP).contains(&packet.sequence().since(highest))
+            && last.is_some_and(|last| (0..=longest).contains(&packet.timestamp().since(last.timestamp)))
     }
 
     /// Whether `packet` was sent right before what is held of a source that asks to be believed, between, or right behind.
@@ -241,16 +265,14 @@ impl Body {
         }
     }
 
-    /// A packet of source `by` came that is no part of what is held: decide about that now, or later.
-    fn make_way(&mut self, by: Ssrc, now: MediaInstant) {
+    /// `packet` came, which is no part of what is held: decide about that now, or later.
+    fn make_way(&mut self, packet: &RtpPacket<'_>, now: MediaInstant) {
         match self.pending {
-            Some(Pending { question: Question::NewSource { ssrc, in_sequence, .. }, .. })
-                if in_sequence < MIN_SEQUENTIAL =>
-            {
-                if ssrc == by {
-                    self.discard_held()
+            Some(Pending { question: Question::NewSource { in_sequence: ..MIN_SEQUENTIAL, .. }, .. }) => {
+                if self.pending.is_some_and(|pending| pending.is_of(packet)) {
+                    self.discard_held();
                 } else {
-                    self.set_aside(Some(by))
+                    self.set_aside(Some(packet));
                 }
             }
             _ => self.settle(now),

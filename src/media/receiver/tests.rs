@@ -188,6 +188,18 @@ fn a_stray_packet_of_another_source_is_dropped() {
 }
 
 #[test]
+fn a_packet_that_may_be_of_either_of_two_strays_ends_the_wait_for_a_third() {
+    let mut leg = Leg::new();
+    leg.stream(0..20);
+    for (n, (sequence, ssrc)) in [(100, 2), (1_500, 2), (5, 3), (900, 2)].into_iter().enumerate() {
+        assert_eq!(leg.send(400 + n as u64, sequence, 77, ssrc), PacketOutcome::Held);
+    }
+    leg.receiver.flush(at(420));
+    let stats = leg.receiver.stats();
+    assert_eq!((stats.packets_invalid, stats.packets_received), (4, 20));
+}
+
+#[test]
 fn a_single_packet_of_another_source_is_taken_if_nobody_else_speaks() {
     let mut leg = Leg::new();
     leg.stream(0..20);
