@@ -289,6 +289,7 @@ impl Timelines {
             }
             let may_move = |known| {
                 is_late_for_good(reception, first, known)
+                    || hardly_drains(reception, first, known)
                     || of_timeline.len() == 1 && is_false_start(reception, first, displacement)
             };
             ensure!(
@@ -525,6 +526,31 @@ fn is_late_for_good(reception: &Reception, first: Sent, displacement: i64) -> bo
     let lags = || held.clone().map(|(at, sent)| at - sent.position - displacement);
     let (least, most) = (lags().min().unwrap_or(0), lags().max().unwrap_or(0));
     least > limit - SLACK_MS * per_ms && most - least <= SEAM_MS * per_ms
+}
+
+/// Whether what came around `first`, until a jump is decided about, was too late to be believed by its timeline's place at `displacement`,
+/// and came no faster than it was sent by more than a quarter: copies and garbage in a queue may have it drain as slowly for a while, and
+/// nobody knows it from timestamps that jumped back then.
+fn hardly_drains(reception: &Reception, first: Sent, displacement: i64) -> bool {
+    let rate = reception.codec.sample_rate();
+    let per_ms = i64::from(rate.hz()) / 1_000;
+    let limit = rate.samples_in(reception.repair.min(Duration::from_secs(1))) as i64;
+    let packets = media(reception);
+    let Some(&(begun, _)) = packets.iter().find(|(_, sent)| sent.id == first.id) else { return false };
+    let window = ANCHOR_WINDOW_MS * per_ms;
+    let is_late = |at: i64, sent: &Sent| at - sent.position - displacement > limit - SLACK_MS * per_ms;
+    let of_timeline = || packets.iter().filter(|(_, sent)| sent.timeline == first.timeline);
+    let in_time = of_timeline().filter(|(at, sent)| *at < begun && !is_late(*at, sent));
+    let newest = in_time.map(|(_, sent)| sent.sequence).max();
+    let mut held = of_timeline().filter(|(at, sent)| {
+        let is_near = (begun - window..=begun + window).contains(at);
+        is_near && is_late(*at, sent) && newest.is_none_or(|newest| sent.sequence > newest)
+    });
+    let Some((from, Sent { position, .. })) = held.next() else { return false };
+    let (passed, sent) = held
+        .take_while(|(at, _)| *at <= from + window)
+        .fold((0, 0), |(_, most), (at, packet)| (at - from, most.max(packet.position - position)));
+    sent <= passed + passed / 4 + SLACK_MS * per_ms
 }
 
 /// What came of media, with the call sample of its arrival.
