@@ -286,7 +286,10 @@ async fn a_job_for_the_broker_survives_a_crash_at_each_step_of_its_message() {
         bench.crashes_and_comes_back().await;
         let victim = bench.over("victim").await;
         work.assert_done(&bench, "victim", &victim);
-        assert_eq!(victim["attempts"], 1, "{step:?}: {victim:#}");
+        // Once it is sent, the broker may hand it out before the crash, and the attempt that this began counts.
+        let most = if step == Step::Stored { 1 } else { 2 };
+        let attempts = victim["attempts"].as_u64().unwrap();
+        assert!((1..=most).contains(&attempts), "{step:?}: {victim:#}");
         let results = queues.results(&broker).await;
         assert_eq!(results.len(), 1, "{step:?}: {results:?}");
         queues.assert_all_taken(&broker, &mut bench, step.name()).await;
