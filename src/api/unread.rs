@@ -13,6 +13,7 @@ use axum::extract::Request;
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
@@ -28,20 +29,13 @@ pub(super) async fn read_on(request: Request, next: Next) -> Response {
     let left = Left::default();
     let response = next.run(request.map(|body| Body::new(Lent::new(body, &left)))).await;
     let unread = left.lock().take();
-    if let Some(Unread { mut body, is_begun }) = unread
+    if let Some(Unread { body, is_begun }) = unread
         && (is_begun || !asks_first)
     {
-        let rest = std::future::poll_fn(|context| {
-            loop {
-                match Pin::new(&mut body).poll_frame(context) {
-                    Poll::Ready(Some(Ok(_))) => {}
-                    Poll::Ready(None | Some(Err(_))) => return Poll::Ready(()),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
-        });
+        let mut body = body.into_data_stream();
+        let rest = async { while let Some(Ok(_)) = body.next().await {} };
         if tokio::time::timeout(DRAIN, rest).await.is_err() {
-            tracing::debug!("a client still sends what was refused; it may not see why");
+            tracing::debug!("a client still sends what nobody reads; it may not see its answer");
         }
     }
     response

@@ -395,7 +395,7 @@ impl Timelines {
     /// window) may mean that timestamps jumped: it is held until one comes that is not, or for a second.
     fn releases(&self, reception: &Reception) -> Vec<i64> {
         let rate = reception.codec.sample_rate();
-        let limit = rate.samples_in(reception.repair.min(Duration::from_secs(1))) as i64;
+        let limit = most_late(reception);
         let hold = (HOLD_MS + SLACK_MS) * i64::from(rate.hz()) / 1_000;
         let mut releases = Vec::new();
         let mut answer = i64::MAX;
@@ -493,6 +493,11 @@ fn believed(reception: &Reception) -> HashSet<(u32, u32)> {
     });
     let first = first.map(|(_, first)| (first.source, first.timeline));
     known.map(|&(source, _, timeline)| (source, timeline)).chain(first).collect()
+}
+
+/// Samples by which a packet may be later than its place and still be believed to be merely late.
+fn most_late(reception: &Reception) -> i64 {
+    reception.codec.sample_rate().samples_in(reception.repair.min(Duration::from_secs(1))) as i64
 }
 
 /// What came of media, with the call sample of its arrival.

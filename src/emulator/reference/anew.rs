@@ -1,9 +1,10 @@
 //! Where nobody can know that a timeline goes on, so that it may be begun anew.
 
-use std::time::Duration;
-
-use super::{ANCHOR_WINDOW_MS, HOLD_MS, SEAM_MS, SLACK_MS, media};
+use super::{ANCHOR_WINDOW_MS, HOLD_MS, SEAM_MS, SLACK_MS, media, most_late};
 use crate::emulator::{Reception, Sent};
+
+/// Packets tell their pace over this much time and no less (`STEADY` of the receiver).
+const STEADY_MS: i64 = 100;
 
 /// Whether a timeline that goes on with `first` at `displacement` could not have been known to lie there before: all that came of
 /// it while its first packets were held back came later than that by more than a second, since they had waited in a queue of the
@@ -27,30 +28,27 @@ pub(super) fn is_false_start(reception: &Reception, first: Sent, displacement: i
 /// Whether all that came from `first` on, for as long as packets are held back, was too late to be believed by its timeline's place at
 /// `displacement`, and as late as the rest of it: nobody knows that from timestamps that jumped back, by the end of a call at the latest.
 pub(super) fn is_late_for_good(reception: &Reception, first: Sent, displacement: i64) -> bool {
-    let rate = reception.codec.sample_rate();
-    let per_ms = i64::from(rate.hz()) / 1_000;
-    let limit = rate.samples_in(reception.repair.min(Duration::from_secs(1))) as i64;
+    let per_ms = i64::from(reception.codec.sample_rate().hz()) / 1_000;
     let packets = media(reception);
-    let Some(&(begun, _)) = packets.iter().find(|(_, sent)| sent.id == first.id) else { return false };
+    let Some(begun) = arrival_of(first, &packets) else { return false };
     let held = packets.iter().filter(|(at, sent)| {
         (begun..=begun + HOLD_MS * per_ms).contains(at) && sent.timeline == first.timeline
     });
     let lags = || held.clone().map(|(at, sent)| at - sent.position - displacement);
     let (least, most) = (lags().min().unwrap_or(0), lags().max().unwrap_or(0));
-    least > limit - SLACK_MS * per_ms && most - least <= SEAM_MS * per_ms
+    least > most_late(reception) - SLACK_MS * per_ms && most - least <= SEAM_MS * per_ms
 }
 
 /// Whether what came around `first`, until a jump is decided about, was too late to be believed by its timeline's place at `displacement`,
 /// and came no faster than it was sent by more than a quarter: copies and garbage in a queue may have it drain as slowly for a while, and
 /// nobody knows it from timestamps that jumped back then.
 pub(super) fn hardly_drains(reception: &Reception, first: Sent, displacement: i64) -> bool {
-    let rate = reception.codec.sample_rate();
-    let per_ms = i64::from(rate.hz()) / 1_000;
-    let limit = rate.samples_in(reception.repair.min(Duration::from_secs(1))) as i64;
+    let per_ms = i64::from(reception.codec.sample_rate().hz()) / 1_000;
     let packets = media(reception);
-    let Some(&(begun, _)) = packets.iter().find(|(_, sent)| sent.id == first.id) else { return false };
+    let Some(begun) = arrival_of(first, &packets) else { return false };
     let window = ANCHOR_WINDOW_MS * per_ms;
-    let is_late = |at: i64, sent: &Sent| at - sent.position - displacement > limit - SLACK_MS * per_ms;
+    let limit = most_late(reception) - SLACK_MS * per_ms;
+    let is_late = |at: i64, sent: &Sent| at - sent.position - displacement > limit;
     let of_timeline = || packets.iter().filter(|(_, sent)| sent.timeline == first.timeline);
     let in_time = of_timeline().filter(|(at, sent)| *at < begun && !is_late(*at, sent));
     let newest = in_time.map(|(_, sent)| sent.sequence).max();
@@ -62,5 +60,10 @@ pub(super) fn hardly_drains(reception: &Reception, first: Sent, displacement: i6
     let (passed, sent) = held
         .take_while(|(at, _)| *at <= from + window)
         .fold((0, 0), |(_, most), (at, packet)| (at - from, most.max(packet.position - position)));
-    sent <= passed + passed / 4 + SLACK_MS * per_ms
+    passed >= STEADY_MS * per_ms && sent <= passed + passed / 4 + SLACK_MS * per_ms
+}
+
+/// The call sample at which the packet `of` came first.
+fn arrival_of(of: Sent, packets: &[(i64, Sent)]) -> Option<i64> {
+    packets.iter().find(|(_, sent)| sent.id == of.id).map(|&(at, _)| at)
 }

@@ -58,11 +58,10 @@ impl Body {
             return false;
         };
         let ticks_before = RtpTimestamp(segment.first_rtp_timestamp).since(timestamp);
-        let longest = MAX_LATENESS.as_secs() as i32 * self.config.codec.rtp_clock_rate() as i32;
         stream.jumped_at.is_some_and(|jumped_at| jumped_at > stream.source.extend(sequence))
             && previous.newest.is_some_and(|newest| sequence.since(newest) > 0)
             && timestamp.since(previous.timeline.newest().on_wire()) < 0
-            && !(0..=longest).contains(&ticks_before)
+            && !(0..=self.most_late_ticks()).contains(&ticks_before)
     }
 
     /// Whether `sequence` and `timestamp` are those of a packet between the last one that came before the timestamps jumped and the first
@@ -193,6 +192,11 @@ impl Body {
         let [Some(current), Some(before)] = self.timelines() else { return false };
         let off = |timeline: &Timeline| packet.timestamp().since(timeline.newest().on_wire()).unsigned_abs();
         off(current) < off(before)
+    }
+
+    /// [`MAX_LATENESS`] in ticks of the timestamps.
+    pub(super) fn most_late_ticks(&self) -> i32 {
+        MAX_LATENESS.as_secs() as i32 * self.config.codec.rtp_clock_rate() as i32
     }
 
     /// Whether two timestamps are more than a second apart.

@@ -10,7 +10,7 @@ use super::super::source::{MAX_MISORDER, MIN_SEQUENTIAL};
 use super::super::time::MediaInstant;
 use super::anchor::MAX_MISSED_AT_JUMP;
 use super::pace::Pace;
-use super::route::{MAX_LATENESS, MAX_STEP};
+use super::route::MAX_STEP;
 use super::{Body, Kind, PacketOutcome};
 
 /// A source that shows no second packet within this time was a stray packet, unless nobody else was heard meanwhile, or the network
@@ -215,17 +215,18 @@ impl Body {
     }
 
     /// Whether `packet` has a number that follows on that of the last packet held of a source that is known by more than one, and was sent
-    /// within half a minute of it.
+    /// at most half a minute after it.
     fn goes_on_behind_pause(&self, packet: &RtpPacket<'_>, kind: Kind) -> bool {
         let Some(Pending { question: Question::NewSource { highest, in_sequence, .. }, .. }) = self.pending
         else {
             return false;
         };
-        let longest = MAX_LATENESS.as_secs() as i32 * self.config.codec.rtp_clock_rate() as i32;
         let last = self.held_media(kind).find(|held| held.sequence == highest);
         in_sequence >= MIN_SEQUENTIAL
             && (1..=MAX_STEP).contains(&packet.sequence().since(highest))
-            && last.is_some_and(|last| (0..=longest).contains(&packet.timestamp().since(last.timestamp)))
+            && last.is_some_and(|last| {
+                (0..=self.most_late_ticks()).contains(&packet.timestamp().since(last.timestamp))
+            })
     }
 
     /// Whether `packet` was sent right before what is held of a source that asks to be believed, between, or right behind.
